@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds the colcon workspace on pip ROS, unless nothing has changed since the last good build.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+scripts/setup.sh
+# shellcheck source=scripts/env.sh
+. scripts/env.sh
+
+# Two builds at a time would write into each other's folders.
+exec 9>.venv/.build.lock
+flock 9
+
+stamp=install/.complete
+fingerprint="$(python scripts/fingerprint.py .venv/.complete colcon.meta scripts/build.sh src launch config compat)"
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$fingerprint" ]; then
+  exit 0
+fi
+rm -f "$stamp"
+
+paths=(src)
+if [ -d launch ]; then paths+=(launch); fi
+if [ ! -d .venv/share/tf2_msgs ]; then paths+=(compat/tf2_msgs); fi
+
+echo "Building the workspace ..."
+CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
+  colcon --log-base log/colcon build \
+  --base-paths "${paths[@]}" \
+  --merge-install --symlink-install \
+  --executor sequential \
+  --event-handlers console_cohesion- console_direct- summary+ console_start_end+ \
+  --cmake-args -G Ninja "-DPython3_EXECUTABLE=$PWD/.venv/bin/python"
+echo "$fingerprint" >"$stamp"
