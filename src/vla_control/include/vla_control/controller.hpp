@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "vla_control/config.hpp"
+#include "vla_control/robot_model.hpp"
+#include "vla_control/types.hpp"
+
+namespace vla_control {
+
+/// Follows chunks of tool poses with a compliant arm, and never moves without a fresh, owned command.
+///
+/// Threads: update(), activate() and deactivate() belong to one thread (the loop). push_chunk() may
+/// be called from any one thread at a time, heartbeat() from any one thread, state() from any one
+/// thread; stop(), revoke(), reset() and gripper_command() from any thread. All of them are
+/// wait-free. Requests take effect in the next update().
+///
+/// Ownership: (boot_id, grant) is compared lexicographically. A newer pair, by heartbeat or by an
+/// accepted chunk, comes into force and revokes chunks of an older one; older ones are OLD_GRANT.
+///
+/// Loss of the heartbeat (when watched): the chunk in force is revoked and the arm brakes to a hold;
+/// chunks are OLD_GRANT until a heartbeat arrives, then chunks observed since are followed again.
+///
+/// After activation, reset or a revocation, only chunks whose stamp is not older than it count.
+class Controller {
+ public:
+  /// Configures; the only place that allocates.
+  /// \throws std::invalid_argument naming the value and the valid range or choices.
+  Controller(const RobotDescription& description, const ControllerConfig& config);
+  ~Controller();
+  Controller(const Controller&) = delete;
+  Controller& operator=(const Controller&) = delete;
+
+  /// Resets every internal state and holds the arm where it is. RT-safe.
+  /// \return false, staying inactive, if the joint state is not finite or of the wrong size.
+  [[nodiscard]] bool activate(const JointState& state, std::int64_t time_ns) noexcept;
+  /// Back to INACTIVE: update then returns zero torque. RT-safe.
+  void deactivate() noexcept;
+
+  /// Offers a chunk; it is taken up by the next update. Validates against the time of the last
+  /// update. Wait-free, does not allocate.
+  [[nodiscard]] RejectReason push_chunk(const Chunk& chunk) noexcept;
+  /// A sign of life of the supervisor, with what it has granted. `time_ns`: when it was received.
+  void heartbeat(std::uint64_t boot_id, std::uint64_t grant, std::int64_t time_ns) noexcept;
+  /// Brakes and goes to FAULT_STOP_REQUESTED.
+  void stop() noexcept;
+  /// Leaves FAULT to HOLDING without a jump of the torque. A stop() not yet taken up wins.
+  void reset() noexcept;
+  /// Drops the chunk in force and brakes to a hold (a pause).
+  void revoke() noexcept;
+
+  /// One cycle. RT-safe: no allocation, no lock, no throw.
+  /// \param state measured joint state; `time_ns` controller clock; `period` s since the cycle before
+  /// \param out torques, always finite and within the limits
+  void update(const JointState& state, std::int64_t time_ns, double period,
+              JointTorques& out) noexcept;
+
+  /// Gripper setpoint in force.
+  [[nodiscard]] GripperCommand gripper_command() const noexcept;
+  /// Snapshot of the last update. `*_saturated` tell about the time since the call before.
+  [[nodiscard]] ControllerState state() noexcept;
+
+  [[nodiscard]] const RobotModel& model() const noexcept;
+  [[nodiscard]] const ControllerConfig& config() const noexcept;  ///< with all defaults filled in
+  [[nodiscard]] const RobotDescription& description() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace vla_control
