@@ -9,7 +9,7 @@ scripts/setup.sh
 . scripts/env.sh
 
 # Two builds at a time would write into each other's folders.
-exec 9>.venv/.build.lock
+exec 9<scripts/build.sh
 flock 9
 
 stamp=install/.complete

@@ -5,6 +5,11 @@
 _vla_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 _vla_venv="$_vla_root/.venv"
 
+if [ -n "${ROS_DISTRO:-}" ]; then
+  echo "env.sh: the ROS distribution '$ROS_DISTRO' is sourced here and does not mix with the wheels." >&2
+  echo "Use plain 'colcon build' and 'source install/setup.bash', or a shell without it." >&2
+  return 1
+fi
 if [ ! -x "$_vla_venv/bin/python" ]; then
   echo "env.sh: $_vla_venv is missing; run 'make build' first" >&2
   return 1

@@ -46,7 +46,7 @@ if command -v dpkg-query >/dev/null; then
 fi
 
 # --- virtual environment -------------------------------------------------------------------------
-exec 8>.setup.lock
+exec 8<scripts/setup.sh
 flock 8
 
 stamp=.venv/.complete
@@ -67,18 +67,5 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 .venv/bin/python scripts/patch_wheels.py
-
-cat >.venv/bin/vla <<'LAUNCHER'
-#!/usr/bin/env bash
-# Starts the suite's command line in its environment; made by scripts/setup.sh.
-set -euo pipefail
-root="$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)"
-. "$root/scripts/env.sh"
-if ! command="$(ls "$root/install/lib/vla_nodes/vla" "$root/install/bin/vla" 2>/dev/null | head -n 1)" || [ -z "$command" ]; then
-  echo "vla: the workspace is not built; run 'make build' in $root" >&2
-  exit 1
-fi
-exec "$command" "$@"
-LAUNCHER
-chmod +x .venv/bin/vla
+ln -sf ../../scripts/vla .venv/bin/vla
 echo "$fingerprint" >"$stamp"
