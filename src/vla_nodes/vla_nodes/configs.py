@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter schemas of the nodes. Light: imported by `vla` and by the launch files too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_nodes.parameters import parameter
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """Parameters of sim_node."""
+
+    robot: str = parameter("name of the simulated robot")
+    task: str = parameter("task laid at start-up")
+    seed: int = parameter("seed of the scene laid at start-up", low=0)
+    cameras: tuple[str, ...] = parameter("names of the cameras")
+    image_size: int = parameter("px, width and height of the images", low=16, high=1024)
+    camera_rate: float = parameter("Hz of simulated time", low=1.0, high=60.0)
+    joint_state_rate: float = parameter("Hz, also of tf and the clock", low=10.0, high=500.0)
+    controller_state_rate: float = parameter("Hz", low=1.0, high=500.0)
+    task_status_rate: float = parameter("Hz", low=1.0, high=50.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+    viewer: bool = parameter("open MuJoCo's viewer; needs a display")
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Parameters of camera_node."""
+
+    device: str = parameter("V4L2 device (a path or an index) or a video file")
+    camera: str = parameter("name of the camera; topics are cameras/<camera>/...")
+    frame_id: str = parameter("frame of the images")
+    width: int = parameter("px; 0 = as the device delivers", low=0, high=8192)
+    height: int = parameter("px; 0 = as the device delivers", low=0, high=8192)
+    rate: float = parameter("Hz asked of a device, or at which a file plays", low=1.0, high=240.0)
+    loop: bool = parameter("start a video file again at its end")
+    calibration_file: str = parameter("YAML of a camera calibration; empty = uncalibrated")
+    jpeg_quality: int = parameter("quality of compressed images", low=1, high=100)
+    reopen_period: float = parameter("s between attempts to open a lost device", low=0.1, high=60.0)
+    frame_timeout: float = parameter("s without a frame = the device is lost", low=0.1, high=60.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Parameters of policy_node."""
+
+    checkpoint: str = parameter(
+        "folder of a checkpoint, 'nano_pi0' for the committed one, or 'scripted/circle'"
+    )
+    threads: int = parameter("threads used by the inference", low=1, high=64)
+    joint_names: tuple[str, ...] = parameter("arm joints, in the order of the policy's state")
+    finger_joint_names: tuple[str, ...] = parameter(
+        "joints whose positions (m) add up to the opening between the finger pads"
+    )
+    base_frame: str = parameter("frame of the commanded poses")
+    tool_frame: str = parameter("frame that is commanded")
+    image_tolerance: float = parameter("s, older images are stale", low=0.02, high=5.0)
+    joint_state_tolerance: float = parameter("s, older joint states are stale", low=0.01, high=5.0)
+    seed: int = parameter("seed of the sampler's noise; counts up by one per inference", low=0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
+class SupervisorConfig:
+    """Parameters of supervisor_node."""
+
+    heartbeat_rate: float = parameter("Hz of control_owner", low=5.0, high=100.0)
+    recorder_timeout: float = parameter(
+        "s an episode waits for the recorder; 0 = starts without one", low=0.0, high=120.0
+    )
+    policy_timeout: float = parameter("s without a chunk = the policy is silent", low=0.2, high=30.0)
+    controller_timeout: float = parameter("s without its state = it is silent", low=0.1, high=30.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """Parameters of recorder_node."""
+
+    directory: str = parameter("folder that receives one bag per episode")
+    required_topics: tuple[str, ...] = parameter(
+        "topics that must have been seen before an episode starts"
+    )
+    ignored_topics: tuple[str, ...] = parameter("topics that are not recorded")
+    start_timeout: float = parameter("s for the required topics to appear", low=0.5, high=120.0)
+    tail: float = parameter("s (steady) recorded after the end of an episode", low=0.0, high=10.0)
+    queue_bytes: int = parameter("bytes that may wait for the disk", low=1 << 20, high=1 << 33)
+    scan_period: float = parameter("s between looks for new topics", low=0.1, high=10.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
+class LifecycleConfig:
+    """Parameters of lifecycle_manager."""
+
+    node_names: tuple[str, ...] = parameter("lifecycle nodes, in the order of their start")
+    transition_timeout: float = parameter("s for one transition", low=0.5, high=600.0)
+    period: float = parameter("s between looks at the nodes", low=0.1, high=10.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+SCHEMAS: dict[str, type] = {
+    "camera_node": CameraConfig,
+    "lifecycle_manager": LifecycleConfig,
+    "policy_node": PolicyConfig,
+    "recorder_node": RecorderConfig,
+    "sim_node": SimConfig,
+    "supervisor_node": SupervisorConfig,
+}

@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All conversions between messages and the types of the cores.
+
+Conversions from messages fail closed: they raise :class:`ConversionError` with a named reason and
+never repair a value. Quaternions are xyzw, as in the messages; poses are homogeneous 4x4 matrices.
+"""
+
+from __future__ import annotations
+
+import array
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, Transform, TransformStamped, Twist, Wrench
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from std_msgs.msg import Header
+from vla_msgs.msg import (
+    ActionChunk,
+    ControllerState,
+    ControlOwner,
+    EpisodeEvent,
+    Outcome,
+    PolicyFeatures,
+    TaskStatus,
+)
+
+from vla_data import images
+
+from vla_nodes import supervision, supervision_types
+
+FloatArray = NDArray[np.float64]
+
+QUATERNION_TOLERANCE = 1e-3
+SECOND = 1_000_000_000
+
+
+class Reason(enum.Enum):
+    """Why a message was not converted."""
+
+    WRONG_FRAME = "wrong frame"
+    WRONG_LENGTH = "wrong length"
+    NOT_FINITE = "not finite"
+    BAD_QUATERNION = "bad quaternion"
+    BAD_STEP = "bad step"
+    UNSUPPORTED_MODE = "unsupported mode"
+
+
+class ConversionError(ValueError):
+    """A message that cannot be converted; ``reason`` is for counting, the text for people."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(f"{reason.value}: {text}")
+        self.reason = reason
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def to_time(stamp_ns: int) -> Time:
+    """ROS time in ns as a message."""
+    return Time(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND)
+
+
+def from_time(time: Time) -> int:
+    """A message's time as ns."""
+    return int(time.sec) * SECOND + int(time.nanosec)
+
+
+def header(stamp_ns: int, frame_id: str = "") -> Header:
+    """A header with a stamp in ns of ROS time."""
+    return Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+
+
+# --- geometry -------------------------------------------------------------------------------------
+
+
+def matrix_to_quat_xyzw(rotation: FloatArray) -> FloatArray:
+    """Unit quaternion (x, y, z, w) of a 3x3 rotation, by the largest of its four squares."""
+    r = rotation
+    trace = r[0, 0] + r[1, 1] + r[2, 2]
+    squares = np.array([r[0, 0], r[1, 1], r[2, 2], trace])
+    k = int(np.argmax(squares))
+    quat = np.empty(4)
+    if k == 3:
+        quat[:] = (r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1.0 + trace)
+    else:
+        i, j, m = k, (k + 1) % 3, (k + 2) % 3
+        quat[i] = 1.0 - trace + 2.0 * r[i, i]
+        quat[j] = r[j, i] + r[i, j]
+        quat[m] = r[m, i] + r[i, m]
+        quat[3] = r[m, j] - r[j, m]
+    return quat / np.linalg.norm(quat)
+
+
+def quat_xyzw_to_matrix(quat: FloatArray) -> FloatArray:
+    """3x3 rotation of a unit quaternion (x, y, z, w)."""
+    x, y, z, w = quat
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _fill_quaternion(orientation: Any, quat: FloatArray) -> None:
+    orientation.x, orientation.y, orientation.z, orientation.w = quat.tolist()
+
+
+def to_pose(pose: FloatArray) -> Pose:
+    """A homogeneous 4x4 matrix as a message."""
+    message = Pose()
+    message.position.x, message.position.y, message.position.z = pose[:3, 3].tolist()
+    _fill_quaternion(message.orientation, matrix_to_quat_xyzw(pose[:3, :3]))
+    return message
+
+
+def from_pose(message: Pose) -> FloatArray:
+    """A pose message as a homogeneous 4x4 matrix.
+
+    Raises:
+        ConversionError: NOT_FINITE or BAD_QUATERNION.
+    """
+    p, o = message.position, message.orientation
+    values = np.array([p.x, p.y, p.z, o.x, o.y, o.z, o.w])
+    if not np.isfinite(values).all():
+        raise ConversionError(Reason.NOT_FINITE, "a pose has NaN or infinite values")
+    norm = float(np.linalg.norm(values[3:]))
+    if abs(norm - 1.0) > QUATERNION_TOLERANCE:
+        raise ConversionError(Reason.BAD_QUATERNION, f"a quaternion has the norm {norm:.4g}")
+    pose = np.eye(4)
+    pose[:3, :3] = quat_xyzw_to_matrix(values[3:] / norm)
+    pose[:3, 3] = values[:3]
+    return pose
+
+
+def to_twist(twist: Sequence[float]) -> Twist:
+    """(linear, angular), m/s and rad/s, as a message."""
+    message = Twist()
+    v, w = message.linear, message.angular
+    v.x, v.y, v.z, w.x, w.y, w.z = (float(value) for value in twist)
+    return message
+
+
+def to_wrench(wrench: Sequence[float]) -> Wrench:
+    """(force, torque), N and Nm, as a message."""
+    message = Wrench()
+    f, t = message.force, message.torque
+    f.x, f.y, f.z, t.x, t.y, t.z = (float(value) for value in wrench)
+    return message
+
+
+def to_transform(stamp_ns: int, parent: str, child: str, pose: FloatArray) -> TransformStamped:
+    """The pose of ``child`` in ``parent`` as a transform."""
+    transform = Transform()
+    t = transform.translation
+    t.x, t.y, t.z = pose[:3, 3].tolist()
+    _fill_quaternion(transform.rotation, matrix_to_quat_xyzw(pose[:3, :3]))
+    return TransformStamped(
+        header=header(stamp_ns, parent), child_frame_id=child, transform=transform
+    )
+
+
+# --- sensors --------------------------------------------------------------------------------------
+
+
+def to_joint_state(
+    stamp_ns: int,
+    names: Sequence[str],
+    position: Sequence[float],
+    velocity: Sequence[float],
+    effort: Sequence[float] = (),
+) -> JointState:
+    """Joint values, rad or m and per second, as a message."""
+    return JointState(
+        header=header(stamp_ns),
+        name=list(names),
+        position=[float(value) for value in position],
+        velocity=[float(value) for value in velocity],
+        effort=[float(value) for value in effort],
+    )
+
+
+def to_image(stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8]) -> Image:
+    """An RGB image (height, width, 3) as a message."""
+    fields = images.encode(rgb, "rgb8")
+    data = array.array("B")
+    data.frombytes(fields.data)
+    message = Image(header=header(stamp_ns, frame_id), encoding=fields.encoding)
+    message.height, message.width, message.step = fields.height, fields.width, fields.step
+    message.data = data
+    return message
+
+
+def to_compressed_image(
+    stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8], quality: int
+) -> CompressedImage:
+    """An RGB image (height, width, 3) as a JPEG message."""
+    data = array.array("B")
+    data.frombytes(images.encode_jpeg(rgb, quality))
+    return CompressedImage(header=header(stamp_ns, frame_id), format="jpeg", data=data)
+
+
+def pinhole(width: int, height: int, vertical_fov: float) -> CameraInfo:
+    """Camera parameters of an ideal pinhole with square pixels; ``vertical_fov`` in rad."""
+    focal = 0.5 * height / np.tan(0.5 * vertical_fov)
+    cx, cy = 0.5 * width, 0.5 * height
+    message = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
+    message.d = [0.0] * 5
+    message.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
+    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    message.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+# --- chunks ---------------------------------------------------------------------------------------
+
+
+def to_action_chunk(
+    chunk: Any, *, base_frame: str, tool_frame: str, sequence: int, instruction_id: int
+) -> ActionChunk:
+    """A ``vla_policy`` chunk of absolute poses as a message, not granted yet."""
+    message = ActionChunk(header=header(int(chunk.stamp_ns), base_frame), tool_frame=tool_frame)
+    message.sequence = sequence
+    message.inference_id = int(chunk.inference_id)
+    message.policy_id = str(chunk.policy_id)
+    message.instruction_id = instruction_id
+    message.mode = ActionChunk.MODE_POSE
+    message.step_dt = float(chunk.step_dt)
+    previous = None
+    for matrix in np.asarray(chunk.poses_tool_in_base, dtype=np.float64):
+        pose = to_pose(matrix)
+        quat = matrix_to_quat_xyzw(matrix[:3, :3])
+        # Neighbours on the same half of the sphere, so that the series is continuous to a reader.
+        if previous is not None and float(quat @ previous) < 0.0:
+            quat = -quat
+            _fill_quaternion(pose.orientation, quat)
+        previous = quat
+        message.poses.append(pose)
+    message.gripper_opening = [float(value) for value in chunk.gripper_opening]
+    return message
+
+
+def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str) -> Any:
+    """A chunk message as a ``vla_control.Chunk``; its stamp stays ROS time.
+
+    Raises:
+        ConversionError: With the reason; the controller checks times, grants and ranges itself.
+    """
+    import vla_control
+
+    if message.mode != ActionChunk.MODE_POSE:
+        raise ConversionError(Reason.UNSUPPORTED_MODE, f"mode {message.mode}; only MODE_POSE")
+    for what, got, expected in (
+        ("poses", message.header.frame_id, base_frame),
+        ("the tool", message.tool_frame, tool_frame),
+    ):
+        if got != expected:
+            raise ConversionError(
+                Reason.WRONG_FRAME, f"{what} in frame {got!r}, expected {expected!r}"
+            )
+    if not np.isfinite(message.step_dt) or message.step_dt <= 0.0:
+        raise ConversionError(Reason.BAD_STEP, f"step_dt is {message.step_dt} s")
+    count = len(message.poses)
+    for name in ("gripper_opening", "gripper_max_force"):
+        values = np.asarray(getattr(message, name))
+        if len(values) not in (0, count):
+            raise ConversionError(Reason.WRONG_LENGTH, f"{len(values)} {name} for {count} poses")
+        if not np.isfinite(values).all():
+            raise ConversionError(Reason.NOT_FINITE, f"{name} has NaN or infinite values")
+    if count == 0:
+        raise ConversionError(Reason.WRONG_LENGTH, "no poses")
+    chunk = vla_control.Chunk()
+    chunk.stamp_ns = from_time(message.header.stamp)
+    chunk.step_dt = message.step_dt
+    chunk.base_frame = message.header.frame_id
+    chunk.tool_frame = message.tool_frame
+    chunk.poses = np.stack([from_pose(pose) for pose in message.poses])
+    chunk.gripper_opening = np.array(message.gripper_opening, dtype=np.float64)
+    chunk.gripper_max_force = np.array(message.gripper_max_force, dtype=np.float64)
+    chunk.boot_id = message.boot_id
+    chunk.grant = message.grant
+    chunk.sequence = message.sequence
+    return chunk
+
+
+def to_policy_features(
+    chunk: Any,
+    *,
+    feature_name: str,
+    sequence: int,
+    instruction_id: int,
+    encode_latency: float,
+    act_latency: float,
+) -> PolicyFeatures:
+    """The features of a ``vla_policy`` chunk as a message; latencies in s."""
+    values = np.ascontiguousarray(chunk.features, dtype=np.float32)
+    message = PolicyFeatures(header=header(int(chunk.stamp_ns)), policy_id=str(chunk.policy_id))
+    message.inference_id = int(chunk.inference_id)
+    message.sequence = sequence
+    message.instruction_id = instruction_id
+    message.feature_name = feature_name
+    message.shape = [int(n) for n in values.shape]
+    message.values = array.array("f", values.tobytes())
+    message.encode_latency = encode_latency
+    message.act_latency = act_latency
+    return message
+
+
+# --- controller and supervisor --------------------------------------------------------------------
+
+
+def to_controller_state(
+    state: Any, stamp_ns: int, base_frame: str, tool_frame: str, joint_names: Sequence[str]
+) -> ControllerState:
+    """A ``vla_control.ControllerState`` as a message."""
+    message = ControllerState(header=header(stamp_ns, base_frame), tool_frame=tool_frame)
+    for name in ("phase", "fault", "boot_id", "grant", "sequence", "cycles"):
+        setattr(message, name, int(getattr(state, name)))
+    for name in ("chunks_accepted", "chunks_rejected", "last_reject_reason"):
+        setattr(message, name, int(getattr(state, name)))
+    for name in ("chunk_age", "chunk_remaining", "gripper_opening_command", "gripper_max_force"):
+        setattr(message, name, float(getattr(state, name)))
+    for name in ("torque_saturated", "torque_rate_saturated", "wrench_saturated"):
+        setattr(message, name, bool(getattr(state, name)))
+    message.joint_names = list(joint_names)
+    for name in ("q", "dq", "tau_command", "tau_limit"):
+        setattr(message, name, [float(value) for value in getattr(state, name)])
+    message.pose_tool_in_base = to_pose(state.pose_tool_in_base)
+    message.twist_tool_in_base = to_twist(state.twist_tool_in_base)
+    message.reference_pose_tool_in_base = to_pose(state.reference_pose_tool_in_base)
+    message.reference_twist_tool_in_base = to_twist(state.reference_twist_tool_in_base)
+    message.wrench_command = to_wrench(state.wrench_command)
+    return message
+
+
+def to_verdict(number: int) -> supervision_types.Verdict:
+    """An outcome's number as a verdict; an unknown number decides nothing."""
+    try:
+        return supervision_types.Verdict(number)
+    except ValueError:
+        return supervision_types.Verdict.UNKNOWN
+
+
+def to_controller_fault(number: int) -> supervision_types.ControllerFault:
+    """A controller's fault by its number; an unknown number is the gravest."""
+    try:
+        return supervision_types.ControllerFault(number)
+    except ValueError:
+        return supervision_types.ControllerFault.NUMERIC
+
+
+def to_control_owner(core: supervision.Supervisor, stamp_ns: int) -> ControlOwner:
+    """Who owns the arm, as a heartbeat."""
+    return ControlOwner(
+        header=header(stamp_ns),
+        boot_id=core.boot_id,
+        grant=core.grant,
+        owner=int(core.owner),
+        state=int(core.state),
+        instruction=core.instruction,
+        instruction_id=core.instruction_id,
+        reason=core.reason,
+    )
+
+
+def to_outcome(outcome: supervision_types.Outcome | None) -> Outcome:
+    """An outcome as a message; None is UNKNOWN."""
+    if outcome is None:
+        return Outcome()
+    return Outcome(
+        outcome=int(outcome.verdict), outcome_source=int(outcome.source), message=outcome.message
+    )
+
+
+def to_episode_event(event: supervision_types.Event) -> EpisodeEvent:
+    """An event of the supervisor as a message."""
+    message = EpisodeEvent(
+        header=header(event.stamp_ns), event=int(event.kind), text=event.text
+    )
+    if event.task is not None:
+        message.episode_id = event.task.episode_id
+        message.task = event.task.goal.task
+        message.seed = event.task.goal.seed
+        message.instruction = event.task.goal.instruction
+        if event.kind is supervision_types.EventKind.END:
+            message.outcome = to_outcome(event.task.outcome)
+    return message
+
+
+def to_task_status(
+    stamp_ns: int, *, episode_id: str, task: str, seed: int, success: bool, elapsed: float, details: str
+) -> TaskStatus:
+    """The simulator's verdict on its task as a message; ``elapsed`` in s."""
+    message = TaskStatus(header=header(stamp_ns), episode_id=episode_id, task=task, seed=seed)
+    if success:
+        message.outcome = Outcome(
+            outcome=Outcome.SUCCESS, outcome_source=Outcome.SOURCE_SIMULATOR, message=details
+        )
+    message.elapsed = elapsed
+    message.details = details
+    return message

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every node needs: diagnostics, rate meters, named QoS profiles and a main function."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+
+from vla_nodes.parameters import ParameterError
+
+OK = DiagnosticStatus.OK
+WARN = DiagnosticStatus.WARN
+ERROR = DiagnosticStatus.ERROR
+
+RELIABLE = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST, depth=100, reliability=QoSReliabilityPolicy.RELIABLE
+)
+LATEST = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE
+)
+IMAGES = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST, depth=8, reliability=QoSReliabilityPolicy.RELIABLE
+)
+LATCHED = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=QoSReliabilityPolicy.RELIABLE,
+    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
+)
+CLOCK = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT
+)
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+
+
+class RateMeter:
+    """Events per second of steady time over a sliding window. Thread-safe."""
+
+    def __init__(self, window: float = 2.0) -> None:
+        """Args: window: Length of the window, s."""
+        self._window = window
+        self._times: deque[float] = deque()
+        self._lock = threading.Lock()
+
+    def tick(self) -> None:
+        """Counts one event."""
+        now = time.monotonic()
+        with self._lock:
+            self._times.append(now)
+            self._forget(now)
+
+    def rate(self) -> float:
+        """Events per second, Hz."""
+        with self._lock:
+            self._forget(time.monotonic())
+            return len(self._times) / self._window
+
+    def _forget(self, now: float) -> None:
+        while self._times and self._times[0] < now - self._window:
+            self._times.popleft()
+
+
+class Diagnostics:
+    """Publishes a node's health at a steady rate, also while ROS time stands still."""
+
+    def __init__(
+        self, node: Node, rate: float, check: Callable[[], tuple[bytes, str, Mapping[str, Any]]]
+    ) -> None:
+        """Starts publishing.
+
+        Args:
+            node: The node.
+            rate: Hz of steady time.
+            check: Returns level, a message in one line, and values by name.
+        """
+        self._node = node
+        self._check = check
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        node.create_timer(1.0 / rate, self.publish, clock=STEADY)
+
+    def publish(self) -> None:
+        """Publishes the health now."""
+        level, message, values = self._check()
+        name = self._node.get_fully_qualified_name()
+        status = DiagnosticStatus(level=level, name=name, message=message, hardware_id="")
+        status.values = [KeyValue(key=key, value=text(value)) for key, value in values.items()]
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+
+def text(value: Any) -> str:
+    """A value as diagnostics show it."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def run(
+    make: Callable[[], Node], make_executor: Callable[[], Executor] = SingleThreadedExecutor
+) -> int:
+    """Main function of a node: spins it until it is told to stop.
+
+    Args:
+        make: Builds the node; called after rclpy is initialised.
+        make_executor: Builds its executor.
+
+    Returns:
+        Exit status: 0, or 1 with one line on standard error when the node cannot be built.
+    """
+    rclpy.init(args=sys.argv)
+    try:
+        node = make()
+    except (ParameterError, ValueError, OSError) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = make_executor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        close = getattr(node, "close", None)
+        if close is not None:
+            close()
+        rclpy.try_shutdown()
+    return 0

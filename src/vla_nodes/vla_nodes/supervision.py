@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who owns the arm, and how a task runs: the supervisor's state machine, without ROS.
+
+Every method takes the ROS time at which it is called, in ns. Times of one process only ever grow,
+except when a simulated clock jumps back, which :meth:`Supervisor.tick` treats as the end of the
+task in force. Not thread-safe: the adapter serialises the calls.
+
+Rules:
+
+* Each change of hands draws a new grant number; the controller drops what carries an older one.
+  Whatever is not AUTONOMOUS therefore revokes the chunk in force, and the arm brakes to a hold.
+* A chunk is forwarded only while AUTONOMOUS, and only when its observation is newer than the
+  grant and was taken under the instruction in force.
+* Anyone may stop; FAULT is left only by :meth:`Supervisor.reset`, once the controller has left its
+  own fault. The one exception is a controller that has lost the heartbeat: the heartbeat is this
+  supervisor's own, so it asks for the reset itself (a restarted supervisor is accepted).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vla_nodes.supervision_types import (
+    SECOND,
+    ChunkInfo,
+    ControllerFault,
+    Drop,
+    Event,
+    EventKind,
+    Goal,
+    Outcome,
+    Owner,
+    Source,
+    State,
+    Task,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Timeouts, s of ROS time. ``recorder_timeout`` 0 = an episode starts without a recorder."""
+
+    recorder_timeout: float = 0.0
+    policy_timeout: float = 1.5
+    controller_timeout: float = 1.0
+
+
+@dataclass
+class Counters:
+    """What has happened since the start of this supervisor."""
+
+    forwarded: int = 0
+    dropped: dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(Drop, 0))
+    policy_silences: int = 0
+    policy_restarts: int = 0
+
+
+class Supervisor:
+    """The state machine."""
+
+    def __init__(self, boot_id: int, limits: Limits) -> None:
+        """Starts IDLE with grant 1.
+
+        Args:
+            boot_id: Start of this supervisor, ns since the epoch; must grow from one to the next.
+            limits: Timeouts.
+        """
+        if boot_id <= 0:
+            raise ValueError(f"boot_id is {boot_id}; it must be positive")
+        self.boot_id = boot_id
+        self.grant = 1
+        self.owner = Owner.NONE
+        self.state = State.IDLE
+        self.reason = "started"
+        self.task: Task | None = None
+        self.counters = Counters()
+        self.controller_reset_wanted = False
+        self._limits = limits
+        self._instruction_id = 0
+        self._events: list[Event] = []
+        self._last_tick_ns: int | None = None
+        self._last_chunk_ns: int | None = None
+        self._last_sequence = 0
+        self._grant_ns = 0
+        self._pause_began_ns = 0
+        self._policy_silent = False
+        self._resetting = False
+        self._controller_seen_ns: int | None = None
+        self._recorder_text = "no recorder answered"
+
+    @property
+    def instruction(self) -> str:
+        """Instruction in force; empty = none."""
+        return self.task.goal.instruction if self.task else ""
+
+    @property
+    def instruction_id(self) -> int:
+        """Number of the instruction in force; 0 = none."""
+        return self.task.instruction_id if self.task else 0
+
+    def drain_events(self) -> list[Event]:
+        """Events since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+    def begin(self, goal: Goal, now_ns: int) -> Task:
+        """Takes a new goal; one in force is preempted.
+
+        Raises:
+            ValueError: The goal is not valid, or the arm is stopped.
+        """
+        if not goal.instruction.strip():
+            raise ValueError("the instruction is empty")
+        if not 0.0 < goal.time_limit < 1e6:
+            raise ValueError(f"time_limit is {goal.time_limit} s; valid range: (0, 1e6)")
+        if self.state is State.FAULT:
+            raise ValueError(f"stopped ({self.reason}); only a reset releases")
+        if self.task is not None:
+            self._end(Verdict.PREEMPTED, Source.OPERATOR, "a new goal took over", now_ns)
+        self._instruction_id += 1
+        episode_id = goal.episode_id or f"{goal.task or 'free'}_{self.boot_id}_{self._instruction_id}"
+        self.task = Task(goal, episode_id, self._instruction_id, now_ns)
+        self._emit(EventKind.START, now_ns)
+        if self._limits.recorder_timeout > 0.0:
+            self._recorder_text = "no recorder answered"
+            self._hand_over(State.IDLE, Owner.NONE, "waits for the recorder")
+        else:
+            self._grant_policy(now_ns)
+        return self.task
+
+    def on_recording(self, episode_id: str, now_ns: int) -> None:
+        """A recorder has an open bag for the episode."""
+        task = self.task
+        if task and task.granted_ns is None and task.episode_id == episode_id:
+            if self.state is State.IDLE:
+                self._grant_policy(now_ns)
+
+    def on_recorder_note(self, text: str) -> None:
+        """A recorder says what it still waits for; the message of a later timeout."""
+        self._recorder_text = text
+
+    def cancel(self, task: Task, now_ns: int) -> None:
+        """Ends the task, if it is still in force, at its client's wish."""
+        if task is self.task:
+            self._end(Verdict.CANCELED, Source.OPERATOR, "canceled", now_ns)
+            self._hand_over(State.IDLE, Owner.NONE, "canceled")
+
+    def stop(self, reason: str, now_ns: int, *, source: Source = Source.OPERATOR) -> None:
+        """Anyone may stop. The adapter stops the controller too."""
+        self._resetting = False
+        if self.state is not State.FAULT:
+            self._emit(EventKind.STOP, now_ns, reason)
+            self._fault(reason, source, now_ns)
+
+    def reset(self, now_ns: int) -> bool:
+        """Begins to leave FAULT; done once the controller reports no fault.
+
+        Returns:
+            Whether there was a fault to leave.
+        """
+        if self.state is not State.FAULT:
+            return False
+        self._resetting = True
+        self.controller_reset_wanted = True
+        self._emit(EventKind.RESET, now_ns)
+        return True
+
+    def set_paused(self, paused: bool, reason: str, now_ns: int) -> str:
+        """Pauses (a hold) or goes on. Returns why not; empty = done."""
+        if paused and self.state is State.AUTONOMOUS:
+            self._pause_began_ns = now_ns
+            self._emit(EventKind.PAUSE, now_ns, reason)
+            self._hand_over(State.PAUSED, Owner.NONE, reason or "paused")
+            return ""
+        if not paused and self.state is State.PAUSED and self.task is not None:
+            self.task.paused_ns += max(0, now_ns - self._pause_began_ns)
+            self._emit(EventKind.RESUME, now_ns, reason)
+            self._grant_policy(now_ns, reason or "goes on")
+            return ""
+        return f"nothing to {'pause' if paused else 'resume'} in {self.state.name}"
+
+    def judge(
+        self, episode_id: str, task: str, stamp_ns: int, verdict: Verdict, details: str, now_ns: int
+    ) -> None:
+        """Takes the verdict of the judge of the scene; others than the task's own are ignored."""
+        current = self.task
+        if current is None or current.granted_ns is None or not current.goal.task:
+            return
+        if episode_id != current.episode_id or task != current.goal.task:
+            return
+        if stamp_ns < current.granted_ns or verdict not in (Verdict.SUCCESS, Verdict.FAILURE):
+            return
+        self._end(verdict, Source.SIMULATOR, details, now_ns)
+        self._hand_over(State.IDLE, Owner.NONE, f"ended: {verdict.name.lower()}")
+
+    def on_controller(self, in_fault: bool, fault: ControllerFault, now_ns: int) -> None:
+        """Takes the controller's state."""
+        self._controller_seen_ns = now_ns
+        if not in_fault:
+            if self.state is State.FAULT and self._resetting:
+                self._resetting = False
+                self._hand_over(State.IDLE, Owner.NONE, "reset")
+            return
+        if fault is ControllerFault.HEARTBEAT_LOST and self.state is not State.FAULT:
+            if not self.controller_reset_wanted:
+                self.controller_reset_wanted = True
+                self._note("the controller had lost the heartbeat; it is released", now_ns)
+            return
+        if self.state is not State.FAULT:
+            operator = fault is ControllerFault.STOP_REQUESTED
+            self._emit(EventKind.FAULT, now_ns, fault.name)
+            self._fault(
+                f"controller: {fault.name}", Source.OPERATOR if operator else Source.NONE, now_ns
+            )
+
+    def on_chunk(self, chunk: ChunkInfo, now_ns: int) -> Drop | None:
+        """Decides over a policy's chunk. None = forward it under the present boot id and grant."""
+        task = self.task
+        if self.state is not State.AUTONOMOUS or task is None or task.granted_ns is None:
+            return self._drop(Drop.NOT_AUTONOMOUS)
+        if chunk.instruction_id != task.instruction_id:
+            return self._drop(Drop.OTHER_INSTRUCTION)
+        if chunk.sequence <= self._last_sequence:
+            # A source that starts counting anew is a new process: what the old one left behind
+            # must not mix with it, and the controller takes sequences per grant.
+            self.counters.policy_restarts += 1
+            self._grant_policy(now_ns, "the policy restarted")
+        if chunk.stamp_ns < self._grant_ns:
+            return self._drop(Drop.BEFORE_GRANT)
+        self._last_sequence = chunk.sequence
+        self._last_chunk_ns = now_ns
+        task.chunks += 1
+        task.chunk_latency = (now_ns - chunk.stamp_ns) / SECOND
+        self.counters.forwarded += 1
+        if self._policy_silent:
+            self._policy_silent = False
+            self.reason = "the policy is back"
+            self._note(self.reason, now_ns)
+        return None
+
+    def tick(self, now_ns: int) -> None:
+        """Checks every timeout."""
+        jumped_back = self._last_tick_ns is not None and now_ns < self._last_tick_ns
+        self._last_tick_ns = now_ns
+        task = self.task
+        if task is None:
+            return
+        if jumped_back:
+            self._end(Verdict.ABORTED, Source.NONE, "the clock jumped back", now_ns)
+            self._hand_over(State.IDLE, Owner.NONE, "the clock jumped back")
+        elif task.granted_ns is None:
+            if now_ns - task.accepted_ns > self._limits.recorder_timeout * SECOND:
+                message = f"not recorded: {self._recorder_text}"
+                self._end(Verdict.ABORTED, Source.TIMEOUT, message, now_ns)
+                self._hand_over(State.IDLE, Owner.NONE, message)
+        elif self.state is State.AUTONOMOUS:
+            if self._running_ns(task, now_ns) > task.goal.time_limit * SECOND:
+                message = f"not done within {task.goal.time_limit:g} s"
+                self._end(Verdict.FAILURE, Source.TIMEOUT, message, now_ns)
+                self._hand_over(State.IDLE, Owner.NONE, message)
+            else:
+                self._watch_policy(now_ns)
+
+    def controller_silent(self, now_ns: int) -> bool:
+        """Whether the controller's state has not been seen for too long."""
+        seen = self._controller_seen_ns
+        return seen is None or now_ns - seen > self._limits.controller_timeout * SECOND
+
+    @property
+    def policy_silent(self) -> bool:
+        """Whether the policy owns the arm and sends nothing."""
+        return self._policy_silent
+
+    def _watch_policy(self, now_ns: int) -> None:
+        since = max(self._grant_ns, self._last_chunk_ns or 0)
+        if not self._policy_silent and now_ns - since > self._limits.policy_timeout * SECOND:
+            self._policy_silent = True
+            self.counters.policy_silences += 1
+            self.reason = f"no chunk for {self._limits.policy_timeout:g} s; the arm holds"
+            self._note(self.reason, now_ns)
+
+    def _running_ns(self, task: Task, now_ns: int) -> int:
+        return now_ns - (task.granted_ns or now_ns) - task.paused_ns
+
+    def _grant_policy(self, now_ns: int, reason: str = "granted to the policy") -> None:
+        if self.task is not None and self.task.granted_ns is None:
+            self.task.granted_ns = now_ns
+        self._grant_ns = now_ns
+        self._last_sequence = 0
+        self._policy_silent = False
+        self._hand_over(State.AUTONOMOUS, Owner.POLICY, reason)
+        self._emit(EventKind.GRANT, now_ns, f"grant {self.grant}: {reason}")
+
+    def _hand_over(self, state: State, owner: Owner, reason: str) -> None:
+        self.grant += 1
+        self.state = state
+        self.owner = owner
+        self.reason = reason
+
+    def _fault(self, reason: str, source: Source, now_ns: int) -> None:
+        if self.task is not None:
+            self._end(Verdict.ABORTED, source, reason, now_ns)
+        self._resetting = False
+        self._hand_over(State.FAULT, Owner.NONE, reason)
+
+    def _end(self, verdict: Verdict, source: Source, message: str, now_ns: int) -> None:
+        task = self.task
+        if task is None:
+            return
+        if self.state is State.PAUSED:
+            task.paused_ns += max(0, now_ns - self._pause_began_ns)
+        task.ended_ns = now_ns
+        task.outcome = Outcome(verdict, source, message)
+        self._emit(EventKind.END, now_ns, message)
+        self.task = None
+        self._policy_silent = False
+
+    def _drop(self, why: Drop) -> Drop:
+        self.counters.dropped[why] += 1
+        return why
+
+    def _note(self, text: str, now_ns: int) -> None:
+        self._emit(EventKind.NOTE, now_ns, text)
+
+    def _emit(self, kind: EventKind, now_ns: int, text: str = "") -> None:
+        self._events.append(Event(now_ns, kind, self.task, text))

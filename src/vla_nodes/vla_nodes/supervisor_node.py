@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""supervisor_node: the only writer of the controller's input. See `supervision` for the rules."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+from vla_msgs.action import RunTask
+from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, EpisodeEvent, TaskStatus
+from vla_msgs.srv import SetPaused
+
+from vla_nodes import convert
+from vla_nodes.configs import SupervisorConfig
+from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
+from vla_nodes.parameters import declare
+from vla_nodes.supervision import Limits, Supervisor
+from vla_nodes.supervision_types import (
+    ChunkInfo,
+    EventKind,
+    Goal,
+    State,
+    Task,
+    Verdict,
+)
+
+FEEDBACK_PERIOD = 0.2  # s
+
+
+class SupervisorNode(Node):
+    """Publishes the owner, forwards the policy's chunks, runs tasks."""
+
+    def __init__(self) -> None:
+        """Declares parameters and builds everything."""
+        super().__init__("supervisor")
+        self.config = declare(self, SupervisorConfig, "supervisor_node")
+        limits = Limits(
+            recorder_timeout=self.config.recorder_timeout,
+            policy_timeout=self.config.policy_timeout,
+            controller_timeout=self.config.controller_timeout,
+        )
+        self.core = Supervisor(time.time_ns(), limits)
+        self._changed = threading.Condition(threading.RLock())
+        self._chunks = RateMeter()
+        self._reset_sent_at = 0.0
+
+        self._owner_pub = self.create_publisher(ControlOwner, "control_owner", RELIABLE)
+        self._chunk_pub = self.create_publisher(ActionChunk, "controller/action_chunk", RELIABLE)
+        self._event_pub = self.create_publisher(EpisodeEvent, "episode/events", RELIABLE)
+
+        one = MutuallyExclusiveCallbackGroup()
+        subscriptions = (
+            (ActionChunk, "policy/action_chunk", self._on_chunk),
+            (TaskStatus, "task/status", self._on_task_status),
+            (ControllerState, "controller/state", self._on_controller),
+            (EpisodeEvent, "episode/events", self._on_event),
+        )
+        for kind, topic, callback in subscriptions:
+            self.create_subscription(kind, topic, callback, RELIABLE, callback_group=one)
+        self._controller_stop = self.create_client(Trigger, "controller/stop")
+        self._controller_reset = self.create_client(Trigger, "controller/reset")
+        # Parallel to the rest: whoever stops must not wait for anything.
+        many = ReentrantCallbackGroup()
+        self.create_service(Trigger, "supervisor/stop", self._stop, callback_group=many)
+        self.create_service(Trigger, "supervisor/reset", self._reset, callback_group=many)
+        self.create_service(SetPaused, "supervisor/set_paused", self._pause, callback_group=many)
+        # Steady time: the heartbeat must not depend on a clock that may stand still.
+        self.create_timer(
+            1.0 / self.config.heartbeat_rate, self._beat, callback_group=one, clock=STEADY
+        )
+        self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
+        self._server = ActionServer(
+            self,
+            RunTask,
+            "run_task",
+            execute_callback=self._execute,
+            goal_callback=self._on_goal,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            callback_group=many,
+        )
+
+    def now_ns(self) -> int:
+        """ROS time, ns."""
+        return int(self.get_clock().now().nanoseconds)
+
+    # --- inputs -----------------------------------------------------------------------------------
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        info = ChunkInfo(
+            convert.from_time(message.header.stamp), message.sequence, message.instruction_id
+        )
+        with self._changed:
+            if self.core.on_chunk(info, self.now_ns()) is None:
+                message.boot_id, message.grant = self.core.boot_id, self.core.grant
+                self._chunk_pub.publish(message)
+                self._chunks.tick()
+            self._publish_changes()
+
+    def _on_task_status(self, message: TaskStatus) -> None:
+        with self._changed:
+            self.core.judge(
+                message.episode_id,
+                message.task,
+                convert.from_time(message.header.stamp),
+                convert.to_verdict(message.outcome.outcome),
+                message.outcome.message or message.details,
+                self.now_ns(),
+            )
+            self._publish_changes()
+
+    def _on_controller(self, message: ControllerState) -> None:
+        in_fault = message.phase == ControllerState.PHASE_FAULT
+        with self._changed:
+            self.core.on_controller(in_fault, convert.to_controller_fault(message.fault), self.now_ns())
+            self._publish_changes()
+
+    def _on_event(self, message: EpisodeEvent) -> None:
+        with self._changed:
+            if message.event == EventKind.RECORDING:
+                self.core.on_recording(message.episode_id, self.now_ns())
+            elif message.event == EventKind.NOTE and message.episode_id:
+                self.core.on_recorder_note(message.text)
+            self._publish_changes()
+
+    def _beat(self) -> None:
+        with self._changed:
+            self.core.tick(self.now_ns())
+            self._publish_changes(beat=True)
+
+    # --- services ---------------------------------------------------------------------------------
+
+    def _stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._changed:
+            self.core.stop("stop requested", self.now_ns())
+            self._publish_changes()
+        reachable = self._controller_stop.service_is_ready()
+        if reachable:
+            self._controller_stop.call_async(Trigger.Request())
+        response.success = reachable
+        response.message = (
+            "stopped" if reachable else "chunks are revoked; controller/stop is not there"
+        )
+        return response
+
+    def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._changed:
+            response.success = self.core.reset(self.now_ns())
+            response.message = "resetting" if response.success else "there is nothing to reset"
+            self._publish_changes()
+        return response
+
+    def _pause(self, request: SetPaused.Request, response: SetPaused.Response) -> SetPaused.Response:
+        with self._changed:
+            response.message = self.core.set_paused(request.paused, request.reason, self.now_ns())
+            response.success = not response.message
+            self._publish_changes()
+        return response
+
+    # --- the action -------------------------------------------------------------------------------
+
+    def _on_goal(self, goal: RunTask.Goal) -> GoalResponse:
+        if self.core.state is State.FAULT or not goal.instruction.strip() or goal.time_limit <= 0.0:
+            self.get_logger().warning(
+                f"goal refused: state {self.core.state.name}, instruction {goal.instruction!r}, "
+                f"time_limit {goal.time_limit} s"
+            )
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _execute(self, handle: Any) -> RunTask.Result:
+        request = handle.request
+        goal = Goal(
+            request.instruction, request.task, request.time_limit, request.episode_id, request.seed
+        )
+        result = RunTask.Result()
+        with self._changed:
+            try:
+                task = self.core.begin(goal, self.now_ns())
+            except ValueError as error:
+                handle.abort()
+                result.outcome.outcome = int(Verdict.ABORTED)
+                result.outcome.message = str(error)
+                return result
+            self._publish_changes(beat=True)
+            while task.outcome is None and self.context.ok():
+                self._changed.wait(FEEDBACK_PERIOD)
+                if handle.is_cancel_requested:
+                    self.core.cancel(task, self.now_ns())
+                    self._publish_changes()
+                handle.publish_feedback(self._feedback(task))
+        return self._finish(handle, task, result)
+
+    def _feedback(self, task: Task) -> RunTask.Feedback:
+        return RunTask.Feedback(
+            state=int(self.core.state),
+            owner=int(self.core.owner),
+            elapsed=task.duration(self.now_ns()),
+            chunks=task.chunks,
+            chunk_latency=task.chunk_latency,
+        )
+
+    def _finish(self, handle: Any, task: Task, result: RunTask.Result) -> RunTask.Result:
+        verdict = task.outcome.verdict if task.outcome else Verdict.ABORTED
+        if verdict is Verdict.CANCELED and handle.is_cancel_requested:
+            handle.canceled()
+        elif verdict in (Verdict.SUCCESS, Verdict.FAILURE):
+            # The task was carried out to its end; the outcome says how it ended.
+            handle.succeed()
+        else:
+            handle.abort()
+        result.outcome = convert.to_outcome(task.outcome)
+        result.duration = task.duration(self.now_ns())
+        result.episode_id = task.episode_id
+        return result
+
+    # --- outputs ----------------------------------------------------------------------------------
+
+    def _publish_changes(self, beat: bool = False) -> None:
+        events = self.core.drain_events()
+        for event in events:
+            self._event_pub.publish(convert.to_episode_event(event))
+            self.get_logger().info(f"{event.kind.name} {event.text}".rstrip())
+        if events or beat:
+            self._owner_pub.publish(convert.to_control_owner(self.core, self.now_ns()))
+            self._changed.notify_all()
+        if self.core.controller_reset_wanted:
+            self._send_reset()
+
+    def _send_reset(self) -> None:
+        """Asks the controller for a reset, again every half second until it has been done."""
+        now = time.monotonic()
+        if now - self._reset_sent_at < 0.5 or not self._controller_reset.service_is_ready():
+            return
+        self._reset_sent_at = now
+        future = self._controller_reset.call_async(Trigger.Request())
+        future.add_done_callback(self._on_reset_done)
+
+    def _on_reset_done(self, future: Any) -> None:
+        with self._changed:
+            if future.result() is not None and future.result().success:
+                self.core.controller_reset_wanted = False
+
+    def _health(self) -> tuple[bytes, str, Mapping[str, Any]]:
+        with self._changed:
+            core = self.core
+            values: dict[str, Any] = {
+                "state": core.state.name,
+                "grant": core.grant,
+                "chunks forwarded": core.counters.forwarded,
+                "chunk rate (Hz)": self._chunks.rate(),
+                "policy silences": core.counters.policy_silences,
+                "policy restarts": core.counters.policy_restarts,
+            }
+            for why, count in core.counters.dropped.items():
+                values[f"dropped: {why.value}"] = count
+            if core.controller_silent(self.now_ns()):
+                return WARN, "controller/state is not published", values
+            if core.state is State.FAULT or core.policy_silent:
+                return WARN, core.reason, values
+            return OK, f"{core.state.name}: {core.reason}", values
+
+
+def main() -> int:
+    """Runs the node."""
+    return run(SupervisorNode, lambda: MultiThreadedExecutor(num_threads=4))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
