@@ -35,9 +35,10 @@ _vla_prepend PATH "$_vla_venv/bin"
 # The wheels re-execute Python to set the library path, unless told that it is set.
 export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
 
-# DDS stays on this machine; see config/fastdds.xml.
+# DDS stays on this machine; see config/fastdds.xml. Fast DDS 2 and 3 call the variable differently.
 export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
 export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_vla_root/config/fastdds.xml}"
+export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$FASTDDS_DEFAULT_PROFILES_FILE}"
 export ROS_LOG_DIR="${ROS_LOG_DIR:-$_vla_root/log/ros}"
 
 # Off-screen rendering needs no display.

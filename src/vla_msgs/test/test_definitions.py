@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[1]
 DEFINITIONS = sorted(
     path for folder in ("msg", "srv", "action") for path in (PACKAGE / folder).iterdir()
 )
-FIELD = re.compile(r"^(?P<type>[A-Za-z][\w/]*)(?P<array>\[[^\]]*\])?\s+(?P<name>[a-z]\w*)\s*(?P<rest>.*)$")
+FIELD = re.compile(
+    r"^(?P<type>[A-Za-z][\w/]*)(?P<array>\[[^\]]*\])?\s+(?P<name>[a-z]\w*)\s*(?P<rest>.*)$"
+)
 CONSTANT = re.compile(r"^\w+\s+[A-Z][A-Z0-9_]*\s*=")
 
-UNIT = re.compile(
-    r"\b(s|m|rad|N|Nm|ns|dimensionless)\b"
-)
+UNIT = re.compile(r"\b(s|m|rad|N|Nm|ns|dimensionless)\b")
 
 
 def fields(text: str) -> list[tuple[str, str, str, str]]:
@@ -60,7 +60,7 @@ def test_every_physical_field_names_its_unit(path: Path) -> None:
 def test_every_header_says_stamp_and_frame(path: Path) -> None:
     for type_, _, name, comment in fields(path.read_text()):
         if type_ == "std_msgs/Header":
-            assert "stamp" in comment and "frame_id" in comment, f"{path.name}: {name}"
+            assert {"stamp:", "frame_id"} <= set(re.findall(r"stamp:|frame_id", comment)), name
 
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.name)
