@@ -131,7 +131,7 @@ class EpisodeWriter:
         self.info = info
         self._definitions = definitions if definitions is not None else Definitions()
         self._flush_period = flush_period
-        self._chunk_bytes = chunk_bytes
+        self._wake_bytes = min(chunk_bytes, queue_bytes // 2)
         self._queue_bytes = queue_bytes
         self._drop_when_full = drop_when_full
         self._ros_distro = ros_distro
@@ -256,7 +256,7 @@ class EpisodeWriter:
             )
             self._queued_bytes += size
             self._counts[topic] += 1
-            if self._queued_bytes >= self._chunk_bytes:
+            if self._queued_bytes >= self._wake_bytes:
                 self._changed.notify_all()
         return True
 
@@ -333,7 +333,7 @@ class EpisodeWriter:
             self.close(EpisodeOutcome("aborted", message=f"{type(error).__name__}: {error}"))
 
     def _has_room(self, size: int) -> bool:
-        return not self._queue or self._queued_bytes + size <= self._queue_bytes
+        return self._queued_bytes == 0 or self._queued_bytes + size <= self._queue_bytes
 
     def _check_open(self) -> None:
         if self._error is not None:
@@ -347,7 +347,7 @@ class EpisodeWriter:
             while True:
                 with self._changed:
                     self._changed.wait_for(
-                        lambda: self._closing or self._queued_bytes >= self._chunk_bytes, POLL_S
+                        lambda: self._closing or self._queued_bytes >= self._wake_bytes, POLL_S
                     )
                     batch, self._queue = self._queue, deque()
                     closing = self._closing
