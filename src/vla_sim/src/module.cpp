@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+
+#include "vla_sim/loop.hpp"
+#include "vla_sim/plant.hpp"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+using vla_sim::Loop;
+using vla_sim::ObjectEvents;
+using vla_sim::Plant;
+using vla_sim::PlantConfig;
+using vla_sim::PlantLayout;
+using vla_sim::PlantMemory;
+using vla_sim::Snapshot;
+
+namespace {
+
+/// Hands a vector to numpy as an array of its own.
+nb::ndarray<nb::numpy, double, nb::ndim<1>> to_numpy(const std::vector<double>& values) {
+  auto* copy = new std::vector<double>(values);
+  const nb::capsule owner(copy,
+                          [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
+  return nb::ndarray<nb::numpy, double, nb::ndim<1>>(copy->data(), {copy->size()}, owner);
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "Plant and loop of the simulation: steps MuJoCo and the controller without the GIL.";
+  // The type of the controller that Loop takes is bound there.
+  nb::module_::import_("vla_control");
+
+  nb::class_<PlantLayout>(m, "PlantLayout")
+      .def(nb::init<>())
+      .def_rw("arm_qpos", &PlantLayout::arm_qpos)
+      .def_rw("arm_dof", &PlantLayout::arm_dof)
+      .def_rw("arm_actuator", &PlantLayout::arm_actuator)
+      .def_rw("finger_qpos", &PlantLayout::finger_qpos)
+      .def_rw("finger_dof", &PlantLayout::finger_dof)
+      .def_rw("finger_actuator", &PlantLayout::finger_actuator)
+      .def_rw("finger_body", &PlantLayout::finger_body)
+      .def_rw("object_body", &PlantLayout::object_body);
+
+  nb::class_<PlantConfig>(m, "PlantConfig")
+      .def(nb::init<>())
+      .def_rw("max_opening", &PlantConfig::max_opening)
+      .def_rw("gripper_default_force", &PlantConfig::gripper_default_force)
+      .def_rw("gripper_speed", &PlantConfig::gripper_speed)
+      .def_rw("gripper_stiffness", &PlantConfig::gripper_stiffness)
+      .def_rw("gripper_damping", &PlantConfig::gripper_damping)
+      .def_rw("lifted_height", &PlantConfig::lifted_height)
+      .def_rw("actuation_delay", &PlantConfig::actuation_delay);
+
+  nb::class_<ObjectEvents>(m, "ObjectEvents")
+      .def_ro("first_touched", &ObjectEvents::first_touched)
+      .def_ro("first_lifted", &ObjectEvents::first_lifted)
+      .def_ro("finger_contact", &ObjectEvents::finger_contact);
+
+  nb::class_<PlantMemory>(m, "PlantMemory")
+      .def_ro("delayed_torque", &PlantMemory::delayed_torque)
+      .def_ro("gripper_setpoint", &PlantMemory::gripper_setpoint)
+      .def_ro("gripper_command", &PlantMemory::gripper_command)
+      .def_ro("gripper_force", &PlantMemory::gripper_force)
+      .def_ro("events", &PlantMemory::events);
+
+  nb::class_<Plant>(m, "Plant")
+      .def(
+          "__init__",
+          [](Plant* self, std::uintptr_t model, std::uintptr_t data, const PlantLayout& layout,
+             const PlantConfig& config) {
+            new (self) Plant(reinterpret_cast<const mjModel*>(model),
+                             reinterpret_cast<mjData*>(data), layout, config);
+          },
+          "model_address"_a, "data_address"_a, "layout"_a, "config"_a,
+          "The caller keeps model and data alive.")
+      .def_prop_ro("gripper_opening", &Plant::gripper_opening)
+      .def_prop_ro("memory", [](const Plant& self) { return PlantMemory(self.memory()); })
+      .def("set_memory", &Plant::set_memory, "memory"_a);
+
+  nb::class_<Snapshot>(m, "Snapshot")
+      .def_ro("time_ns", &Snapshot::time_ns)
+      .def_ro("episode_time", &Snapshot::episode_time)
+      .def_ro("cycles", &Snapshot::cycles)
+      .def_ro("gripper_opening", &Snapshot::gripper_opening)
+      .def_ro("events", &Snapshot::events)
+      .def_prop_ro("qpos", [](const Snapshot& self) { return to_numpy(self.qpos); })
+      .def_prop_ro("qvel", [](const Snapshot& self) { return to_numpy(self.qvel); });
+
+  nb::class_<Loop>(m, "Loop")
+      .def(nb::init<Plant&, vla_control::Controller&>(), "plant"_a, "controller"_a,
+           nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
+      .def("reset", &Loop::reset, "time_ns"_a)
+      .def("advance", &Loop::advance, "cycles"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("start_realtime", &Loop::start_realtime, "speed"_a = 1.0)
+      .def("stop_realtime", &Loop::stop_realtime, nb::call_guard<nb::gil_scoped_release>())
+      .def("refresh", &Loop::refresh)
+      .def("set_clock", &Loop::set_clock, "time_ns"_a, "cycles"_a)
+      .def("snapshot", &Loop::snapshot)
+      .def_prop_ro("running", &Loop::running)
+      .def_prop_ro("realtime_factor", &Loop::realtime_factor)
+      .def_prop_ro("overruns", &Loop::overruns);
+}

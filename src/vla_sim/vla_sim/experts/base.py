@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An expert: rolls a smooth motion forward through the goals of its task into a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import vla_control
+from vla_sim.experts.goals import Goals
+from vla_sim.experts.world import World
+from vla_sim.robots import RobotSpec
+from vla_sim.simulation import Simulation
+from vla_sim.typing import FloatArray
+
+HORIZON = 16
+STEP_DT = 0.05
+EXECUTE_STEPS = 8
+_SUBSTEPS = 2
+# Beyond this the arm is not where it was told to be, and planning begins where it is.
+_MAX_LAG = 0.035
+_MAX_ANGULAR_LAG = 0.35
+_NOWHERE = np.array([9.0, 9.0])
+
+
+class Expert:
+    """Makes chunks from the state of the scene; it remembers nothing between calls.
+
+    Args:
+        goals: Makes the goals of a task from its name.
+        robot: The robot, for the frames of the chunks.
+    """
+
+    def __init__(self, goals: Callable[[str], Goals], robot: RobotSpec) -> None:
+        self._goals = goals
+        self._robot = robot
+
+    def plan(self, sim: Simulation) -> tuple[FloatArray, FloatArray]:
+        """Return commanded tool poses in base, shape (16, 4, 4), and gripper openings (16,) in m.
+
+        Step 0 is now.
+        """
+        world = observe_world(sim)
+        goals = self._goals(sim.task)
+        poses = np.tile(np.eye(4), (HORIZON, 1, 1))
+        openings = np.zeros(HORIZON)
+        for step in range(HORIZON):
+            poses[step, :3, :3] = world.rotation
+            poses[step, :3, 3] = world.position
+            openings[step] = goals.goal(world).opening
+            for _ in range(_SUBSTEPS):
+                world.step(goals.goal(world), STEP_DT / _SUBSTEPS)
+        return poses, openings
+
+    def act(self, sim: Simulation) -> vla_control.Chunk:
+        """Return the chunk for the state as it is, stamped now."""
+        return self.chunk(sim, *self.plan(sim), stamp_ns=sim.time_ns)
+
+    def chunk(
+        self, sim: Simulation, poses: FloatArray, openings: FloatArray, *, stamp_ns: int
+    ) -> vla_control.Chunk:
+        """Return planned poses and openings as a chunk for the controller."""
+        del sim
+        chunk = vla_control.Chunk()
+        chunk.stamp_ns = stamp_ns
+        chunk.step_dt = STEP_DT
+        chunk.base_frame = self._robot.base_frame
+        chunk.tool_frame = self._robot.tool_frame
+        chunk.poses = poses
+        chunk.gripper_opening = openings
+        return chunk
+
+
+def observe_world(sim: Simulation) -> World:
+    """Return tool and named cube as they are, the tool as it is commanded unless it lags far."""
+    state = sim.scene_state()
+    target = sim.instance.target
+    measured = sim.observe_pose()
+    controller = sim.controller.state()
+    reference = np.asarray(controller.reference_pose_tool_in_base)
+    twist = np.asarray(controller.reference_twist_tool_in_base)
+    lag = np.linalg.norm(reference[:3, 3] - measured[:3, 3])
+    cosine = 0.5 * (np.trace(reference[:3, :3].T @ measured[:3, :3]) - 1.0)
+    if lag > _MAX_LAG or cosine < np.cos(_MAX_ANGULAR_LAG):
+        reference, twist = measured, np.zeros(6)
+    cube = state.positions[target]
+    gripped = state.finger_contacts[target] == 2
+    held = gripped and np.linalg.norm(cube - measured[:3, 3]) < 0.03
+    if held:
+        cube = cube + reference[:3, 3] - measured[:3, 3]
+    return World(
+        position=reference[:3, 3].copy(),
+        rotation=reference[:3, :3].copy(),
+        velocity=twist[:3].copy(),
+        angular_velocity=twist[3:].copy(),
+        opening=state.gripper_opening,
+        cube=cube.copy(),
+        cube_yaw=state.yaws[target],
+        held=bool(held),
+        squeezed=0.0,
+        bowl=_NOWHERE if state.bowl is None else np.array(state.bowl),
+        zone=_NOWHERE if state.zone is None else np.array(state.zone),
+    )

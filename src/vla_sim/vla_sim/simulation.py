@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One robot at one task: MuJoCo, the controller and the loop that steps both at 1 kHz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+
+import vla_control
+from vla_sim import robots, scene, tasks
+from vla_sim._core import Loop, Plant, PlantMemory
+from vla_sim._core import PlantConfig as _CorePlantConfig
+from vla_sim._core import PlantLayout as _CorePlantLayout
+from vla_sim.rendering import Renderer
+from vla_sim.tasks import Judge, Judgement, SceneState, TaskInstance
+from vla_sim.typing import FloatArray, ImageArray
+
+# A judge looks at the scene every 20 ms of simulated time.
+_JUDGE_PERIOD = 20
+
+
+@dataclass(frozen=True)
+class PlantConfig:
+    """Constants of the simulated hardware.
+
+    Attributes:
+        gravity_compensation: Whether the drives carry the weight of the arm, as a Franka's do;
+            otherwise the controller's torque has to contain it.
+        coulomb_friction: Per arm joint, Nm.
+        viscous_friction: Per arm joint, Nms/rad.
+        actuation_delay: Whether torques act one cycle late.
+        gripper_speed: Largest speed of the opening, m/s.
+    """
+
+    gravity_compensation: bool = True
+    coulomb_friction: float = 0.2
+    viscous_friction: float = 0.5
+    actuation_delay: bool = True
+    gripper_speed: float = 0.2
+
+
+@dataclass(frozen=True)
+class SimObservation:
+    """What a policy may see.
+
+    Attributes:
+        stamp_ns: When it was taken, on the controller's clock.
+        images: Per camera, shape (size, size, 3), RGB.
+        q: Arm joints, rad.
+        dq: Arm joints, rad/s.
+        gripper_opening: Distance between the pads, m.
+        pose_tool_in_base: Forward kinematics of ``q``, shape (4, 4).
+        instruction: What the robot is told.
+    """
+
+    stamp_ns: int
+    images: dict[str, ImageArray]
+    q: FloatArray
+    dq: FloatArray
+    gripper_opening: float
+    pose_tool_in_base: FloatArray
+    instruction: str
+
+
+@dataclass(frozen=True)
+class SimSnapshot:
+    """Everything of a simulation but its controller, which starts anew in a hold when restored."""
+
+    instance: TaskInstance
+    physics: FloatArray
+    memory: PlantMemory
+    time_ns: int
+    cycles: int
+    judge: Judge = field(repr=False)
+
+
+class Simulation:
+    """One robot at one task, in lockstep or in real time.
+
+    All methods are for one thread. While running in real time the C++ thread owns the plant; then
+    only ``observe``, ``push_chunk``, ``judge``, ``render``, ``scene_state`` and the properties may
+    be used.
+
+    Args:
+        robot: Name of the robot.
+        task: Name of the task.
+        seed: Seed of the scene.
+        cameras: Cameras to render in ``observe``.
+        image_size: Side of the images, px.
+        plant: Constants of the hardware.
+        controller_overrides: Attributes of the controller's configuration to set.
+    """
+
+    def __init__(
+        self,
+        robot: str = "panda",
+        task: str = "pick",
+        seed: int = 0,
+        *,
+        cameras: tuple[str, ...] = scene.CAMERAS,
+        image_size: int = 96,
+        plant: PlantConfig | None = None,
+        controller_overrides: dict[str, Any] | None = None,
+    ) -> None:
+        unknown = [camera for camera in cameras if camera not in scene.CAMERAS]
+        if unknown:
+            raise ValueError(f"unknown cameras {unknown}; valid: {', '.join(scene.CAMERAS)}")
+        self.robot = robots.get(robot)
+        self.cameras = cameras
+        self.image_size = image_size
+        self.plant_config = plant or PlantConfig()
+        self.model = scene.build_model(
+            self.robot,
+            gravity_compensation=self.plant_config.gravity_compensation,
+            coulomb_friction=self.plant_config.coulomb_friction,
+            viscous_friction=self.plant_config.viscous_friction,
+        )
+        self.data = mujoco.MjData(self.model)
+        overrides = {
+            "command_includes_gravity": not self.plant_config.gravity_compensation,
+            **(controller_overrides or {}),
+        }
+        self._description = self.robot.description()
+        self.kinematics = vla_control.RobotModel(self._description)
+        self.controller = vla_control.Controller(
+            self._description, self.robot.controller_config(**overrides)
+        )
+        self._plant = Plant(
+            self.model._address, self.data._address, self._layout(), self._core_config()
+        )
+        self._loop = Loop(self._plant, self.controller)
+        self._arm_qpos = np.array([self.model.joint(n).qposadr[0] for n in self.robot.joint_names])
+        self._arm_dof = np.array([self.model.joint(n).dofadr[0] for n in self.robot.joint_names])
+        self._renderers: dict[tuple[int, int], Renderer] = {}
+        self.instance: TaskInstance
+        self._judge: Judge
+        self.reset(task, seed)
+
+    @property
+    def dt(self) -> float:
+        """Period of the loop, s."""
+        return float(self.model.opt.timestep)
+
+    @property
+    def time_ns(self) -> int:
+        """Time of the controller's clock, ns."""
+        return int(self._loop.snapshot().time_ns)
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.instance.task
+
+    @property
+    def seed(self) -> int:
+        """Seed of the scene."""
+        return self.instance.seed
+
+    @property
+    def instruction(self) -> str:
+        """What the robot is told."""
+        return self.instance.instruction
+
+    @property
+    def realtime_factor(self) -> float:
+        """Simulated seconds per second over about the last second in real time."""
+        return float(self._loop.realtime_factor)
+
+    @property
+    def overruns(self) -> int:
+        """Cycles that began more than a period late since real time was started."""
+        return int(self._loop.overruns)
+
+    @property
+    def running(self) -> bool:
+        """Whether the real-time thread is running."""
+        return bool(self._loop.running)
+
+    def reset(
+        self, task: str | None = None, seed: int | None = None, *, keep_clock: bool = False
+    ) -> None:
+        """Lay a scene anew and activate the controller.
+
+        Args:
+            task: Name of the task; None = the same.
+            seed: Seed of the scene; None = the same.
+            keep_clock: Let the clock run on instead of starting at zero.
+        """
+        name = task if task is not None else self.instance.task
+        number = seed if seed is not None else self.instance.seed
+        instance = tasks.get(name).draw(number, self.robot)
+        self.reset_to(instance, keep_clock=keep_clock)
+
+    def reset_to(self, instance: TaskInstance, *, keep_clock: bool = False) -> None:
+        """Lay the scene of an instance and activate the controller."""
+        if self.running:
+            raise RuntimeError("stop real time before the scene is laid anew")
+        time_ns = self.time_ns if keep_clock else 0
+        self.instance = instance
+        scene.lay(self.model, self.data, self.robot, instance.layout)
+        self._judge = Judge(tasks.get(instance.task), instance.target)
+        self._loop.reset(time_ns)
+
+    def observe(self) -> SimObservation:
+        """Return what a policy may see: images, joints, gripper and the instruction."""
+        snapshot = self._loop.snapshot()
+        q = snapshot.qpos[self._arm_qpos]
+        return SimObservation(
+            stamp_ns=int(snapshot.time_ns),
+            images={camera: self.render(camera, qpos=snapshot.qpos) for camera in self.cameras},
+            q=q,
+            dq=snapshot.qvel[self._arm_dof],
+            gripper_opening=float(snapshot.gripper_opening),
+            pose_tool_in_base=np.asarray(self.kinematics.forward_kinematics(q)),
+            instruction=self.instruction,
+        )
+
+    def push_chunk(self, chunk: vla_control.Chunk) -> vla_control.RejectReason:
+        """Offer a chunk to the controller; returns why it was rejected, NONE = accepted."""
+        return self.controller.push_chunk(chunk)
+
+    def advance(self, duration_s: float) -> None:
+        """Run exactly ``round(duration_s / dt)`` cycles in lockstep."""
+        remaining = round(duration_s / self.dt)
+        if remaining < 0:
+            raise ValueError(f"the duration {duration_s} must not be negative")
+        while remaining > 0:
+            into_period = int(self._loop.snapshot().cycles) % _JUDGE_PERIOD
+            count = min(remaining, _JUDGE_PERIOD - into_period)
+            self._loop.advance(count)
+            remaining -= count
+            if into_period + count == _JUDGE_PERIOD:
+                self._judge.update(self.scene_state())
+
+    def judge(self) -> Judgement:
+        """Return how the episode stands; in real time call it at 10 Hz or more."""
+        state = self.scene_state()
+        if self.running:
+            self._judge.update(state)
+        return self._judge.judgement(state)
+
+    def scene_state(self) -> SceneState:
+        """Return what judge and expert may know; never an input of a policy."""
+        snapshot = self._loop.snapshot()
+        qpos, qvel, events = snapshot.qpos, snapshot.qvel, snapshot.events
+        colors = list(scene.COLORS)
+        positions, yaws, speeds, contacts = {}, {}, {}, {}
+        for cube in self.instance.layout.cubes:
+            joint = self.model.joint(f"cube_{cube.color}")
+            start, dof = joint.qposadr[0], joint.dofadr[0]
+            positions[cube.color] = qpos[start : start + 3].copy()
+            w, x, y, z = qpos[start + 3 : start + 7]
+            yaws[cube.color] = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+            speeds[cube.color] = float(np.linalg.norm(qvel[dof : dof + 3]))
+            contacts[cube.color] = int(events.finger_contact[colors.index(cube.color)]).bit_count()
+        pose = np.asarray(self.kinematics.forward_kinematics(qpos[self._arm_qpos]))
+        return SceneState(
+            time=float(snapshot.episode_time),
+            positions=positions,
+            yaws=yaws,
+            speeds=speeds,
+            finger_contacts=contacts,
+            gripper_opening=float(snapshot.gripper_opening),
+            tool_position=pose[:3, 3],
+            first_touched=colors[events.first_touched] if events.first_touched >= 0 else None,
+            first_lifted=colors[events.first_lifted] if events.first_lifted >= 0 else None,
+            bowl=self.instance.layout.bowl,
+            zone=self.instance.layout.zone,
+        )
+
+    def joints(self) -> tuple[FloatArray, FloatArray]:
+        """Return positions (rad) and velocities (rad/s) of the arm's joints."""
+        snapshot = self._loop.snapshot()
+        return snapshot.qpos[self._arm_qpos], snapshot.qvel[self._arm_dof]
+
+    def observe_pose(self) -> FloatArray:
+        """Return the pose of the tool in the base frame by forward kinematics, shape (4, 4)."""
+        q = self._loop.snapshot().qpos[self._arm_qpos]
+        return np.asarray(self.kinematics.forward_kinematics(q))
+
+    def qpos(self) -> FloatArray:
+        """Return the joint positions of everything in the scene."""
+        return np.asarray(self._loop.snapshot().qpos)
+
+    def render(
+        self,
+        camera: str,
+        qpos: FloatArray | None = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> ImageArray:
+        """Draw an image.
+
+        Args:
+            camera: Name of the camera, one of ``scene.CAMERAS``.
+            qpos: Joint positions of everything in the scene; None = now.
+            width: px; None = ``image_size``.
+            height: px; None = ``image_size``.
+
+        Returns:
+            RGB, shape (height, width, 3).
+        """
+        size = (width or self.image_size, height or self.image_size)
+        if size not in self._renderers:
+            self._renderers[size] = Renderer(self.model, *size)
+        positions = self.qpos() if qpos is None else qpos
+        return self._renderers[size].render(camera, positions, self.data.mocap_pos)
+
+    def displace(self, color: str, offset: FloatArray) -> None:
+        """Move a cube by (x, y, z) in m, as someone who reaches in might; lockstep only."""
+        if self.running:
+            raise RuntimeError("a cube can only be moved in lockstep")
+        address = self.model.joint(f"cube_{color}").qposadr[0]
+        self.data.qpos[address : address + 3] += offset
+        mujoco.mj_forward(self.model, self.data)
+        self._loop.refresh()
+
+    def snapshot(self) -> SimSnapshot:
+        """Return the full state of physics and task; lockstep only."""
+        if self.running:
+            raise RuntimeError("a snapshot can only be taken in lockstep")
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        physics = np.zeros(mujoco.mj_stateSize(self.model, kind))
+        mujoco.mj_getState(self.model, self.data, physics, kind)
+        now = self._loop.snapshot()
+        return SimSnapshot(
+            instance=self.instance,
+            physics=physics,
+            memory=self._plant.memory,
+            time_ns=int(now.time_ns),
+            cycles=int(now.cycles),
+            judge=self._judge.copy(),
+        )
+
+    def restore(self, snapshot: SimSnapshot) -> None:
+        """Return to a snapshot. The controller is activated there, holding where the arm is."""
+        self.reset_to(snapshot.instance)
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        mujoco.mj_setState(self.model, self.data, snapshot.physics, kind)
+        mujoco.mj_forward(self.model, self.data)
+        self._loop.reset(snapshot.time_ns)
+        self._plant.set_memory(snapshot.memory)
+        self._loop.set_clock(snapshot.time_ns, snapshot.cycles)
+        self._judge = snapshot.judge.copy()
+
+    def start_realtime(self, speed: float = 1.0) -> None:
+        """Let a C++ thread run the loop; ``speed`` = simulated seconds per second."""
+        self._loop.start_realtime(speed)
+
+    def stop_realtime(self) -> None:
+        """Stop the thread; lockstep is possible again."""
+        self._loop.stop_realtime()
+
+    def close(self) -> None:
+        """Stop the thread and free the graphics contexts."""
+        self._loop.stop_realtime()
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+    def _layout(self) -> _CorePlantLayout:
+        layout = _CorePlantLayout()
+        robot, model = self.robot, self.model
+        layout.arm_qpos = [int(model.joint(n).qposadr[0]) for n in robot.joint_names]
+        layout.arm_dof = [int(model.joint(n).dofadr[0]) for n in robot.joint_names]
+        layout.arm_actuator = [int(model.actuator(n).id) for n in robot.joint_names]
+        layout.finger_qpos = [int(model.joint(n).qposadr[0]) for n in robot.finger_joint_names]
+        layout.finger_dof = [int(model.joint(n).dofadr[0]) for n in robot.finger_joint_names]
+        layout.finger_actuator = [int(model.actuator(n).id) for n in robot.finger_joint_names]
+        layout.finger_body = [int(model.body(n).id) for n in robot.finger_bodies]
+        layout.object_body = [int(model.body(f"cube_{color}").id) for color in scene.COLORS]
+        return layout
+
+    def _core_config(self) -> _CorePlantConfig:
+        config = _CorePlantConfig()
+        config.max_opening = self.robot.max_opening
+        config.gripper_default_force = self.robot.default_gripper_force
+        config.gripper_speed = self.plant_config.gripper_speed
+        config.actuation_delay = self.plant_config.actuation_delay
+        return config
