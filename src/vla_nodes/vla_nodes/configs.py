@@ -18,7 +18,13 @@ class SimConfig:
     cameras: tuple[str, ...] = parameter("names of the cameras")
     image_size: int = parameter("px, width and height of the images", low=16, high=1024)
     camera_rate: float = parameter("Hz of simulated time", low=1.0, high=60.0)
-    joint_state_rate: float = parameter("Hz, also of tf and the clock", low=10.0, high=500.0)
+    joint_state_rate: float = parameter("Hz, also of the clock", low=10.0, high=500.0)
+    tf_rate: float = parameter("Hz", low=1.0, high=500.0)
+    heartbeat_timeout: float = parameter(
+        "s of simulated time without control_owner after which the arm brakes to a hold",
+        low=0.1,
+        high=5.0,
+    )
     controller_state_rate: float = parameter("Hz", low=1.0, high=500.0)
     task_status_rate: float = parameter("Hz", low=1.0, high=50.0)
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)

@@ -31,6 +31,7 @@ from vla_msgs.msg import (
 from vla_data import images
 
 from vla_nodes import supervision, supervision_types
+from vla_nodes.camera_source import Calibration
 
 FloatArray = NDArray[np.float64]
 
@@ -215,6 +216,20 @@ def pinhole(width: int, height: int, vertical_fov: float) -> CameraInfo:
     message.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     message.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+def to_camera_info(
+    stamp_ns: int, frame_id: str, width: int, height: int, calibration: Calibration | None
+) -> CameraInfo:
+    """A calibration as a message. Without one, K stays zero, which means uncalibrated."""
+    message = CameraInfo(header=header(stamp_ns, frame_id), width=width, height=height)
+    if calibration is not None:
+        message.distortion_model = calibration.distortion_model
+        message.d = list(calibration.d)
+        message.k = list(calibration.k)
+        message.r = list(calibration.r)
+        message.p = list(calibration.p)
     return message
 
 

@@ -50,12 +50,18 @@ def load(config: PolicyConfig) -> Any:
     if config.checkpoint.startswith("scripted/"):
         from vla_nodes.scripted import make_scripted
 
-        return make_scripted(config.checkpoint)
+        return make_scripted(config.checkpoint, config.joint_names)
     import torch
     import vla_policy
 
     torch.set_num_threads(config.threads)
-    return vla_policy.load_policy(config.checkpoint)
+    policy = vla_policy.load_policy(config.checkpoint)
+    if tuple(policy.spec.joint_names) != config.joint_names:
+        raise ValueError(
+            f"the checkpoint {config.checkpoint} is for the joints "
+            f"{', '.join(policy.spec.joint_names)}, not {', '.join(config.joint_names)}"
+        )
+    return policy
 
 
 class PolicyNode(LifecycleNode):

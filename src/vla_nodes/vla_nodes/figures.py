@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one JSON object that `--json` prints: figures, settings, versions, machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mujoco", "numpy", "torch", "transformers", "pin", "mcap", "rosbags", "ros-rclpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The machine in a few words; no name of it."""
+    model = ""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    except OSError:
+        pass
+    return {
+        "cpu": model or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The object as text.
+
+    Args:
+        figures: Name with unit, e.g. ``chunk_age_p50_ms``, to number.
+        settings: What was asked for.
+    """
+    return json.dumps(
+        {
+            "figures": dict(figures),
+            "settings": dict(settings),
+            "versions": versions(),
+            "machine": machine(),
+        },
+        indent=2,
+        default=str,
+    )

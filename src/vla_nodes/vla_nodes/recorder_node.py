@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""recorder_node: one bag per episode with every topic of the graph, as it came over the wire."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
+from vla_data.episode import EpisodeInfo, EpisodeOutcome
+from vla_data.qos import QosProfile
+from vla_msgs.msg import EpisodeEvent
+
+from vla_nodes import convert
+from vla_nodes.configs import RecorderConfig
+from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
+from vla_nodes.parameters import declare
+from vla_nodes.recording import Episodes, SequenceWatch
+
+DEPTH = 200
+EVENTS_TYPE = "vla_msgs/msg/EpisodeEvent"
+GATE_PERIOD = 0.05  # s
+
+
+def message_class(type_name: str) -> Any:
+    """The Python class of ``<package>/msg/<Name>``.
+
+    Raises:
+        ImportError: The package or the type is not there.
+    """
+    package, _, name = type_name.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except AttributeError:
+        raise ImportError(f"{package}.msg has no {name}") from None
+
+
+def is_hidden(topic: str) -> bool:
+    """Whether a token of the name begins with an underscore, as in an action's inner topics."""
+    return any(token.startswith("_") for token in topic.split("/"))
+
+
+class RecorderNode(LifecycleNode):
+    """Subscribes to everything raw; the supervisor's events open and close the bags."""
+
+    def __init__(self) -> None:
+        """Declares parameters."""
+        super().__init__("recorder")
+        self.config = declare(self, RecorderConfig, "recorder_node")
+        self._episodes: Episodes | None = None
+        self._subscriptions: dict[str, Subscription] = {}
+        self._unreadable: dict[str, str] = {}
+        self._watch = SequenceWatch()
+        self._messages = RateMeter()
+        self._active = False
+        self._opened_at = 0.0
+        self._close_at: float | None = None
+        self._outcome = EpisodeOutcome()
+        self._told_missing = False
+        self._last_bag = ""
+        self._drops = 0
+        self._events_topic = self.resolve_topic_name("episode/events")
+        # Published by several nodes, so that the numbers of the publications interleave; losses are
+        # then counted by the middleware's own report.
+        self._shared = ("/rosout", "/parameter_events", "/diagnostics", self._events_topic)
+        self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
+
+    # --- life cycle -------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Makes the folder and the timers."""
+        config = self.config
+        required = [self.resolve_topic_name(topic) for topic in config.required_topics]
+        try:
+            self._episodes = Episodes(Path(config.directory), required, config.queue_bytes)
+        except OSError as error:
+            self.get_logger().error(f"directory: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._event_pub = self.create_lifecycle_publisher(
+            EpisodeEvent, "episode/events", RELIABLE
+        )
+        self._timers_ = [
+            self.create_timer(config.scan_period, self._scan, clock=STEADY),
+            self.create_timer(GATE_PERIOD, self._check_gate, clock=STEADY),
+        ]
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribes to everything."""
+        self._active = True
+        self._subscribe(self._events_topic, EVENTS_TYPE, [])
+        self._scan()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Finishes the bag and lets go of the topics."""
+        self._active = False
+        if self._episodes is not None:
+            self._episodes.close(EpisodeOutcome(), self._now_ns(), self._on_finished)
+        for subscription in self._subscriptions.values():
+            self.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Undoes the configuration."""
+        for timer in self._timers_:
+            self.destroy_timer(timer)
+        self.destroy_lifecycle_publisher(self._event_pub)
+        self._episodes = None
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Finishes the bag that is open."""
+        if self._episodes is not None:
+            self._episodes.close(EpisodeOutcome(), self._now_ns())
+            self._episodes.join(10.0)
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    # --- topics -----------------------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        if not self._active:
+            return
+        for topic, types in self.get_topic_names_and_types():
+            if topic in self._subscriptions or topic in self.config.ignored_topics:
+                continue
+            if is_hidden(topic) or topic in self._unreadable:
+                continue
+            offered = [info.qos_profile for info in self.get_publishers_info_by_topic(topic)]
+            if offered:
+                self._subscribe(topic, types[0], offered)
+
+    def _subscribe(self, topic: str, type_name: str, offered: list[QoSProfile]) -> None:
+        reliable = all(one.reliability == QoSReliabilityPolicy.RELIABLE for one in offered)
+        latched = bool(offered) and all(
+            one.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for one in offered
+        )
+        qos = QoSProfile(
+            history=QoSHistoryPolicy.KEEP_LAST,
+            depth=DEPTH,
+            reliability=QoSReliabilityPolicy.RELIABLE
+            if reliable
+            else QoSReliabilityPolicy.BEST_EFFORT,
+            durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
+            if latched
+            else QoSDurabilityPolicy.VOLATILE,
+        )
+        profile = QosProfile(
+            depth=DEPTH,
+            reliability="reliable" if reliable else "best_effort",
+            durability="transient_local" if latched else "volatile",
+        )
+        episodes = self._episodes
+        if episodes is None:
+            return
+        try:
+            kind = message_class(type_name)
+            episodes.add_topic(topic, type_name, [profile])
+        except (ImportError, ValueError) as error:
+            self._unreadable[topic] = str(error)
+            self.get_logger().error(f"{topic} is not recorded: {error}")
+            return
+        self._subscriptions[topic] = self.create_subscription(
+            kind,
+            topic,
+            self._handler(topic, type_name, latched),
+            qos,
+            raw=True,
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=partial(self._on_lost, topic) if topic in self._shared else None,
+                use_default_callbacks=False,
+            ),
+        )
+
+    def _handler(self, topic: str, type_name: str, latched: bool) -> Any:
+        single = topic not in self._shared
+
+        def handle(data: bytes, info: Mapping[str, int]) -> None:
+            self._messages.tick()
+            lost = self._watch.lost(topic, info["publication_sequence_number"]) if single else 0
+            if topic == self._events_topic:
+                self._on_event(deserialize_message(data, EpisodeEvent))
+            if self._episodes is not None:
+                self._drops += lost if self._episodes.writer is not None else 0
+                self._episodes.take(
+                    topic, type_name, data, self._now_ns(), latched=latched, lost=lost
+                )
+                if topic == self._events_topic:
+                    self._check_gate()
+
+        return handle
+
+    def _on_lost(self, topic: str, status: Any) -> None:
+        if self._episodes is not None and self._episodes.writer is not None:
+            self._drops += status.total_count_change
+            self._episodes.writer.count_drops(topic, status.total_count_change)
+
+    # --- episodes ---------------------------------------------------------------------------------
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        episodes = self._episodes
+        if episodes is None or not self._active:
+            return
+        if event.event == EpisodeEvent.START:
+            info = EpisodeInfo(
+                event.episode_id, task=event.task, seed=event.seed, instruction=event.instruction
+            )
+            self._scan()
+            self._opened_at, self._close_at, self._told_missing = time.monotonic(), None, False
+            try:
+                episodes.open(info, self._now_ns())
+            except (OSError, ValueError) as error:
+                episodes.failure = str(error)
+                self._tell(event.episode_id, EpisodeEvent.NOTE, f"cannot record: {error}")
+        elif event.event == EpisodeEvent.END and event.episode_id == episodes.episode_id:
+            self._outcome = EpisodeOutcome.from_numbers(
+                event.outcome.outcome, event.outcome.outcome_source, event.outcome.message
+            )
+            self._close_at = time.monotonic() + self.config.tail
+
+    def _check_gate(self) -> None:
+        episodes = self._episodes
+        if episodes is None or episodes.writer is None:
+            return
+        if self._close_at is not None:
+            if time.monotonic() >= self._close_at:
+                self._close_at = None
+                episodes.close(self._outcome, self._now_ns(), self._on_finished)
+        elif episodes.ready_now():
+            self._tell(episodes.episode_id, EpisodeEvent.RECORDING, str(episodes.writer.path))
+        elif episodes.waiting and not self._told_missing:
+            if time.monotonic() - self._opened_at > self.config.start_timeout:
+                self._told_missing = True
+                text = f"no message on {', '.join(episodes.missing())}"
+                self._tell(episodes.episode_id, EpisodeEvent.NOTE, text)
+
+    def _tell(self, episode_id: str, kind: int, text: str) -> None:
+        event = EpisodeEvent(header=convert.header(self._now_ns()), event=kind, text=text)
+        event.episode_id = episode_id
+        self._event_pub.publish(event)
+        self.get_logger().info(f"{episode_id}: {text}")
+
+    def _on_finished(self, bag: Path, drops: Mapping[str, int], problem: str) -> None:
+        self._last_bag = str(bag)
+        lost = {topic: count for topic, count in drops.items() if count}
+        if problem:
+            self.get_logger().error(problem)
+        elif lost:
+            self.get_logger().warning(f"{bag}: messages lost: {lost}")
+        else:
+            self.get_logger().info(f"{bag}: complete, no drops")
+
+    def _health(self) -> tuple[bytes, str, Mapping[str, Any]]:
+        episodes = self._episodes
+        values: dict[str, Any] = {
+            "topics": len(self._subscriptions),
+            "message rate (Hz)": self._messages.rate(),
+            "drops": self._drops,
+        }
+        for topic, why in self._unreadable.items():
+            values[f"not recorded: {topic}"] = why
+        if episodes is None or not self._active:
+            return OK, "not active", values
+        values["bags"] = episodes.finished
+        values["last bag"] = self._last_bag
+        if episodes.failure:
+            return WARN, episodes.failure, values
+        if episodes.waiting:
+            return WARN, f"waits for {', '.join(episodes.missing())}", values
+        if self._unreadable or self._drops:
+            return WARN, "messages were lost or cannot be recorded", values
+        return OK, f"records {episodes.episode_id}" if episodes.episode_id else "ready", values
+
+
+def main() -> int:
+    """Runs the node."""
+    return run(RecorderNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

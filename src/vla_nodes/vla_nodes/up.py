@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla up`: runs a system as processes, drives the demo, and ends everything cleanly."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+
+from vla_nodes import figures, shared_memory
+from vla_nodes.demo import Demo, Episode, Request
+from vla_nodes.monitor import Monitor
+from vla_nodes.processes import LogFile, Process, ProcessGroup, describe_exit
+from vla_nodes.system import (
+    MANAGER,
+    POLICY,
+    RECORDER,
+    SIMULATOR,
+    System,
+    SystemDescriptionError,
+    load_system,
+    prepared,
+)
+from vla_nodes.view import View, episode_table
+
+LOOP_PERIOD = 0.1  # s
+
+
+class Run:
+    """One run of a system, from the first process to the report."""
+
+    def __init__(self, options: argparse.Namespace, console: Console) -> None:
+        """Reads the system's description.
+
+        Args:
+            options: As parsed by `cli`.
+            console: Where people read.
+
+        Raises:
+            SystemDescriptionError: The system or an override is not valid.
+        """
+        self.options = options
+        self.console = console
+        self.system = prepared(
+            load_system(options.system), record=options.record, overrides=overrides(options)
+        )
+        started = time.strftime("%Y%m%d-%H%M%S")
+        self.folder: Path = options.report or Path("runs") / f"{started}-{self.system.name}"
+        self.problem = ""
+        self.group: ProcessGroup | None = None
+        self.respawns = 0
+        self.requests = make_requests(self.system, options)
+
+    def execute(self) -> int:
+        """Runs everything. Returns the exit status."""
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        log = LogFile(self.folder / "processes.log")
+        monitor = Monitor()
+        spinner = threading.Thread(target=_spin, args=(monitor,), name="spin", daemon=True)
+        spinner.start()
+        manager = self.system.entry(MANAGER)
+        demo = Demo(
+            monitor,
+            self.requests,
+            self.options.time_limit or self.system.time_limit,
+            manager.full_name if manager else None,
+            self._on_episode,
+        )
+        nodes = [entry.full_name for entry in self.system.nodes]
+        view = View(monitor, demo, len(self.requests), nodes, self.console)
+        self.console.print(f"{self.system.name}: {self.system.description}. Log: {log.path}")
+        interrupted = False
+        try:
+            self.group = ProcessGroup(self.system.nodes, log, environment())
+            demo.start()
+            view.start()
+            self._watch(demo, view)
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:
+            self.problem = str(error)
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows is short and must be whole
+            view.stop()
+            self._finish(demo, monitor, log, interrupted)
+        return self._conclude(demo, monitor, interrupted)
+
+    def _watch(self, demo: Demo, view: View) -> None:
+        """Until the demo is done, a required process ends, or Ctrl-C."""
+        while demo.is_alive() or not self.requests:
+            ended = self.group.check() if self.group else None
+            if ended is not None:
+                self.problem = (
+                    f"{ended.entry.name} {describe_exit(ended.poll())}; the arm is held and "
+                    "everything is shut down"
+                )
+                _print_tail(self.console, ended)
+                return
+            view.update()
+            if not self.requests and demo.error:
+                return
+            time.sleep(LOOP_PERIOD)
+
+    def _finish(self, demo: Demo, monitor: Monitor, log: LogFile, interrupted: bool) -> None:
+        if interrupted:
+            self.console.print("Stopping ...")
+        if self.problem and monitor.supervisor_stop.service_is_ready():
+            monitor.supervisor_stop.call_async(_stop_request())
+        demo.stop()
+        if demo.is_alive():
+            demo.join(timeout=8.0)
+        self._drops = monitor.value(self._full_name(RECORDER), "drops")
+        self._overruns = monitor.value(self._full_name(SIMULATOR), "overruns")
+        self._latency = monitor.value(self._full_name(POLICY), "latency median (ms)")
+        if self.group is not None:
+            self.respawns = self.group.respawns
+            killed = self.group.stop()
+            if killed:
+                self.console.print(f"had to be killed: {', '.join(killed)}")
+        log.close()
+        monitor.destroy_node()
+        rclpy.try_shutdown()
+        shared_memory.remove_stale()
+
+    def _full_name(self, executable: str) -> str:
+        entry = self.system.entry(executable)
+        return entry.full_name if entry else ""
+
+    def _on_episode(self, episode: Episode) -> None:
+        if not self.console.is_terminal:
+            self.console.print(
+                f"{episode.instruction}: {episode.verdict.name.lower()} "
+                f"({episode.source.name.lower()}: {episode.message}), {episode.duration:.1f} s"
+            )
+
+    def _conclude(self, demo: Demo, monitor: Monitor, interrupted: bool) -> int:
+        if demo.episodes:
+            self.console.print(episode_table(demo.episodes))
+        problem = self.problem or demo.error
+        bags = self._bags(demo.episodes)
+        if bags:
+            self.console.print(f"Recorded: {len(bags)} bags in {self.options.record}")
+        if interrupted:
+            kept = f"{len(demo.episodes)} of {len(self.requests)} episodes are done"
+            self.console.print(f"Interrupted: {kept}; bags and log are kept.")
+        numbers = self._figures(demo.episodes, monitor)
+        if self.options.report is not None:
+            self._write_report(bags, numbers)
+        if problem:
+            Console(stderr=True).print(f"vla up: {problem}", style="red", highlight=False)
+        if self.options.json:
+            print(figures.report(numbers, self._settings()))
+        return 130 if interrupted else int(bool(problem))
+
+    def _bags(self, episodes: Sequence[Episode]) -> list[Path]:
+        if self.options.record is None:
+            return []
+        paths = [self.options.record / episode.episode_id for episode in episodes]
+        return [path for path in paths if (path / "metadata.yaml").is_file()]
+
+    def _figures(self, episodes: Sequence[Episode], monitor: Monitor) -> dict[str, Any]:
+        measured = monitor.measured
+        ages = sorted(measured.chunk_ages)
+        successes = [episode for episode in episodes if episode.success]
+        numbers: dict[str, Any] = {
+            "episodes_count": len(episodes),
+            "success_rate": len(successes) / len(episodes) if episodes else None,
+            "chunk_age_p50_ms": _percentile_ms(ages, 0.5),
+            "chunk_age_p95_ms": _percentile_ms(ages, 0.95),
+            "inference_latency_p50_ms": self._latency,
+            "realtime_factor_mean": _mean(measured.realtime_factors),
+            "realtime_factor_min": min(measured.realtime_factors, default=None),
+            "overruns_count": self._overruns,
+            "torque_saturated_fraction": measured.torque_saturated / max(1, measured.states),
+            "respawns_count": self.respawns,
+        }
+        if self.options.record is not None:
+            numbers["drops_count"] = self._drops
+        for task in sorted({episode.request.task for episode in episodes if episode.request.task}):
+            ours = [episode.success for episode in episodes if episode.request.task == task]
+            numbers[f"success_rate_{task}"] = sum(ours) / len(ours)
+        return numbers
+
+    def _settings(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "system": self.system.name,
+            "episodes": [vars(request) for request in self.requests],
+            "time_limit": options.time_limit or self.system.time_limit,
+            "record": options.record,
+            "report": options.report,
+        }
+
+    def _write_report(self, bags: Sequence[Path], numbers: dict[str, Any]) -> None:
+        folder: Path = self.options.report
+        (folder / "run.json").write_text(
+            figures.report(numbers, self._settings()) + "\n", encoding="utf-8"
+        )
+        if bags:
+            from vla_data.report import write_report
+
+            self.console.print("Writing the report ...")
+            write_report(bags, folder)
+        self.console.print(f"Report: {folder}")
+
+
+def overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Parameters that the command line sets, by executable."""
+    changes: dict[str, dict[str, Any]] = {}
+    if options.viewer:
+        changes[SIMULATOR] = {"viewer": True}
+    if options.policy:
+        changes[POLICY] = {"checkpoint": options.policy}
+    return changes
+
+
+def make_requests(system: System, options: argparse.Namespace) -> list[Request]:
+    """The episodes that the command line asks for.
+
+    Raises:
+        SystemDescriptionError: They do not fit the system.
+    """
+    from vla_sim import seeds
+
+    tasks = options.task or list(system.tasks)
+    if options.instruction and not options.task:
+        return [Request("", 0, options.instruction)] * max(1, options.episodes)
+    if options.episodes and not tasks:
+        raise SystemDescriptionError(f"{system.name} names no tasks; give --instruction or --task")
+    try:
+        numbers = seeds.seeds("rollouts", options.episodes, options.seed)
+    except ValueError as error:
+        raise SystemDescriptionError(f"--seed: {error}") from None
+    return [
+        Request(tasks[i % len(tasks)], number, options.instruction or "")
+        for i, number in enumerate(numbers)
+    ]
+
+
+def environment() -> dict[str, str]:
+    """Environment of the processes: DDS stays on this machine unless the user said otherwise."""
+    values = dict(os.environ)
+    values.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    values.setdefault("MUJOCO_GL", "egl")
+    values.setdefault("PYTHONUNBUFFERED", "1")
+    # One thread per library and process: the policy sets its own number.
+    values.setdefault("OMP_NUM_THREADS", "1")
+    return values
+
+
+def _spin(monitor: Monitor) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(monitor)
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        return
+
+
+def _stop_request() -> Any:
+    from std_srvs.srv import Trigger
+
+    return Trigger.Request()
+
+
+def _print_tail(console: Console, process: Process) -> None:
+    for line in process.tail:
+        console.print(f"  [{process.entry.name}] {line}", markup=False, highlight=False)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _percentile_ms(ordered: Sequence[float], fraction: float) -> float | None:
+    if not ordered:
+        return None
+    return 1e3 * ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs a system as the command line says."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(stderr=options.json, highlight=False)
+    try:
+        run = Run(options, console)
+    except SystemDescriptionError as error:
+        print(f"vla up: {error}", file=sys.stderr)
+        return 2
+    return run.execute()
