@@ -24,11 +24,18 @@ if [ -d launch ]; then paths+=(launch); fi
 if [ ! -d .venv/share/tf2_msgs ]; then paths+=(compat/tf2_msgs); fi
 
 echo "Building the workspace ..."
-CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
+mkdir -p log
+if ! CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
   colcon --log-base log/colcon build \
   --base-paths "${paths[@]}" \
   --merge-install --symlink-install \
-  --executor sequential \
-  --event-handlers console_cohesion- console_direct- summary+ console_start_end+ \
-  --cmake-args -G Ninja "-DPython3_EXECUTABLE=$PWD/.venv/bin/python"
+  --executor sequential --continue-on-error \
+  --event-handlers console_cohesion- console_stderr- console_start_end+ summary- \
+  --cmake-args -G Ninja "-DPython3_EXECUTABLE=$PWD/.venv/bin/python" 2>&1 | tee log/build.txt; then
+  for package in $(sed -n 's/^Failed *<<< \([a-z0-9_]*\).*/\1/p' log/build.txt); do
+    echo "--- $package ---" >&2
+    tail -n 60 "log/colcon/latest_build/$package/stdout_stderr.log" >&2
+  done
+  exit 1
+fi
 echo "$fingerprint" >"$stamp"
