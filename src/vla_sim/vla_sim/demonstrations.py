@@ -110,7 +110,7 @@ def run_episode(
             if disturbance is not None:
                 disturbance.touch_scene(sim)
                 poses, openings = disturbance.alter(sim, poses, openings)
-            pending = expert.chunk(sim, poses, openings, stamp_ns=sim.time_ns)
+            pending = expert.chunk(poses, openings, stamp_ns=sim.time_ns)
         if pending is not None and tick % ticks_per_chunk == ticks_of_latency % ticks_per_chunk:
             reason = sim.push_chunk(pending)
             if reason.name != "NONE":

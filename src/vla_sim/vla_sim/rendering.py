@@ -7,6 +7,7 @@ from types import TracebackType
 
 import mujoco
 import numpy as np
+from mujoco.egl import GLContext
 
 from vla_sim.typing import FloatArray, ImageArray
 
@@ -33,15 +34,24 @@ class Renderer:
             raise ValueError(f"the image size {width}x{height} must be positive")
         self._model = model
         self._data = mujoco.MjData(model)
-        model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-        model.vis.global_.offheight = max(model.vis.global_.offheight, height)
         big = max(width, height) >= SHADOWS_FROM_SIZE
+        # These settings of the model count when a context is made.
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 4 if big else 0
         model.vis.quality.shadowsize = 2048 if big else 256
-        self._renderer = mujoco.Renderer(model, height, width)
-        flag = mujoco.mjtRndFlag
-        self._renderer.scene.flags[flag.mjRND_SHADOW] = big if shadows is None else shadows
-        self._renderer.scene.flags[flag.mjRND_REFLECTION] = False
+        self._gl: GLContext | None = GLContext(width, height)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=200)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = big if shadows is None else shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        self._options = mujoco.MjvOption()
+        self._perturb = mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 
     def render(
         self,
@@ -56,18 +66,37 @@ class Renderer:
             qpos: Joint positions of everything in the scene.
             mocap_pos: Positions of bowl and zone, m.
         """
+        if self._gl is None:
+            raise RuntimeError("the renderer is closed")
         data = self._data
         data.qpos[:] = qpos
         data.mocap_pos[:] = mocap_pos
         mujoco.mj_kinematics(self._model, data)
         mujoco.mj_comPos(self._model, data)
         mujoco.mj_camlight(self._model, data)
-        self._renderer.update_scene(data, camera)
-        return np.array(self._renderer.render(), dtype=np.uint8)
+        self._camera.fixedcamid = self._model.camera(camera).id
+        mujoco.mjv_updateScene(
+            self._model,
+            data,
+            self._options,
+            self._perturb,
+            self._camera,
+            mujoco.mjtCatBit.mjCAT_ALL.value,
+            self._scene,
+        )
+        self._gl.make_current()
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        # OpenGL counts rows from below.
+        return np.flipud(self._pixels).copy()
 
     def close(self) -> None:
         """Free the graphics context."""
-        self._renderer.close()
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
 
     def __enter__(self) -> Renderer:
         return self

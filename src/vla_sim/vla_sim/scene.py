@@ -36,8 +36,8 @@ _ROBOT = 2
 # Behind the scene camera.
 _PARK = np.array([8.0, 0.0, 0.5])
 _SCENE_CAMERA_POSITION = np.array([1.30, 0.0, 0.86])
-_SCENE_CAMERA_TARGET = np.array([0.52, 0.0, 0.05])
-_SCENE_CAMERA_FOVY = 34.0
+_SCENE_CAMERA_TARGET = np.array([0.525, 0.0, 0.05])
+_SCENE_CAMERA_FOVY = 32.5
 _WRIST_CAMERA_FOVY = 75.0
 _LIGHT_TARGET = np.array([0.5, 0.0, 0.0])
 _TABLE_RGB = np.array([0.80, 0.74, 0.66])

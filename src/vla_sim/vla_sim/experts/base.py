@@ -55,13 +55,10 @@ class Expert:
 
     def act(self, sim: Simulation) -> vla_control.Chunk:
         """Return the chunk for the state as it is, stamped now."""
-        return self.chunk(sim, *self.plan(sim), stamp_ns=sim.time_ns)
+        return self.chunk(*self.plan(sim), stamp_ns=sim.time_ns)
 
-    def chunk(
-        self, sim: Simulation, poses: FloatArray, openings: FloatArray, *, stamp_ns: int
-    ) -> vla_control.Chunk:
+    def chunk(self, poses: FloatArray, openings: FloatArray, *, stamp_ns: int) -> vla_control.Chunk:
         """Return planned poses and openings as a chunk for the controller."""
-        del sim
         chunk = vla_control.Chunk()
         chunk.stamp_ns = stamp_ns
         chunk.step_dt = STEP_DT

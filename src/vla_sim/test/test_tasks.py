@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counts as success: every predicate with cases that must and must not pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from vla_sim.tasks import Judge, SceneState, TaskError
+
+from vla_sim import robots, tasks
+
+
+def state(**changes: object) -> SceneState:
+    """Return a scene in which red and blue lie on the table and nothing has happened."""
+    plain = SceneState(
+        time=1.0,
+        positions={"red": np.array([0.5, 0.0, 0.02]), "blue": np.array([0.6, 0.1, 0.02])},
+        yaws={"red": 0.0, "blue": 0.0},
+        speeds={"red": 0.0, "blue": 0.0},
+        finger_contacts={"red": 0, "blue": 0},
+        gripper_opening=0.08,
+        tool_position=np.array([0.48, 0.0, 0.27]),
+        first_touched=None,
+        first_lifted=None,
+        bowl=(0.4, -0.1),
+        zone=(0.62, 0.0),
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def at(red: tuple[float, float, float]) -> dict[str, object]:
+    return {"positions": {"red": np.array(red), "blue": np.array([0.6, 0.1, 0.02])}}
+
+
+TOUCHING = {
+    "gripper_opening": 0.0,
+    "first_touched": "red",
+    "finger_contacts": {"red": 2, "blue": 0},
+    "tool_position": np.array([0.5, 0.0, 0.049]),
+}
+HELD_UP = {**at((0.5, 0.0, 0.12)), "finger_contacts": {"red": 2, "blue": 0}}
+IN_BOWL = at((0.41, -0.1, 0.026))
+
+CASES = [
+    ("touch", TOUCHING, True),
+    ("touch", {}, False),
+    ("touch", {**TOUCHING, "first_touched": "blue"}, False),
+    ("touch", {**TOUCHING, "gripper_opening": 0.05}, False),
+    ("touch", {**TOUCHING, "tool_position": np.array([0.46, 0.0, 0.02])}, False),
+    ("push", at((0.60, 0.03, 0.02)), True),
+    ("push", {}, False),
+    ("push", at((0.62, 0.061, 0.02)), False),
+    ("push", {**at((0.5, 0.0, 0.02)), "zone": None}, False),
+    ("pick", HELD_UP, True),
+    ("pick", {}, False),
+    ("pick", {**HELD_UP, "finger_contacts": {"red": 1, "blue": 0}}, False),
+    ("pick", {**HELD_UP, **at((0.5, 0.0, 0.09))}, False),
+    ("place", IN_BOWL, True),
+    ("place", {}, False),
+    ("place", {**IN_BOWL, "gripper_opening": 0.04}, False),
+    ("place", {**IN_BOWL, "finger_contacts": {"red": 1, "blue": 0}}, False),
+    ("place", {**IN_BOWL, "speeds": {"red": 0.2, "blue": 0.0}}, False),
+    ("place", at((0.41, -0.1, 0.09)), False),
+    ("place", at((0.47, -0.1, 0.03)), False),
+]
+
+
+@pytest.mark.parametrize(("task", "changes", "expected"), CASES)
+def test_predicate(task: str, changes: dict[str, object], expected: bool) -> None:
+    assert tasks.get(task).fulfilled(state(**changes), "red") is expected
+
+
+@pytest.mark.parametrize(("task", "changes"), [(t, c) for t, c, good in CASES if good])
+def test_the_wrong_cube_does_not_count(task: str, changes: dict[str, object]) -> None:
+    assert not tasks.get(task).fulfilled(state(**changes), "blue")
+
+
+def test_success_has_to_be_held() -> None:
+    judge = Judge(tasks.get("pick"), "red")
+    for time in (1.0, 1.2, 1.48):
+        judge.update(state(time=time, **HELD_UP))
+    assert not judge.judgement(state()).success
+    judge.update(state(time=1.49))
+    for time in (1.6, 1.9, 2.08):
+        judge.update(state(time=time, **HELD_UP))
+    assert not judge.judgement(state()).success, "the interruption did not restart the clock"
+    judge.update(state(time=2.1, **HELD_UP))
+    judgement = judge.judgement(state())
+    assert judgement.success
+    assert judgement.time_to_success == 2.1
+
+
+def test_success_stays() -> None:
+    judge = Judge(tasks.get("push"), "red")
+    judge.update(state(**at((0.62, 0.0, 0.02))))
+    judge.update(state())
+    assert judge.judgement(state()).success
+
+
+def test_judgement_names_what_was_lifted_and_touched() -> None:
+    judge = Judge(tasks.get("pick"), "red")
+    seen = judge.judgement(state(first_lifted="blue", first_touched="blue"))
+    assert (seen.lifted_object, seen.touched_object, seen.named_object) == ("blue", "blue", "red")
+
+
+def test_another_cube_can_be_named() -> None:
+    task = tasks.get("pick")
+    instance = task.draw(0, robots.get("panda"))
+    other = instance.layout.cubes[1].color
+    renamed = instance.naming(other, task)
+    assert renamed.layout is instance.layout
+    assert renamed.target == other
+    assert other in renamed.instruction
+    missing = (
+        {"red", "green", "blue", "yellow", "pink"} - {c.color for c in renamed.layout.cubes}
+    ).pop()
+    with pytest.raises(TaskError, match="there are"):
+        instance.naming(missing, task)
+
+
+def test_unknown_task_lists_the_valid_ones() -> None:
+    with pytest.raises(TaskError, match="touch, push, pick, place"):
+        tasks.get("juggle")
