@@ -7,8 +7,8 @@ import argparse
 import sys
 
 from rich.console import Console
-from vla_data import EpisodeReadError, bag_info, bag_table
 
+from vla_data import EpisodeReadError, bag_info, bag_table
 from vla_nodes import figures
 
 

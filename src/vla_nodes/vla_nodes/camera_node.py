@@ -96,9 +96,7 @@ class CameraNode(LifecycleNode):
             self._image_pub.publish(convert.to_image(stamp_ns, frame, rgb))
         if self._compressed_pub.get_subscription_count():
             quality = self.config.jpeg_quality
-            self._compressed_pub.publish(
-                convert.to_compressed_image(stamp_ns, frame, rgb, quality)
-            )
+            self._compressed_pub.publish(convert.to_compressed_image(stamp_ns, frame, rgb, quality))
         self._info_pub.publish(
             convert.to_camera_info(stamp_ns, frame, rgb.shape[1], rgb.shape[0], self._calibration)
         )

@@ -171,8 +171,8 @@ class CameraSource:
                 last = time.monotonic()
                 self._deliver(bgr)
             elif settings.is_file or time.monotonic() - last > settings.frame_timeout:
-                self.losses += 1
                 self.problem = f"{settings.device} gives no more frames"
+                self.losses += 1
                 return
             if settings.is_file:
                 due = max(due + 1.0 / settings.rate, time.monotonic() - 1.0 / settings.rate)
@@ -181,7 +181,11 @@ class CameraSource:
     def _deliver(self, bgr: NDArray[np.uint8]) -> None:
         stamp_ns = self._now_ns()
         settings = self._settings
-        if settings.width and settings.height and bgr.shape[:2] != (settings.height, settings.width):
+        if (
+            settings.width
+            and settings.height
+            and bgr.shape[:2] != (settings.height, settings.width)
+        ):
             bgr = cv2.resize(bgr, (settings.width, settings.height), interpolation=cv2.INTER_AREA)
         self.problem = ""
         self.frames += 1

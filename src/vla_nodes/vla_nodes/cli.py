@@ -27,7 +27,8 @@ def _positive(text: str) -> float:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets ``module``, whose ``main(options)`` runs it."""
     parser = argparse.ArgumentParser(
-        prog="vla", description="Runs, records, trains and evaluates vision-language-action policies."
+        prog="vla",
+        description="Runs, records, trains and evaluates vision-language-action policies.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)

@@ -77,7 +77,9 @@ class SupervisorConfig:
     recorder_timeout: float = parameter(
         "s an episode waits for the recorder; 0 = starts without one", low=0.0, high=120.0
     )
-    policy_timeout: float = parameter("s without a chunk = the policy is silent", low=0.2, high=30.0)
+    policy_timeout: float = parameter(
+        "s without a chunk = the policy is silent", low=0.2, high=30.0
+    )
     controller_timeout: float = parameter("s without its state = it is silent", low=0.1, high=30.0)
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 

@@ -18,6 +18,8 @@ from geometry_msgs.msg import Pose, Transform, TransformStamped, Twist, Wrench
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Header
+
+from vla_data import images
 from vla_msgs.msg import (
     ActionChunk,
     ControllerState,
@@ -27,9 +29,6 @@ from vla_msgs.msg import (
     PolicyFeatures,
     TaskStatus,
 )
-
-from vla_data import images
-
 from vla_nodes import supervision, supervision_types
 from vla_nodes.camera_source import Calibration
 
@@ -267,8 +266,6 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
     Raises:
         ConversionError: With the reason; the controller checks times, grants and ranges itself.
     """
-    import vla_control
-
     if message.mode != ActionChunk.MODE_POSE:
         raise ConversionError(Reason.UNSUPPORTED_MODE, f"mode {message.mode}; only MODE_POSE")
     for what, got, expected in (
@@ -290,12 +287,16 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
             raise ConversionError(Reason.NOT_FINITE, f"{name} has NaN or infinite values")
     if count == 0:
         raise ConversionError(Reason.WRONG_LENGTH, "no poses")
+    poses = np.stack([from_pose(pose) for pose in message.poses])
+    # Loads pinocchio, which most of those who convert do not need.
+    import vla_control
+
     chunk = vla_control.Chunk()
     chunk.stamp_ns = from_time(message.header.stamp)
     chunk.step_dt = message.step_dt
     chunk.base_frame = message.header.frame_id
     chunk.tool_frame = message.tool_frame
-    chunk.poses = np.stack([from_pose(pose) for pose in message.poses])
+    chunk.poses = poses
     chunk.gripper_opening = np.array(message.gripper_opening, dtype=np.float64)
     chunk.gripper_max_force = np.array(message.gripper_max_force, dtype=np.float64)
     chunk.boot_id = message.boot_id
@@ -395,9 +396,7 @@ def to_outcome(outcome: supervision_types.Outcome | None) -> Outcome:
 
 def to_episode_event(event: supervision_types.Event) -> EpisodeEvent:
     """An event of the supervisor as a message."""
-    message = EpisodeEvent(
-        header=header(event.stamp_ns), event=int(event.kind), text=event.text
-    )
+    message = EpisodeEvent(header=header(event.stamp_ns), event=int(event.kind), text=event.text)
     if event.task is not None:
         message.episode_id = event.task.episode_id
         message.task = event.task.goal.task
@@ -409,7 +408,14 @@ def to_episode_event(event: supervision_types.Event) -> EpisodeEvent:
 
 
 def to_task_status(
-    stamp_ns: int, *, episode_id: str, task: str, seed: int, success: bool, elapsed: float, details: str
+    stamp_ns: int,
+    *,
+    episode_id: str,
+    task: str,
+    seed: int,
+    success: bool,
+    elapsed: float,
+    details: str,
 ) -> TaskStatus:
     """The simulator's verdict on its task as a message; ``elapsed`` in s."""
     message = TaskStatus(header=header(stamp_ns), episode_id=episode_id, task=task, seed=seed)

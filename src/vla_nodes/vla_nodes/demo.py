@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from action_msgs.msg import GoalStatus
+
 from vla_msgs.action import RunTask
 from vla_msgs.srv import ResetScene
-
 from vla_nodes.monitor import Monitor
 from vla_nodes.supervision_types import Source, Verdict
 

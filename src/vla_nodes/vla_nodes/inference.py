@@ -178,9 +178,7 @@ class InferenceThread:
         self._sequence += 1
         self.statistics.inferences += 1
         self.statistics.latencies.append(done - began)
-        self._emit(
-            Inference(chunk, assignment, self._sequence, encoded - began, done - encoded)
-        )
+        self._emit(Inference(chunk, assignment, self._sequence, encoded - began, done - encoded))
         return observation.stamp_ns
 
     def _block(self, reason: str, part: str | None = None) -> None:

@@ -67,7 +67,9 @@ class LinkTree:
     def fixed(self, qpos: FloatArray, cameras: tuple[str, ...]) -> list[LinkPose]:
         """Links without a joint, and the optical frames of the cameras."""
         self._update(qpos)
-        poses = [self._relative(body) for body in self._fixed if self._name(body) != self._base_frame]
+        poses = [
+            self._relative(body) for body in self._fixed if self._name(body) != self._base_frame
+        ]
         for camera in cameras:
             index = self._model.camera(camera).id
             body = int(self._model.cam_bodyid[index])

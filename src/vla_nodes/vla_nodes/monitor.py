@@ -14,10 +14,10 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
+
 from vla_msgs.action import RunTask
 from vla_msgs.msg import ControllerState, ControlOwner
 from vla_msgs.srv import ResetScene
-
 from vla_nodes import convert
 from vla_nodes.node_tools import CLOCK, RELIABLE, RateMeter
 

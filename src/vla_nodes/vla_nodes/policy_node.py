@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import vla_control
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
@@ -20,8 +19,9 @@ from vla_data.contract import (
     ObservationContract,
 )
 from vla_data.observation import Observation, ObservationError
-from vla_msgs.msg import ActionChunk, ControlOwner, PolicyFeatures
 
+import vla_control
+from vla_msgs.msg import ActionChunk, ControlOwner, PolicyFeatures
 from vla_nodes import convert
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.inference import Assignment, Inference, InferenceThread
@@ -52,6 +52,7 @@ def load(config: PolicyConfig) -> Any:
 
         return make_scripted(config.checkpoint, config.joint_names)
     import torch
+
     import vla_policy
 
     torch.set_num_threads(config.threads)

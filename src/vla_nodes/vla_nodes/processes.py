@@ -91,7 +91,7 @@ class Process:
             errors="replace",
             env=self._environment,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            preexec_fn=_die_with_parent,
         )
         self.starts += 1
         self._ended_at = None

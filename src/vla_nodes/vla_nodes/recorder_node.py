@@ -18,8 +18,8 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.qos import QosProfile
-from vla_msgs.msg import EpisodeEvent
 
+from vla_msgs.msg import EpisodeEvent
 from vla_nodes import convert
 from vla_nodes.configs import RecorderConfig
 from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
@@ -57,7 +57,7 @@ class RecorderNode(LifecycleNode):
         super().__init__("recorder")
         self.config = declare(self, RecorderConfig, "recorder_node")
         self._episodes: Episodes | None = None
-        self._subscriptions: dict[str, Subscription] = {}
+        self._inputs: dict[str, Subscription] = {}
         self._unreadable: dict[str, str] = {}
         self._watch = SequenceWatch()
         self._messages = RateMeter()
@@ -85,10 +85,8 @@ class RecorderNode(LifecycleNode):
         except OSError as error:
             self.get_logger().error(f"directory: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._event_pub = self.create_lifecycle_publisher(
-            EpisodeEvent, "episode/events", RELIABLE
-        )
-        self._timers_ = [
+        self._event_pub = self.create_lifecycle_publisher(EpisodeEvent, "episode/events", RELIABLE)
+        self._own_timers = [
             self.create_timer(config.scan_period, self._scan, clock=STEADY),
             self.create_timer(GATE_PERIOD, self._check_gate, clock=STEADY),
         ]
@@ -106,14 +104,14 @@ class RecorderNode(LifecycleNode):
         self._active = False
         if self._episodes is not None:
             self._episodes.close(EpisodeOutcome(), self._now_ns(), self._on_finished)
-        for subscription in self._subscriptions.values():
+        for subscription in self._inputs.values():
             self.destroy_subscription(subscription)
-        self._subscriptions.clear()
+        self._inputs.clear()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Undoes the configuration."""
-        for timer in self._timers_:
+        for timer in self._own_timers:
             self.destroy_timer(timer)
         self.destroy_lifecycle_publisher(self._event_pub)
         self._episodes = None
@@ -134,7 +132,7 @@ class RecorderNode(LifecycleNode):
         if not self._active:
             return
         for topic, types in self.get_topic_names_and_types():
-            if topic in self._subscriptions or topic in self.config.ignored_topics:
+            if topic in self._inputs or topic in self.config.ignored_topics:
                 continue
             if is_hidden(topic) or topic in self._unreadable:
                 continue
@@ -172,7 +170,7 @@ class RecorderNode(LifecycleNode):
             self._unreadable[topic] = str(error)
             self.get_logger().error(f"{topic} is not recorded: {error}")
             return
-        self._subscriptions[topic] = self.create_subscription(
+        self._inputs[topic] = self.create_subscription(
             kind,
             topic,
             self._handler(topic, type_name, latched),
@@ -265,7 +263,7 @@ class RecorderNode(LifecycleNode):
     def _health(self) -> tuple[bytes, str, Mapping[str, Any]]:
         episodes = self._episodes
         values: dict[str, Any] = {
-            "topics": len(self._subscriptions),
+            "topics": len(self._inputs),
             "message rate (Hz)": self._messages.rate(),
             "drops": self._drops,
         }

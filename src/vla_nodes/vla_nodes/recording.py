@@ -144,7 +144,14 @@ class Episodes:
             self.take(topic, latched.type_name, latched.data, now_ns)
 
     def take(
-        self, topic: str, type_name: str, data: bytes, now_ns: int, *, latched: bool = False, lost: int = 0
+        self,
+        topic: str,
+        type_name: str,
+        data: bytes,
+        now_ns: int,
+        *,
+        latched: bool = False,
+        lost: int = 0,
     ) -> None:
         """Records one message.
 

@@ -15,17 +15,17 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import vla_control
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
-from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, TaskStatus
-from vla_msgs.srv import ResetScene
 from vla_sim.simulation import Simulation
 
+import vla_control
+from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, TaskStatus
+from vla_msgs.srv import ResetScene
 from vla_nodes import convert
 from vla_nodes.configs import SimConfig
 from vla_nodes.link_poses import LinkTree, camera_frame

@@ -119,7 +119,9 @@ class Supervisor:
         if self.task is not None:
             self._end(Verdict.PREEMPTED, Source.OPERATOR, "a new goal took over", now_ns)
         self._instruction_id += 1
-        episode_id = goal.episode_id or f"{goal.task or 'free'}_{self.boot_id}_{self._instruction_id}"
+        episode_id = (
+            goal.episode_id or f"{goal.task or 'free'}_{self.boot_id}_{self._instruction_id}"
+        )
         self.task = Task(goal, episode_id, self._instruction_id, now_ns)
         self._emit(EventKind.START, now_ns)
         if self._limits.recorder_timeout > 0.0:

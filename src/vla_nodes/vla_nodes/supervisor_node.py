@@ -14,10 +14,10 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallb
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
+
 from vla_msgs.action import RunTask
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, EpisodeEvent, TaskStatus
 from vla_msgs.srv import SetPaused
-
 from vla_nodes import convert
 from vla_nodes.configs import SupervisorConfig
 from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
@@ -119,7 +119,9 @@ class SupervisorNode(Node):
     def _on_controller(self, message: ControllerState) -> None:
         in_fault = message.phase == ControllerState.PHASE_FAULT
         with self._changed:
-            self.core.on_controller(in_fault, convert.to_controller_fault(message.fault), self.now_ns())
+            self.core.on_controller(
+                in_fault, convert.to_controller_fault(message.fault), self.now_ns()
+            )
             self._publish_changes()
 
     def _on_event(self, message: EpisodeEvent) -> None:
@@ -157,7 +159,9 @@ class SupervisorNode(Node):
             self._publish_changes()
         return response
 
-    def _pause(self, request: SetPaused.Request, response: SetPaused.Response) -> SetPaused.Response:
+    def _pause(
+        self, request: SetPaused.Request, response: SetPaused.Response
+    ) -> SetPaused.Response:
         with self._changed:
             response.message = self.core.set_paused(request.paused, request.reason, self.now_ns())
             response.success = not response.message
@@ -191,7 +195,10 @@ class SupervisorNode(Node):
                 return result
             self._publish_changes(beat=True)
             while task.outcome is None and self.context.ok():
-                self._changed.wait(FEEDBACK_PERIOD)
+                self._changed.wait_for(
+                    lambda: task.outcome is not None or handle.is_cancel_requested,
+                    FEEDBACK_PERIOD,
+                )
                 if handle.is_cancel_requested:
                     self.core.cancel(task, self.now_ns())
                     self._publish_changes()

@@ -172,12 +172,16 @@ def load_system(name: str) -> System:
         required=("description", "clock", "nodes"),
     )
     if top["clock"] not in CLOCKS:
-        raise SystemDescriptionError(f"{path}: clock is {top['clock']!r}; choices: {', '.join(CLOCKS)}")
+        raise SystemDescriptionError(
+            f"{path}: clock is {top['clock']!r}; choices: {', '.join(CLOCKS)}"
+        )
     demo = _section(f"{path}: demo", top.get("demo", {}), {"tasks": list, "time_limit": float})
     nodes = tuple(_entry(path, one, top["clock"] == "simulation") for one in top["nodes"])
     names = [node.full_name for node in nodes]
     if len(set(names)) != len(names):
-        raise SystemDescriptionError(f"{path}: two nodes have the same name: {', '.join(sorted(names))}")
+        raise SystemDescriptionError(
+            f"{path}: two nodes have the same name: {', '.join(sorted(names))}"
+        )
     ordered = [node.full_name for node in nodes if node.lifecycle]
     return System(
         name=folder.name,
@@ -245,7 +249,9 @@ def _section(
         raise SystemDescriptionError(f"{where}: expected a mapping with {', '.join(kinds)}")
     unknown = sorted(str(key) for key in content if key not in kinds)
     if unknown:
-        raise SystemDescriptionError(f"{where}: unknown key {', '.join(unknown)}; valid: {', '.join(kinds)}")
+        raise SystemDescriptionError(
+            f"{where}: unknown key {', '.join(unknown)}; valid: {', '.join(kinds)}"
+        )
     missing = [key for key in required if key not in content]
     if missing:
         raise SystemDescriptionError(f"{where}: {', '.join(missing)} is missing")

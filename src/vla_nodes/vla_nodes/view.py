@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
-from vla_msgs.msg import ControllerState, ControlOwner
 
+from vla_msgs.msg import ControllerState, ControlOwner
 from vla_nodes.demo import Demo, Episode
 from vla_nodes.monitor import STALE, Monitor
 from vla_nodes.supervision_types import Owner, State, Verdict

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversions are each other's inverse and fail closed."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import Pose
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from vla_nodes.convert import ConversionError, Reason
+from vla_nodes.supervision_types import ControllerFault, Verdict
+
+from vla_msgs.msg import ActionChunk
+from vla_nodes import convert
+
+coordinate = st.floats(-10.0, 10.0)
+component = st.floats(-1.0, 1.0)
+FRAMES = {"base_frame": "base", "tool_frame": "tool"}
+
+
+def rotation(quat: np.ndarray) -> np.ndarray:
+    return convert.quat_xyzw_to_matrix(quat / np.linalg.norm(quat))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**62))
+def test_time_round_trip(stamp_ns: int) -> None:
+    assume(stamp_ns < 2**31 * 10**9)
+    assert convert.from_time(convert.to_time(stamp_ns)) == stamp_ns
+
+
+@settings(deadline=None)
+@given(st.tuples(coordinate, coordinate, coordinate), st.tuples(*[component] * 4))
+def test_pose_round_trip(position: tuple[float, ...], quat: tuple[float, ...]) -> None:
+    assume(np.linalg.norm(quat) > 1e-3)
+    pose = np.eye(4)
+    pose[:3, :3] = rotation(np.array(quat))
+    pose[:3, 3] = position
+    assert np.allclose(convert.from_pose(convert.to_pose(pose)), pose, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_quaternion_of_half_turns(axis: int) -> None:
+    turn = -np.eye(3)
+    turn[axis, axis] = 1.0
+    quat = convert.matrix_to_quat_xyzw(turn)
+    assert abs(abs(quat[axis]) - 1.0) < 1e-12
+
+
+@settings(deadline=None)
+@given(st.integers(0, 6), st.sampled_from([math.nan, math.inf, -math.inf]))
+def test_a_pose_that_is_not_finite_is_refused(index: int, value: float) -> None:
+    pose = convert.to_pose(np.eye(4))
+    part = pose.position if index < 3 else pose.orientation
+    setattr(part, "xyz"[index] if index < 3 else "xyzw"[index - 3], value)
+    with pytest.raises(ConversionError) as caught:
+        convert.from_pose(pose)
+    assert caught.value.reason is Reason.NOT_FINITE
+
+
+@settings(deadline=None)
+@given(st.tuples(*[component] * 4))
+def test_a_quaternion_off_the_unit_sphere_is_refused(quat: tuple[float, ...]) -> None:
+    norm = float(np.linalg.norm(quat))
+    assume(abs(norm - 1.0) > 2.0 * convert.QUATERNION_TOLERANCE)
+    pose = Pose()
+    o = pose.orientation
+    o.x, o.y, o.z, o.w = quat
+    with pytest.raises(ConversionError) as caught:
+        convert.from_pose(pose)
+    assert caught.value.reason is Reason.BAD_QUATERNION
+
+
+def policy_chunk(steps: int = 4) -> SimpleNamespace:
+    poses = np.repeat(np.eye(4)[None], steps, axis=0)
+    for i in range(steps):
+        angle = math.pi + 0.2 * (i - steps / 2)
+        poses[i, :3, :3] = rotation(np.array([math.sin(angle / 2), 0, 0, math.cos(angle / 2)]))
+        poses[i, 0, 3] = 0.1 * i
+    return SimpleNamespace(
+        stamp_ns=5_000_000_001,
+        step_dt=0.05,
+        poses_tool_in_base=poses,
+        gripper_opening=np.linspace(0.0, 0.08, steps),
+        features=np.arange(6, dtype=np.float32).reshape(1, 2, 3),
+        inference_id=9,
+        policy_id="p",
+    )
+
+
+def chunk_message() -> ActionChunk:
+    return convert.to_action_chunk(policy_chunk(), sequence=3, instruction_id=2, **FRAMES)
+
+
+def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
+    message = chunk_message()
+    message.boot_id, message.grant = 11, 12
+    chunk = convert.from_action_chunk(message, **FRAMES)
+    original = policy_chunk()
+    assert chunk.stamp_ns == original.stamp_ns
+    assert np.allclose(np.asarray(chunk.poses), original.poses_tool_in_base, atol=1e-12)
+    assert np.allclose(np.asarray(chunk.gripper_opening), original.gripper_opening)
+    assert (chunk.boot_id, chunk.grant, chunk.sequence) == (11, 12, 3)
+
+
+def test_quaternions_of_a_chunk_are_continuous_around_a_half_turn() -> None:
+    quats = [
+        np.array([p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w])
+        for p in chunk_message().poses
+    ]
+    assert all(float(a @ b) > 0.0 for a, b in zip(quats, quats[1:], strict=False))
+
+
+def _set(name: str, value: object) -> object:
+    return lambda message: setattr(message, name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m: setattr(m.header, "frame_id", "world"), Reason.WRONG_FRAME),
+        (_set("tool_frame", "flange"), Reason.WRONG_FRAME),
+        (_set("mode", ActionChunk.MODE_TWIST), Reason.UNSUPPORTED_MODE),
+        (_set("mode", 200), Reason.UNSUPPORTED_MODE),
+        (_set("step_dt", 0.0), Reason.BAD_STEP),
+        (_set("step_dt", math.nan), Reason.BAD_STEP),
+        (_set("poses", []), Reason.WRONG_LENGTH),
+        (_set("gripper_opening", [0.01]), Reason.WRONG_LENGTH),
+        (_set("gripper_max_force", [1.0] * 5), Reason.WRONG_LENGTH),
+        (_set("gripper_opening", [math.nan] * 4), Reason.NOT_FINITE),
+        (lambda m: setattr(m.poses[2].position, "x", math.inf), Reason.NOT_FINITE),
+        (lambda m: setattr(m.poses[3].orientation, "w", 3.0), Reason.BAD_QUATERNION),
+    ],
+)
+def test_bad_chunks_are_refused_by_name(change: object, reason: Reason) -> None:
+    message = chunk_message()
+    change(message)  # type: ignore[operator]
+    with pytest.raises(ConversionError) as caught:
+        convert.from_action_chunk(message, **FRAMES)
+    assert caught.value.reason is reason
+
+
+def test_features_keep_their_shape_and_values() -> None:
+    message = convert.to_policy_features(
+        policy_chunk(),
+        feature_name="pre_velocity",
+        sequence=1,
+        instruction_id=1,
+        encode_latency=0.01,
+        act_latency=0.02,
+    )
+    assert list(message.shape) == [1, 2, 3]
+    assert np.allclose(np.asarray(message.values).reshape(1, 2, 3), policy_chunk().features)
+
+
+def test_image_round_trip() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    message = convert.to_image(1, "camera", rgb)
+    assert (message.height, message.width, message.step) == (5, 7, 21)
+    assert bytes(message.data) == rgb.tobytes()
+
+
+def test_pinhole_sees_its_field_of_view() -> None:
+    info = convert.pinhole(96, 96, math.radians(90.0))
+    assert info.k[0] == pytest.approx(48.0)
+    assert info.k[2] == 48.0
+
+
+def test_unknown_numbers_are_read_the_safe_way() -> None:
+    assert convert.to_verdict(77) is Verdict.UNKNOWN
+    assert convert.to_controller_fault(77) is ControllerFault.NUMERIC

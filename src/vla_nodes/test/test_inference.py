@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference thread: when it infers, and when and why it does not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from vla_nodes.inference import Assignment, Inference, InferenceThread
+from vla_nodes.scripted import CirclePolicy, make_scripted
+
+from vla_data import Observation, ObservationError
+
+JOINTS = ("a", "b")
+PERIOD = 400_000_000  # ns, 8 steps of 50 ms
+ACTIVE = Assignment(True, "draw a circle", 1, 0, (1, 1))
+
+
+class World:
+    """A clock and a camera under the test's control."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.stamp: int | None = None
+        self.error: Exception | None = None
+        self.results: list[Inference] = []
+        self.looks = 0
+
+    def observe(self, now_ns: int, instruction: str) -> Observation:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+        return Observation(
+            stamp_ns=now_ns if self.stamp is None else self.stamp,
+            images={},
+            q=np.zeros(2),
+            dq=np.zeros(2),
+            gripper_opening=0.04,
+            instruction=instruction,
+            pose_tool_in_base=np.eye(4),
+        )
+
+
+def wait_for(predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def thread(world: World) -> Iterator[InferenceThread]:
+    made = InferenceThread(
+        CirclePolicy(JOINTS), world.observe, lambda: world.now, world.results.append
+    )
+    made.start()
+    yield made
+    made.stop()
+
+
+def settle(world: World, thread: InferenceThread) -> None:
+    """Lets the thread look at least twice more."""
+    thread.notify()
+    time.sleep(0.1)
+
+
+def test_one_inference_per_period_of_ros_time(world: World, thread: InferenceThread) -> None:
+    thread.assign(ACTIVE)
+    wait_for(lambda: len(world.results) == 1)
+    settle(world, thread)
+    assert len(world.results) == 1, "time stands still"
+    world.now = PERIOD - 1
+    settle(world, thread)
+    assert len(world.results) == 1
+    world.now = PERIOD
+    wait_for(lambda: len(world.results) == 2)
+    assert [one.sequence for one in world.results] == [1, 2]
+    assert world.results[1].chunk.stamp_ns == PERIOD
+
+
+@pytest.mark.parametrize(
+    "assignment", [Assignment(), Assignment(False, "x", 1, 0, (1, 2)), Assignment(True, "")]
+)
+def test_no_inference_without_a_grant_and_an_instruction(
+    world: World, thread: InferenceThread, assignment: Assignment
+) -> None:
+    thread.assign(assignment)
+    settle(world, thread)
+    assert world.looks == 0
+
+
+def test_an_observation_from_before_the_grant_is_not_used(
+    world: World, thread: InferenceThread
+) -> None:
+    world.now, world.stamp = 2_000, 1_000
+    thread.assign(Assignment(True, "x", 1, 1_500, (1, 2)))
+    wait_for(lambda: world.looks > 0)
+    settle(world, thread)
+    assert not world.results
+    world.stamp = 1_600
+    wait_for(lambda: len(world.results) == 1)
+
+
+def test_a_later_heartbeat_of_the_same_grant_does_not_move_its_start(
+    world: World, thread: InferenceThread
+) -> None:
+    thread.assign(Assignment(True, "x", 1, 100, (1, 2)))
+    thread.assign(Assignment(True, "x", 1, 900, (1, 2)))
+    assert thread.assignment.since_ns == 100
+
+
+def test_a_new_grant_does_not_wait_for_the_old_period(
+    world: World, thread: InferenceThread
+) -> None:
+    thread.assign(ACTIVE)
+    wait_for(lambda: len(world.results) == 1)
+    world.now = 1_000
+    thread.assign(Assignment(True, "y", 2, 1_000, (1, 2)))
+    wait_for(lambda: len(world.results) == 2)
+    assert world.results[1].assignment.instruction_id == 2
+
+
+def test_a_stale_camera_blocks_with_its_name_and_is_counted_once(
+    world: World, thread: InferenceThread
+) -> None:
+    world.error = ObservationError("camera 'wrist'", "is stale: 0.300 s old, tolerance 0.25 s")
+    thread.assign(ACTIVE)
+    wait_for(lambda: world.looks > 3)
+    assert not world.results
+    assert thread.statistics.blocked_now.startswith("camera 'wrist': is stale")
+    assert thread.statistics.blocked == {"camera 'wrist'": 1}
+    world.error = None
+    wait_for(lambda: len(world.results) == 1)
+    assert thread.statistics.blocked_now == ""
+
+
+def test_a_policy_that_fails_once_does_not_end_the_thread(
+    world: World, thread: InferenceThread
+) -> None:
+    world.error = RuntimeError("no memory")
+    thread.assign(ACTIVE)
+    wait_for(lambda: "no memory" in thread.statistics.failure)
+    world.error = None
+    wait_for(lambda: len(world.results) == 1)
+
+
+def test_a_slow_policy_holds_up_nobody_else(world: World) -> None:
+    class Slow(CirclePolicy):
+        def act(self, context: object, state: object, guidance: object = None) -> object:
+            entered.set()
+            assert release.wait(20.0)
+            return super().act(context, state)
+
+    entered, release = threading.Event(), threading.Event()
+    slow = InferenceThread(Slow(JOINTS), world.observe, lambda: world.now, world.results.append)
+    slow.start()
+    slow.assign(ACTIVE)
+    assert entered.wait(10.0)
+    began = time.monotonic()
+    for _ in range(1000):
+        slow.notify()
+        slow.assign(ACTIVE)
+    assert time.monotonic() - began < 5.0
+    assert not world.results
+    release.set()
+    slow.stop()
+    assert len(world.results) == 1
+
+
+def test_the_circle_is_smooth_and_comes_back() -> None:
+    policy = make_scripted("scripted/circle", JOINTS)
+    world = World()
+    first = policy.act(policy.encode(world.observe(0, "")), world.observe(0, ""))
+    steps = np.linalg.norm(np.diff(first.poses_tool_in_base[:, :3, 3], axis=0), axis=1)
+    assert steps.max() < 0.01
+    assert np.allclose(first.poses_tool_in_base[0], np.eye(4))
+    later = policy.act(policy.encode(world.observe(PERIOD, "")), world.observe(PERIOD, ""))
+    assert np.allclose(later.poses_tool_in_base[0], first.poses_tool_in_base[8])
+    with pytest.raises(ValueError, match="scripted/circle"):
+        make_scripted("scripted/square", JOINTS)

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the supervisor's state machine."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vla_nodes.supervision import Limits, Supervisor
+from vla_nodes.supervision_types import (
+    SECOND,
+    ChunkInfo,
+    ControllerFault,
+    Drop,
+    EventKind,
+    Goal,
+    Owner,
+    Source,
+    State,
+    Verdict,
+)
+
+LIMITS = Limits(recorder_timeout=0.0, policy_timeout=1.5)
+GOAL = Goal("pick up the red block", "pick", 10.0, "episode-1", 7)
+
+
+def make(state: State, *, limits: Limits = LIMITS) -> Supervisor:
+    """A supervisor that has been led into a state at time 100 s."""
+    core = Supervisor(boot_id=1000, limits=limits)
+    now = 100 * SECOND
+    core.tick(now)
+    if state in (State.AUTONOMOUS, State.PAUSED):
+        core.begin(GOAL, now)
+    if state is State.PAUSED:
+        core.set_paused(True, "hand in the way", now)
+    if state is State.FAULT:
+        core.stop("button", now)
+    assert core.state is state
+    core.drain_events()
+    return core
+
+
+NOW = 101 * SECOND
+
+INPUTS = {
+    "begin": lambda core: _begin(core),
+    "cancel": lambda core: core.cancel(core.task, NOW) if core.task else None,
+    "stop": lambda core: core.stop("button", NOW),
+    "reset": lambda core: core.reset(NOW),
+    "pause": lambda core: core.set_paused(True, "", NOW),
+    "resume": lambda core: core.set_paused(False, "", NOW),
+    "success": lambda core: core.judge("episode-1", "pick", NOW, Verdict.SUCCESS, "", NOW),
+    "failure": lambda core: core.judge("episode-1", "pick", NOW, Verdict.FAILURE, "", NOW),
+    "undecided": lambda core: core.judge("episode-1", "pick", NOW, Verdict.UNKNOWN, "", NOW),
+    "time limit": lambda core: core.tick(200 * SECOND),
+    "controller fine": lambda core: core.on_controller(False, ControllerFault.NONE, NOW),
+    "controller stopped": lambda core: core.on_controller(
+        True, ControllerFault.STOP_REQUESTED, NOW
+    ),
+    "controller broken": lambda core: core.on_controller(True, ControllerFault.NUMERIC, NOW),
+    "heartbeat lost": lambda core: core.on_controller(True, ControllerFault.HEARTBEAT_LOST, NOW),
+    "recording": lambda core: core.on_recording("episode-1", NOW),
+    "clock back": lambda core: core.tick(1 * SECOND),
+}
+
+# Everything that is not listed leaves the state as it is.
+TRANSITIONS = {
+    (State.IDLE, "begin"): State.AUTONOMOUS,
+    (State.IDLE, "stop"): State.FAULT,
+    (State.IDLE, "controller stopped"): State.FAULT,
+    (State.IDLE, "controller broken"): State.FAULT,
+    (State.AUTONOMOUS, "cancel"): State.IDLE,
+    (State.AUTONOMOUS, "stop"): State.FAULT,
+    (State.AUTONOMOUS, "pause"): State.PAUSED,
+    (State.AUTONOMOUS, "success"): State.IDLE,
+    (State.AUTONOMOUS, "failure"): State.IDLE,
+    (State.AUTONOMOUS, "time limit"): State.IDLE,
+    (State.AUTONOMOUS, "controller stopped"): State.FAULT,
+    (State.AUTONOMOUS, "controller broken"): State.FAULT,
+    (State.AUTONOMOUS, "clock back"): State.IDLE,
+    (State.PAUSED, "begin"): State.AUTONOMOUS,
+    (State.PAUSED, "cancel"): State.IDLE,
+    (State.PAUSED, "stop"): State.FAULT,
+    (State.PAUSED, "resume"): State.AUTONOMOUS,
+    (State.PAUSED, "success"): State.IDLE,
+    (State.PAUSED, "failure"): State.IDLE,
+    (State.PAUSED, "controller stopped"): State.FAULT,
+    (State.PAUSED, "controller broken"): State.FAULT,
+    (State.PAUSED, "clock back"): State.IDLE,
+}
+
+
+def _begin(core: Supervisor) -> None:
+    try:
+        core.begin(GOAL, NOW)
+    except ValueError:
+        assert core.state is State.FAULT
+
+
+@pytest.mark.parametrize(("state", "given"), list(itertools.product(State, INPUTS)))
+def test_every_input_in_every_state(state: State, given: str) -> None:
+    core = make(state)
+    grant = core.grant
+    INPUTS[given](core)
+    expected = TRANSITIONS.get((state, given), state)
+    assert core.state is expected
+    if expected is not state:
+        assert core.grant > grant, "a change of hands must draw a new grant"
+    assert (core.owner is Owner.POLICY) == (core.state is State.AUTONOMOUS)
+    if core.state in (State.IDLE, State.FAULT):
+        assert core.task is None
+
+
+def test_only_a_reset_leaves_fault_and_only_after_the_controller_has() -> None:
+    core = make(State.FAULT)
+    core.on_controller(False, ControllerFault.NONE, NOW)
+    assert core.state is State.FAULT, "nobody has asked for a reset"
+    assert core.reset(NOW)
+    assert core.controller_reset_wanted
+    assert core.state is State.FAULT, "the controller has not left its fault yet"
+    core.on_controller(True, ControllerFault.STOP_REQUESTED, NOW)
+    assert core.state is State.FAULT
+    core.on_controller(False, ControllerFault.NONE, NOW)
+    assert core.state is State.IDLE
+
+
+def test_a_stop_during_a_reset_wins() -> None:
+    core = make(State.FAULT)
+    core.reset(NOW)
+    core.stop("again", NOW)
+    core.on_controller(False, ControllerFault.NONE, NOW)
+    assert core.state is State.FAULT
+
+
+def test_lost_heartbeat_is_released_by_the_supervisor_itself_but_a_stop_is_not() -> None:
+    core = make(State.IDLE)
+    core.on_controller(True, ControllerFault.HEARTBEAT_LOST, NOW)
+    assert core.controller_reset_wanted
+    stopped = make(State.IDLE)
+    stopped.on_controller(True, ControllerFault.STOP_REQUESTED, NOW)
+    assert not stopped.controller_reset_wanted
+
+
+def chunk(
+    core: Supervisor, stamp_ns: int, sequence: int = 1, instruction_id: int = 1
+) -> Drop | None:
+    return core.on_chunk(ChunkInfo(stamp_ns, sequence, instruction_id), stamp_ns)
+
+
+def test_chunks_pass_only_under_the_grant_and_instruction_in_force() -> None:
+    core = make(State.AUTONOMOUS)
+    assert chunk(core, 100 * SECOND - 1) is Drop.BEFORE_GRANT
+    assert chunk(core, 101 * SECOND, instruction_id=2) is Drop.OTHER_INSTRUCTION
+    assert chunk(core, 101 * SECOND) is None
+    assert core.counters.forwarded == 1
+    core.set_paused(True, "", NOW)
+    assert chunk(core, 102 * SECOND, 2) is Drop.NOT_AUTONOMOUS
+    core.set_paused(False, "", 103 * SECOND)
+    assert chunk(core, 102 * SECOND, 3) is Drop.BEFORE_GRANT, "observed before the pause ended"
+    assert chunk(core, 104 * SECOND, 4) is None
+
+
+def test_a_restarted_policy_gets_a_new_grant() -> None:
+    core = make(State.AUTONOMOUS)
+    assert chunk(core, 101 * SECOND, 40) is None
+    grant = core.grant
+    assert chunk(core, 102 * SECOND, 1) is None
+    assert core.grant == grant + 1
+    assert core.counters.policy_restarts == 1
+
+
+def test_a_silent_policy_is_reported_and_welcomed_back() -> None:
+    core = make(State.AUTONOMOUS)
+    assert chunk(core, 101 * SECOND, 1) is None
+    core.tick(102 * SECOND)
+    assert not core.policy_silent
+    core.tick(103 * SECOND)
+    assert core.policy_silent
+    assert core.state is State.AUTONOMOUS
+    assert "no chunk" in core.reason
+    assert chunk(core, 103 * SECOND, 2) is None
+    assert not core.policy_silent
+    notes = [event.text for event in core.drain_events() if event.kind is EventKind.NOTE]
+    assert notes[-1] == "the policy is back"
+
+
+def test_outcome_says_who_decided() -> None:
+    for lead, verdict, source in (
+        (INPUTS["success"], Verdict.SUCCESS, Source.SIMULATOR),
+        (INPUTS["time limit"], Verdict.FAILURE, Source.TIMEOUT),
+        (INPUTS["stop"], Verdict.ABORTED, Source.OPERATOR),
+        (INPUTS["cancel"], Verdict.CANCELED, Source.OPERATOR),
+        (INPUTS["begin"], Verdict.PREEMPTED, Source.OPERATOR),
+        (INPUTS["controller broken"], Verdict.ABORTED, Source.NONE),
+    ):
+        core = make(State.AUTONOMOUS)
+        task = core.task
+        assert task is not None
+        lead(core)
+        assert task.outcome is not None
+        assert (task.outcome.verdict, task.outcome.source) == (verdict, source)
+
+
+@pytest.mark.parametrize(
+    ("episode_id", "task", "stamp_ns"),
+    [("other", "pick", NOW), ("episode-1", "push", NOW), ("episode-1", "pick", 99 * SECOND)],
+)
+def test_verdicts_of_other_episodes_tasks_or_times_do_not_count(
+    episode_id: str, task: str, stamp_ns: int
+) -> None:
+    core = make(State.AUTONOMOUS)
+    core.judge(episode_id, task, stamp_ns, Verdict.SUCCESS, "", NOW)
+    assert core.state is State.AUTONOMOUS
+
+
+def test_pauses_do_not_use_up_the_time_limit() -> None:
+    core = make(State.AUTONOMOUS)
+    core.set_paused(True, "", 105 * SECOND)
+    core.tick(150 * SECOND)
+    assert core.state is State.PAUSED
+    core.set_paused(False, "", 155 * SECOND)
+    core.tick(159 * SECOND)
+    assert core.state is State.AUTONOMOUS
+    core.tick(161 * SECOND)
+    assert core.state is State.IDLE
+
+
+def test_the_episode_waits_for_the_recorder_and_names_what_is_missing() -> None:
+    core = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    task = core.begin(GOAL, NOW)
+    assert core.state is State.IDLE
+    core.on_recording("another", NOW)
+    assert task.granted_ns is None
+    core.on_recording("episode-1", NOW + SECOND)
+    assert core.state is State.AUTONOMOUS
+    assert task.granted_ns == NOW + SECOND
+
+    late = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    task = late.begin(GOAL, NOW)
+    late.on_recorder_note("no message on /cameras/wrist/image_raw")
+    late.tick(NOW + 6 * SECOND)
+    assert task.outcome is not None
+    assert "/cameras/wrist/image_raw" in task.outcome.message
+    assert task.outcome.source is Source.TIMEOUT
+
+
+@pytest.mark.parametrize("goal", [Goal(" "), Goal("x", time_limit=0.0), Goal("x", time_limit=1e9)])
+def test_bad_goals_are_refused_and_change_nothing(goal: Goal) -> None:
+    core = make(State.AUTONOMOUS)
+    grant = core.grant
+    with pytest.raises(ValueError):
+        core.begin(goal, NOW)
+    assert core.grant == grant
+    assert core.task is not None
+
+
+def test_boot_id_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="boot_id"):
+        Supervisor(0, LIMITS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([*INPUTS, "chunk"]), st.integers(0, SECOND)), max_size=60)
+)
+def test_laws_hold_for_any_history(history: list[tuple[str, int]]) -> None:
+    core = Supervisor(5, LIMITS)
+    sequence, now, started, ended = 0, 100 * SECOND, 0, 0
+    for given_input, wait in history:
+        now += wait
+        before = (core.grant, core.state)
+        if given_input == "chunk":
+            sequence += 1
+            info = ChunkInfo(now, sequence, core.instruction_id)
+            forwarded = core.on_chunk(info, now) is None
+            assert not forwarded or before[1] is State.AUTONOMOUS
+        else:
+            INPUTS[given_input](core)
+        assert core.grant >= before[0]
+        assert core.grant > before[0] or core.state is before[1]
+        assert (core.owner is Owner.POLICY) == (core.state is State.AUTONOMOUS)
+        if before[1] is State.FAULT and core.state is not State.FAULT:
+            assert given_input == "controller fine"
+        kinds = [event.kind for event in core.drain_events()]
+        started += kinds.count(EventKind.START)
+        ended += kinds.count(EventKind.END)
+        assert started - ended == (core.task is not None)
