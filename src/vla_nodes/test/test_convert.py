@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -112,7 +113,7 @@ def test_quaternions_of_a_chunk_are_continuous_around_a_half_turn() -> None:
         np.array([p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w])
         for p in chunk_message().poses
     ]
-    assert all(float(a @ b) > 0.0 for a, b in zip(quats, quats[1:], strict=False))
+    assert all(float(a @ b) > 0.0 for a, b in itertools.pairwise(quats))
 
 
 def _set(name: str, value: object) -> object:

@@ -99,7 +99,8 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_processes import script, SLEEP\n"
         "from vla_nodes.processes import LogFile, ProcessGroup\n"
-        f"group = ProcessGroup([script(SLEEP)], LogFile(Path({str(tmp_path / 'log')!r})), os.environ)\n"
+        f"log = LogFile(Path({str(tmp_path / 'log')!r}))\n"
+        "group = ProcessGroup([script(SLEEP)], log, os.environ)\n"
         "print(group.processes[0].pid, flush=True)\n"
         "time.sleep(600)\n"
     )

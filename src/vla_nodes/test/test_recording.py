@@ -94,7 +94,7 @@ def test_losses_are_gaps_in_a_publishers_numbers(numbers: list[int | None], lost
 
 def test_message_classes_and_hidden_topics() -> None:
     assert message_class("std_msgs/msg/String") is String
-    with pytest.raises(ImportError, match="std_msgs.msg has no Strin"):
+    with pytest.raises(ImportError, match="has no Strin"):
         message_class("std_msgs/msg/Strin")
     assert is_hidden("/run_task/_action/feedback")
     assert not is_hidden("/cameras/scene/image_raw")

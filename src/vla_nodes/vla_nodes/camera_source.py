@@ -90,8 +90,8 @@ def read_calibration(path: Path) -> Calibration:
 class CameraSource:
     """Reads frames in a thread of its own and keeps trying while the camera is away.
 
-    A frame is stamped when it has been read: OpenCV does not hand out the driver's own stamp, so the
-    device's transport delay is not taken off.
+    A frame is stamped when it has been read: OpenCV does not hand out the driver's own stamp, so
+    the device's transport delay is not taken off.
     """
 
     def __init__(

@@ -238,11 +238,14 @@ class RecorderNode(LifecycleNode):
                 episodes.close(self._outcome, self._now_ns(), self._on_finished)
         elif episodes.ready_now():
             self._tell(episodes.episode_id, EpisodeEvent.RECORDING, str(episodes.writer.path))
-        elif episodes.waiting and not self._told_missing:
-            if time.monotonic() - self._opened_at > self.config.start_timeout:
-                self._told_missing = True
-                text = f"no message on {', '.join(episodes.missing())}"
-                self._tell(episodes.episode_id, EpisodeEvent.NOTE, text)
+        elif (
+            episodes.waiting
+            and not self._told_missing
+            and time.monotonic() - self._opened_at > self.config.start_timeout
+        ):
+            self._told_missing = True
+            text = f"no message on {', '.join(episodes.missing())}"
+            self._tell(episodes.episode_id, EpisodeEvent.NOTE, text)
 
     def _tell(self, episode_id: str, kind: int, text: str) -> None:
         event = EpisodeEvent(header=convert.header(self._now_ns()), event=kind, text=text)

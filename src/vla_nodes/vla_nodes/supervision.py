@@ -134,9 +134,9 @@ class Supervisor:
     def on_recording(self, episode_id: str, now_ns: int) -> None:
         """A recorder has an open bag for the episode."""
         task = self.task
-        if task and task.granted_ns is None and task.episode_id == episode_id:
-            if self.state is State.IDLE:
-                self._grant_policy(now_ns)
+        waiting = task is not None and task.granted_ns is None and self.state is State.IDLE
+        if waiting and task is not None and task.episode_id == episode_id:
+            self._grant_policy(now_ns)
 
     def on_recorder_note(self, text: str) -> None:
         """A recorder says what it still waits for; the message of a later timeout."""
