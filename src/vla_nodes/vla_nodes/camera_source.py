@@ -134,10 +134,17 @@ class CameraSource:
                 continue
             self._read(capture)
             capture.release()
+            if self._settings.is_file and not self._settings.loop and self._exists():
+                return  # played to its end
+            self._stop.wait(self._settings.reopen_period)
+
+    def _exists(self) -> bool:
+        device = self._settings.device
+        return device.isdigit() or Path(device).exists()
 
     def _open(self) -> Any:
         settings = self._settings
-        if not settings.device.isdigit() and not Path(settings.device).exists():
+        if not self._exists():
             self.problem = f"{settings.device} does not exist"
             return None
         if settings.is_file:
@@ -162,9 +169,9 @@ class CameraSource:
         due = last = time.monotonic()
         while not self._stop.is_set():
             good, bgr = capture.read()
-            if settings.is_file and not Path(settings.device).exists():
+            if settings.is_file and not self._exists():
                 good = False
-            if not good and settings.is_file and settings.loop and Path(settings.device).exists():
+            if not good and settings.is_file and settings.loop and self._exists():
                 rewound = capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
                 good, bgr = capture.read() if rewound else (False, None)
             if good:
