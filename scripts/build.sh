@@ -31,7 +31,8 @@ if ! CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
   --merge-install --symlink-install \
   --executor sequential --continue-on-error \
   --event-handlers console_cohesion- console_stderr- console_start_end+ summary- \
-  --cmake-args -G Ninja "-DPython3_EXECUTABLE=$PWD/.venv/bin/python" 2>&1 | tee log/build.txt; then
+  --cmake-args -G Ninja --no-warn-unused-cli \
+  "-DPython_EXECUTABLE=$PWD/.venv/bin/python" "-DPython3_EXECUTABLE=$PWD/.venv/bin/python" 2>&1 | tee log/build.txt; then
   for package in $(sed -n 's/^Failed *<<< \([a-z0-9_]*\).*/\1/p' log/build.txt); do
     echo "--- $package ---" >&2
     tail -n 60 "log/colcon/latest_build/$package/stdout_stderr.log" >&2
