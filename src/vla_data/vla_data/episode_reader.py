@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 import yaml
+from rosbags.serde import SerdeError
 
 from vla_data import mcap_file
 from vla_data.definitions import typestore_from_texts
@@ -290,7 +291,12 @@ class EpisodeReader:
         """Yields decoded messages; see `raw_messages`."""
         store = self.typestore
         for raw in self.raw_messages(topics, start_ns, end_ns):
-            message = store.deserialize_cdr(raw.data, raw.type_name)
+            try:
+                message = store.deserialize_cdr(raw.data, raw.type_name)
+            except SerdeError as error:
+                raise EpisodeReadError(
+                    f"{self.path}: message on {raw.topic} at {raw.log_ns} ns: {error}"
+                ) from error
             yield EpisodeMessage(raw.topic, raw.type_name, raw.log_ns, raw.publish_ns, message)
 
     def _file_messages(
