@@ -442,16 +442,21 @@ class EpisodeWriter:
         self, outcome: Mapping[str, str], counts: Mapping[str, int], span: tuple[int, int] | None
     ) -> dict[str, Any]:
         start, end = span if span is not None else (0, 0)
-        times = {
-            "duration": {"nanoseconds": end - start},
-            "starting_time": {"nanoseconds_since_epoch": start},
-            "message_count": sum(counts.values()),
-        }
+
+        def times() -> dict[str, Any]:
+            # Made anew each time: YAML would write a shared value as an anchor, which rosbag2's
+            # reader does not expect.
+            return {
+                "duration": {"nanoseconds": end - start},
+                "starting_time": {"nanoseconds_since_epoch": start},
+                "message_count": sum(counts.values()),
+            }
+
         return {
             "rosbag2_bagfile_information": {
                 "version": METADATA_VERSION,
                 "storage_identifier": "mcap",
-                **times,
+                **times(),
                 "topics_with_message_count": [
                     {
                         "topic_metadata": {
@@ -469,7 +474,7 @@ class EpisodeWriter:
                 "compression_format": "",
                 "compression_mode": "",
                 "relative_file_paths": [self.file.name],
-                "files": [{"path": self.file.name, **times}],
+                "files": [{"path": self.file.name, **times()}],
                 "custom_data": {
                     **self.info.to_custom_data(),
                     **outcome,
@@ -490,11 +495,4 @@ class EpisodeWriter:
 
 
 def _dump(document: Mapping[str, Any]) -> str:
-    return str(yaml.dump(document, Dumper=_NoAliases, sort_keys=False, allow_unicode=True))
-
-
-class _NoAliases(yaml.SafeDumper):
-    """Writes shared values out in full; rosbag2's reader does not expect anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
+    return str(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
