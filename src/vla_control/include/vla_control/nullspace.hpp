@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "vla_control/config.hpp"
+#include "vla_control/task_law.hpp"
+
+namespace vla_control {
+
+/// Posture spring in the dynamically consistent nullspace of the task:
+/// tau = (I - J^T Lambda J M^-1) (K (q_posture - q) - D dq), D from the joints' own inertia. RT-safe.
+class Nullspace {
+ public:
+  void configure(const ControllerConfig& config) noexcept;
+  /// The posture becomes `q`; nothing moves.
+  void reset(const JointVector& q) noexcept;
+  /// The posture becomes `q`, displaced by what makes the spring exert `tau`; the displacement then
+  /// fades with a time constant of 0.5 s.
+  void reset_exerting(const JointVector& tau, const JointVector& q, const JointVector& dq,
+                      const Dynamics& dynamics) noexcept;
+  /// Moves the posture towards the configured one, if there is one. Called while tracking only.
+  void approach_posture(double period) noexcept;
+  /// \param period s since the call before
+  void compute(const Dynamics& dynamics, const OperationalSpace& space, const JointVector& q,
+               const JointVector& dq, double period, JointVector& tau) noexcept;
+
+  [[nodiscard]] const JointVector& posture() const noexcept { return posture_; }
+
+ private:
+  double stiffness_ = 10.0;
+  double damping_ratio_ = 1.0;
+  double speed_ = 0.3;
+  JointVector target_;  // empty = keep the posture
+  JointVector posture_;
+  JointVector offset_;
+};
+
+/// tau - J^T Lambda J M^-1 tau: the part of a joint torque that does not accelerate the tool. RT-safe.
+[[nodiscard]] JointVector project_to_nullspace(const JointVector& tau, const Dynamics& dynamics,
+                                               const OperationalSpace& space) noexcept;
+
+/// Joint-space stiffness around the place where it was engaged: the law in FAULT. RT-safe.
+class JointHold {
+ public:
+  void configure(const ControllerConfig& config) noexcept;
+  void release() noexcept { engaged_ = false; }
+  [[nodiscard]] bool engaged() const noexcept { return engaged_; }
+  /// Engages so that the torque starts at `tau` (without bias forces): no jump, contact is carried.
+  void engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
+              const Dynamics& dynamics) noexcept;
+  void compute(const Dynamics& dynamics, const JointVector& q, const JointVector& dq,
+               JointVector& tau) const noexcept;
+
+ private:
+  double stiffness_ = 150.0;
+  double damping_ratio_ = 1.0;
+  bool engaged_ = false;
+  JointVector setpoint_;
+};
+
+}  // namespace vla_control

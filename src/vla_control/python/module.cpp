@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bindings.hpp"
+
+NB_MODULE(_core, m) {
+  m.doc() =
+      "Compliant controller core. SI units, radians, int64 nanoseconds, poses as 4x4 matrices of the "
+      "tool frame in the base frame, quaternions xyzw.";
+  m.attr("MAX_JOINTS") = vla_control::kMaxJoints;
+  m.attr("MAX_STEPS") = vla_control::kMaxSteps;
+  vla_control::python::bind_types(m);
+  vla_control::python::bind_controller(m);
+  vla_control::python::bind_pieces(m);
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "vla_control/chunk_reference.hpp"
+#include "vla_control/config.hpp"
+#include "vla_control/gripper_reference.hpp"
+#include "vla_control/types.hpp"
+
+namespace vla_control {
+
+/// Who owns the arm: compared lexicographically, the greater pair is the newer one.
+struct Epoch {
+  std::uint64_t boot_id = 0;
+  std::uint64_t grant = 0;
+  auto operator<=>(const Epoch&) const = default;
+};
+
+/// What a chunk is checked against: the controller as of its last update.
+struct IntakeView {
+  std::int64_t time_ns = 0;
+  std::int64_t not_before_ns = 0;  ///< older stamps are from before an activation, reset, revocation
+  std::uint64_t activation = 0;    ///< counts activations
+  Phase phase = Phase::kInactive;
+  bool heartbeat_fresh = false;
+  Epoch epoch;
+  ReferenceSample reference;
+};
+
+/// A checked chunk, ready for the loop.
+struct PreparedChunk {
+  std::int64_t stamp_ns = 0;
+  std::uint64_t activation = 0;
+  std::uint64_t sequence = 0;
+  Epoch epoch;
+  ChunkSpline spline;
+  GripperSchedule gripper;
+};
+
+/// Checks chunks and turns them into curves, in the thread that pushes them. Does not allocate.
+class ChunkIntake {
+ public:
+  void configure(const ControllerConfig& config, const std::string& base_frame,
+                 const std::string& tool_frame);
+
+  /// Fills `out` when the chunk is acceptable; otherwise its content means nothing.
+  [[nodiscard]] RejectReason prepare(const Chunk& chunk, const IntakeView& view,
+                                     PreparedChunk& out) const noexcept;
+  /// Remembers an accepted chunk, whose sequence the next one must exceed.
+  void accepted(const PreparedChunk& chunk) noexcept;
+
+ private:
+  [[nodiscard]] RejectReason check_form(const Chunk& chunk) const noexcept;
+  [[nodiscard]] RejectReason check_time(const Chunk& chunk, const IntakeView& view) const noexcept;
+  [[nodiscard]] RejectReason check_order(const Chunk& chunk, const IntakeView& view) const noexcept;
+  [[nodiscard]] RejectReason check_motion(const ChunkSpline& spline,
+                                          const IntakeView& view) const noexcept;
+
+  ChunkConfig chunk_;
+  GripperConfig gripper_;
+  MotionLimits limits_;
+  Vector3 workspace_min_, workspace_max_;
+  std::string base_frame_, tool_frame_;
+  bool any_accepted_ = false;
+  std::uint64_t last_activation_ = 0;
+  std::uint64_t last_sequence_ = 0;
+  Epoch last_epoch_;
+};
+
+[[nodiscard]] MotionLimits motion_limits(const ControllerConfig& config) noexcept;
+
+}  // namespace vla_control

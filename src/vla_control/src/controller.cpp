@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vla_control/controller.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "controller_impl.hpp"
+
+namespace vla_control {
+namespace {
+
+JointVector to_joint_vector(const std::vector<double>& values) {
+  return JointVector::Map(values.data(), static_cast<Eigen::Index>(values.size()));
+}
+
+}  // namespace
+
+Controller::Impl::Impl(const RobotDescription& description_in, const ControllerConfig& config_in)
+    : description(description_in),
+      model(description_in),
+      config(validated(config_in, model)) {
+  intake.configure(config, description.base_frame, description.tool_frame);
+  reference.configure(motion_limits(config), config.chunk.blend_time);
+  task_law.configure(config);
+  nullspace.configure(config);
+  joint_hold.configure(config);
+  limiter.configure({to_joint_vector(config.torque_limit),
+                     to_joint_vector(config.torque_rate_limit),
+                     to_joint_vector(config.braking_torque_rate_limit),
+                     to_joint_vector(config.max_joint_velocity), config.joint_velocity_damping});
+  jump_ns = std::llround(1e9 * config.clock_jump_periods / config.rate);
+  good.q = JointVector::Zero(model.n());
+  good.dq = good.q;
+  tau_null = good.q;
+  tau_blind = good.q;
+  limiter.reset(good.q);
+  publish(good, good.q, 0);
+}
+
+bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) noexcept {
+  deactivate();
+  if (!is_plausible(joints)) return false;
+  model.compute(joints.q, joints.dq, *config.command_includes_gravity, dynamics);
+  reference.hold(dynamics.pose_tool_in_base, time_ns);
+  sample = reference.sample(time_ns);
+  gripper.reset();
+  nullspace.reset(joints.q);
+  joint_hold.release();
+  limiter.reset(dynamics.bias);
+  task = TaskLaw::Output{};
+  tau_null.setZero(model.n());
+  tau_blind.setZero(model.n());
+
+  // Whatever was offered or asked for before does not count.
+  (void)chunks.refresh();
+  (void)heartbeats.refresh();
+  stop_requested.store(false);
+  reset_requested.store(false);
+  revoke_requested.store(false);
+  chunks_accepted.store(0);
+  chunks_rejected.store(0);
+  last_reject_reason.store(RejectReason::kNone);
+
+  phase = Phase::kHolding;
+  fault = Fault::kNone;
+  chunk_in_force = false;
+  resetting = false;
+  hold_at_once = false;
+  heartbeat_seen = false;
+  heartbeat_fresh = config.heartbeat_timeout_s <= 0.0;
+  epoch = Epoch{};
+  chunk_sequence = 0;
+  last_time_ns = now_ns = not_before_ns = time_ns;
+  bad_state_time = 0.0;
+  good = joints;
+  cycles = 0;
+  ++activations;
+  torque_saturations = rate_saturations = wrench_saturations = 0;
+  publish(joints, limiter.previous(), time_ns);
+  return true;
+}
+
+void Controller::Impl::deactivate() noexcept {
+  phase = Phase::kInactive;
+  fault = Fault::kNone;
+  chunk_in_force = false;
+  task.wrench.setZero();
+  const JointVector zero = JointVector::Zero(model.n());
+  limiter.reset(zero);
+  publish(good, zero, now_ns);
+}
+
+void Controller::Impl::count_rejection(RejectReason reason) noexcept {
+  chunks_rejected.fetch_add(1, std::memory_order_relaxed);
+  last_reject_reason.store(reason, std::memory_order_relaxed);
+}
+
+Controller::Controller(const RobotDescription& description, const ControllerConfig& config)
+    : impl_(std::make_unique<Impl>(description, config)) {}
+Controller::~Controller() = default;
+
+bool Controller::activate(const JointState& state, std::int64_t time_ns) noexcept {
+  return impl_->activate(state, time_ns);
+}
+
+void Controller::deactivate() noexcept { impl_->deactivate(); }
+
+RejectReason Controller::push_chunk(const Chunk& chunk) noexcept {
+  Impl& s = *impl_;
+  if (s.pushing.test_and_set(std::memory_order_acquire)) {
+    s.count_rejection(RejectReason::kBusy);
+    return RejectReason::kBusy;
+  }
+  (void)s.views.refresh();
+  PreparedChunk& slot = s.chunks.writable();
+  const RejectReason reason = s.intake.prepare(chunk, s.views.value(), slot);
+  if (reason == RejectReason::kNone) {
+    s.intake.accepted(slot);
+    s.chunks.publish();
+    s.chunks_accepted.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    s.count_rejection(reason);
+  }
+  s.pushing.clear(std::memory_order_release);
+  return reason;
+}
+
+void Controller::heartbeat(std::uint64_t boot_id, std::uint64_t grant,
+                           std::int64_t time_ns) noexcept {
+  Heartbeat& slot = impl_->heartbeats.writable();
+  slot.epoch = Epoch{boot_id, grant};
+  slot.time_ns = time_ns;
+  impl_->heartbeats.publish();
+}
+
+void Controller::stop() noexcept { impl_->stop_requested.store(true); }
+void Controller::reset() noexcept { impl_->reset_requested.store(true); }
+void Controller::revoke() noexcept { impl_->revoke_requested.store(true); }
+
+void Controller::update(const JointState& state, std::int64_t time_ns, double period,
+                        JointTorques& out) noexcept {
+  impl_->update(state, time_ns, period, out);
+}
+
+GripperCommand Controller::gripper_command() const noexcept {
+  return {impl_->gripper_opening.load(std::memory_order_relaxed),
+          impl_->gripper_force.load(std::memory_order_relaxed),
+          impl_->gripper_commanded.load(std::memory_order_relaxed)};
+}
+
+ControllerState Controller::state() noexcept {
+  Impl& s = *impl_;
+  (void)s.snapshots.refresh();
+  const Snapshot& now = s.snapshots.value();
+  ControllerState out = now.state;
+  // A count below the last one read is from after a new activation.
+  const auto increased = [](std::uint64_t& last, std::uint64_t count) {
+    const bool more = count > last || (count < last && count > 0);
+    last = count;
+    return more;
+  };
+  out.torque_saturated = increased(s.last_read.torque_saturations, now.torque_saturations);
+  out.torque_rate_saturated = increased(s.last_read.rate_saturations, now.rate_saturations);
+  out.wrench_saturated = increased(s.last_read.wrench_saturations, now.wrench_saturations);
+  out.chunks_accepted = s.chunks_accepted.load(std::memory_order_relaxed);
+  out.chunks_rejected = s.chunks_rejected.load(std::memory_order_relaxed);
+  out.last_reject_reason = s.last_reject_reason.load(std::memory_order_relaxed);
+  return out;
+}
+
+const RobotModel& Controller::model() const noexcept { return impl_->model; }
+const ControllerConfig& Controller::config() const noexcept { return impl_->config; }
+const RobotDescription& Controller::description() const noexcept { return impl_->description; }
+
+}  // namespace vla_control

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "chunk_intake.hpp"
+#include "vla_control/chunk_reference.hpp"
+#include "vla_control/controller.hpp"
+#include "vla_control/gripper_reference.hpp"
+#include "vla_control/limits.hpp"
+#include "vla_control/mailbox.hpp"
+#include "vla_control/nullspace.hpp"
+#include "vla_control/task_law.hpp"
+
+namespace vla_control {
+
+struct Heartbeat {
+  Epoch epoch;
+  std::int64_t time_ns = 0;
+};
+
+/// What state() reads; counts instead of flags, so that the reader can tell what is new.
+struct Snapshot {
+  ControllerState state;
+  std::uint64_t torque_saturations = 0;
+  std::uint64_t rate_saturations = 0;
+  std::uint64_t wrench_saturations = 0;
+};
+
+/// State of the loop. Members below "loop" belong to the thread of update().
+struct Controller::Impl {
+  Impl(const RobotDescription& description_in, const ControllerConfig& config_in);
+
+  [[nodiscard]] bool activate(const JointState& joints, std::int64_t time_ns) noexcept;
+  void deactivate() noexcept;
+  void update(const JointState& joints, std::int64_t time_ns, double period,
+              JointTorques& out) noexcept;
+
+  // Stages of update().
+  void watch_clock(std::int64_t time_ns) noexcept;
+  void take_requests(std::int64_t time_ns) noexcept;
+  void take_heartbeat(std::int64_t time_ns) noexcept;
+  void take_chunk(std::int64_t time_ns) noexcept;
+  void advance_phase(std::int64_t time_ns) noexcept;
+  void compute_torque(const JointState& joints, double period, JointVector& tau) noexcept;
+  void engage_hold_when_at_rest(const JointState& joints) noexcept;
+  void leave_fault(const JointState& joints) noexcept;
+  void coast_blind(double period, JointVector& tau) noexcept;
+  void publish(const JointState& joints, const JointVector& tau, std::int64_t time_ns) noexcept;
+
+  // Transitions.
+  void raise(Fault fault, std::int64_t time_ns) noexcept;
+  void revoke_chunk(std::int64_t time_ns) noexcept;
+  void count_rejection(RejectReason reason) noexcept;
+
+  [[nodiscard]] bool is_plausible(const JointState& joints) const noexcept;
+
+  const RobotDescription description;
+  RobotModel model;
+  const ControllerConfig config;
+
+  // Hand-over into the loop.
+  ChunkIntake intake;  // thread of push_chunk()
+  std::atomic_flag pushing;
+  Mailbox<PreparedChunk> chunks;
+  Mailbox<Heartbeat> heartbeats;
+  std::atomic<bool> stop_requested{false};
+  std::atomic<bool> reset_requested{false};
+  std::atomic<bool> revoke_requested{false};
+
+  // Hand-over out of the loop.
+  Mailbox<IntakeView> views;
+  Mailbox<Snapshot> snapshots;
+  Snapshot last_read;  // thread of state()
+  std::atomic<double> gripper_opening{0.0};
+  std::atomic<double> gripper_force{0.0};
+  std::atomic<bool> gripper_commanded{false};
+  std::atomic<std::uint64_t> chunks_accepted{0};
+  std::atomic<std::uint64_t> chunks_rejected{0};
+  std::atomic<RejectReason> last_reject_reason{RejectReason::kNone};
+
+  // Loop: the pipeline.
+  ChunkReference reference;
+  GripperReference gripper;
+  TaskLaw task_law;
+  Nullspace nullspace;
+  JointHold joint_hold;
+  TorqueLimiter limiter;
+  Dynamics dynamics;
+  TaskLaw::Output task;
+  JointVector tau_null;
+  JointVector tau_blind;  // gravity at the last good state, while joint states are bad
+  ReferenceSample sample;
+
+  // Loop: what is going on.
+  Phase phase = Phase::kInactive;
+  Fault fault = Fault::kNone;
+  bool chunk_in_force = false;   // taken up and not revoked since; it may have run out
+  bool resetting = false;        // the next good joint state leaves FAULT
+  bool hold_at_once = false;     // FAULT does not wait for rest before it holds the joints
+  bool heartbeat_seen = false;   // since activation
+  bool heartbeat_fresh = false;  // or not watched
+  Epoch epoch;
+  std::uint64_t chunk_sequence = 0;
+  std::int64_t chunk_stamp_ns = 0;
+  std::int64_t chunk_end_ns = 0;
+  std::int64_t heartbeat_ns = 0;
+  std::int64_t last_time_ns = 0;
+  std::int64_t now_ns = 0;
+  std::int64_t not_before_ns = 0;
+  std::int64_t fault_rest_ns = 0;  // since when the reference rests in FAULT
+  std::int64_t jump_ns = 0;        // step of the clock that counts as a jump
+  double bad_state_time = 0.0;     // s
+  JointState good;                 // last plausible joint state
+  std::uint64_t cycles = 0;
+  std::uint64_t activations = 0;
+  std::uint64_t torque_saturations = 0;
+  std::uint64_t rate_saturations = 0;
+  std::uint64_t wrench_saturations = 0;
+};
+
+}  // namespace vla_control

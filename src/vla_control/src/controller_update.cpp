@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "controller_impl.hpp"
+
+namespace vla_control {
+namespace {
+
+/// Joint speeds below this count as standing still, when FAULT takes over to the joint hold. rad/s
+constexpr double kStandingSpeed = 0.02;
+/// Longest wait for that after the reference has come to rest. ns
+constexpr std::int64_t kLongestSettling = 500'000'000;
+/// Joint states beyond these are taken for garbage, as NaN is. rad, rad/s
+constexpr double kLargestPosition = 100.0;
+constexpr double kLargestVelocity = 50.0;
+/// Time constant with which torque beyond gravity fades while joint states are bad. s
+constexpr double kBlindFade = 0.05;
+/// A period outside of this range cannot be one; the nominal one is used. s
+constexpr double kShortestPeriod = 1e-5;
+constexpr double kLongestPeriod = 0.1;
+
+double seconds(std::int64_t ns) noexcept { return static_cast<double>(ns) * 1e-9; }
+
+}  // namespace
+
+bool Controller::Impl::is_plausible(const JointState& joints) const noexcept {
+  const Eigen::Index n = model.n();
+  // Written so that NaN fails: every comparison with it is false.
+  return joints.q.size() == n && joints.dq.size() == n && joints.q.allFinite() &&
+         joints.dq.allFinite() && joints.q.cwiseAbs().maxCoeff() <= kLargestPosition &&
+         joints.dq.cwiseAbs().maxCoeff() <= kLargestVelocity;
+}
+
+void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, double period,
+                              JointTorques& out) noexcept {
+  if (phase == Phase::kInactive) {
+    out.tau.setZero(model.n());
+    return;
+  }
+  ++cycles;
+  if (!(period >= kShortestPeriod && period <= kLongestPeriod)) period = 1.0 / config.rate;
+  watch_clock(time_ns);
+  now_ns = time_ns;
+  take_heartbeat(time_ns);
+  take_requests(time_ns);
+  take_chunk(time_ns);
+
+  if (!is_plausible(joints)) {
+    if (bad_state_time <= 0.0) {
+      tau_blind.setZero(model.n());
+      if (*config.command_includes_gravity) tau_blind = model.gravity(good.q);
+    }
+    bad_state_time += period;
+    if (bad_state_time > config.joint_state_timeout_s) {
+      raise(Fault::kBadJointState, time_ns);
+      // When measurements return, the arm is held wherever it then is.
+      joint_hold.release();
+      hold_at_once = true;
+    }
+    advance_phase(time_ns);
+    coast_blind(period, out.tau);
+    publish(good, out.tau, time_ns);
+    last_time_ns = time_ns;
+    return;
+  }
+  bad_state_time = 0.0;
+  good = joints;
+  advance_phase(time_ns);
+  compute_torque(joints, period, out.tau);
+  if (out.tau.allFinite()) {
+    const TorqueLimiter::Activity activity = limiter.apply(joints.dq, period, out.tau);
+    torque_saturations += activity.torque ? 1U : 0U;
+    rate_saturations += activity.rate ? 1U : 0U;
+  } else {
+    tau_blind.setZero(model.n());
+    if (*config.command_includes_gravity) {
+      tau_blind = model.gravity(joints.q);
+      if (!tau_blind.allFinite()) tau_blind.setZero();
+    }
+    raise(Fault::kNumeric, time_ns);
+    hold_at_once = true;
+    coast_blind(period, out.tau);
+  }
+  publish(joints, out.tau, time_ns);
+  last_time_ns = time_ns;
+}
+
+void Controller::Impl::watch_clock(std::int64_t time_ns) noexcept {
+  if (cycles == 1) return;  // the loop may begin any time after activation
+  // Unsigned difference: no overflow between arbitrary clock values.
+  const std::uint64_t step =
+      static_cast<std::uint64_t>(time_ns) - static_cast<std::uint64_t>(last_time_ns);
+  if (time_ns >= last_time_ns && step <= static_cast<std::uint64_t>(jump_ns)) return;
+  // The reference goes on from where it was, in the new time.
+  reference.brake_from(sample, time_ns);
+  last_time_ns = time_ns;
+  not_before_ns = time_ns;
+  heartbeat_seen = false;
+  heartbeat_fresh = config.heartbeat_timeout_s <= 0.0;
+  if (phase == Phase::kFault) {
+    fault_rest_ns = time_ns;
+  } else {
+    raise(Fault::kClockJump, time_ns);
+  }
+}
+
+void Controller::Impl::raise(Fault reason, std::int64_t time_ns) noexcept {
+  if (phase == Phase::kFault) return;
+  revoke_chunk(time_ns);
+  phase = Phase::kFault;
+  fault = reason;
+  fault_rest_ns = time_ns;
+  joint_hold.release();
+  hold_at_once = false;
+  resetting = false;
+}
+
+void Controller::Impl::revoke_chunk(std::int64_t time_ns) noexcept {
+  // Commands from before this moment must not come back; those of the last cycle are the newest that
+  // could have been made in knowledge of nothing but the time before.
+  not_before_ns = std::max(not_before_ns, last_time_ns);
+  if (!chunk_in_force) return;
+  chunk_in_force = false;
+  gripper.revoke();
+  reference.brake(time_ns);
+  if (phase == Phase::kTracking) phase = Phase::kBraking;
+}
+
+void Controller::Impl::take_requests(std::int64_t time_ns) noexcept {
+  if (revoke_requested.exchange(false)) revoke_chunk(time_ns);
+  // First reset, then stop: a stop that comes together with a reset must win.
+  if (reset_requested.exchange(false) && phase == Phase::kFault) resetting = true;
+  if (stop_requested.exchange(false)) {
+    resetting = false;
+    raise(Fault::kStopRequested, time_ns);
+  }
+}
+
+void Controller::Impl::take_heartbeat(std::int64_t time_ns) noexcept {
+  if (heartbeats.refresh()) {
+    const Heartbeat& beat = heartbeats.value();
+    if (beat.epoch > epoch) {
+      epoch = beat.epoch;
+      // The epoch alone tells older chunks from newer ones: stamps from before the grant are fine.
+      const std::int64_t before = not_before_ns;
+      revoke_chunk(time_ns);
+      not_before_ns = before;
+    }
+    if (beat.epoch == epoch) {
+      const std::int64_t beat_ns = std::min(beat.time_ns, time_ns);
+      heartbeat_ns = heartbeat_seen ? std::max(heartbeat_ns, beat_ns) : beat_ns;
+      heartbeat_seen = true;
+    }
+  }
+  if (config.heartbeat_timeout_s <= 0.0) return;
+  const double age = seconds(time_ns) - seconds(heartbeat_ns);
+  const bool fresh = heartbeat_seen && age <= config.heartbeat_timeout_s;
+  if (heartbeat_fresh && !fresh) revoke_chunk(time_ns);
+  heartbeat_fresh = fresh;
+  if (heartbeat_seen && config.heartbeat_fault_s > 0.0 && age > config.heartbeat_fault_s) {
+    raise(Fault::kHeartbeatLost, time_ns);
+  }
+}
+
+void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
+  if (!chunks.refresh()) return;
+  const PreparedChunk& chunk = chunks.value();
+  // It was checked against the cycle before; what has changed since is checked again.
+  RejectReason reason = RejectReason::kNone;
+  if (chunk.activation != activations || chunk.stamp_ns < not_before_ns) {
+    reason = RejectReason::kStale;
+  } else if (phase == Phase::kFault) {
+    reason = RejectReason::kFault;
+  } else if (!heartbeat_fresh || chunk.epoch < epoch) {
+    reason = RejectReason::kOldGrant;
+  }
+  if (reason != RejectReason::kNone) {
+    count_rejection(reason);
+    return;
+  }
+  epoch = chunk.epoch;
+  chunk_sequence = chunk.sequence;
+  chunk_stamp_ns = chunk.stamp_ns;
+  chunk_end_ns = chunk.spline.end_ns();
+  reference.follow(chunk.spline, time_ns);
+  gripper.follow(chunk.gripper);
+  phase = Phase::kTracking;
+  chunk_in_force = true;
+}
+
+void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
+  sample = reference.sample(time_ns);
+  const GripperCommand command = gripper.update(time_ns);
+  gripper_opening.store(command.opening, std::memory_order_relaxed);
+  gripper_force.store(command.max_force, std::memory_order_relaxed);
+  gripper_commanded.store(command.commanded, std::memory_order_relaxed);
+  if (phase == Phase::kTracking && time_ns >= chunk_end_ns) phase = Phase::kBraking;
+  if (phase == Phase::kBraking && reference.at_rest(time_ns)) phase = Phase::kHolding;
+  if (chunk_in_force && config.chunk.timeout_s > 0.0 &&
+      seconds(time_ns - chunk_end_ns) > config.chunk.timeout_s) {
+    raise(Fault::kChunkTimeout, time_ns);
+  }
+}
+
+void Controller::Impl::compute_torque(const JointState& joints, double period,
+                                      JointVector& tau) noexcept {
+  model.compute(joints.q, joints.dq, *config.command_includes_gravity, dynamics);
+  task_law.compute(dynamics, joints.dq, sample, task);
+  if (phase == Phase::kFault) {
+    engage_hold_when_at_rest(joints);
+    if (resetting) leave_fault(joints);
+  }
+  if (joint_hold.engaged()) {
+    joint_hold.compute(dynamics, joints.q, joints.dq, tau);
+    task.wrench = task_law.space().wrench_of(tau);
+    tau += dynamics.bias;
+    return;
+  }
+  if (phase == Phase::kTracking) nullspace.approach_posture(period);
+  nullspace.compute(dynamics, task_law.space(), joints.q, joints.dq, period, tau_null);
+  wrench_saturations += task.clipped ? 1U : 0U;
+  tau = task.tau + tau_null + dynamics.bias;
+  // Without a valid inertia the law has computed nothing; NaN is what the caller acts on.
+  if (!task_law.space().valid) tau.setConstant(std::numeric_limits<double>::quiet_NaN());
+}
+
+void Controller::Impl::engage_hold_when_at_rest(const JointState& joints) noexcept {
+  if (joint_hold.engaged()) return;
+  if (!reference.at_rest(now_ns)) fault_rest_ns = now_ns;
+  const bool standing = joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
+  const std::int64_t waited = now_ns - fault_rest_ns;
+  if (hold_at_once || (waited > 0 && standing) || waited > kLongestSettling) {
+    joint_hold.engage(limiter.previous() - dynamics.bias, joints.q, joints.dq, dynamics);
+    hold_at_once = false;
+  }
+}
+
+void Controller::Impl::leave_fault(const JointState& joints) noexcept {
+  resetting = false;
+  if (!task_law.space().valid) return;
+  const JointVector tau = limiter.previous() - dynamics.bias;
+  const Vector6 wrench = task_law.space().wrench_of(tau);
+  reference.hold(task_law.reference_exerting(wrench, dynamics.pose_tool_in_base, task.twist),
+                 now_ns);
+  sample = reference.sample(now_ns);
+  nullspace.reset_exerting(tau, joints.q, joints.dq, dynamics);
+  task_law.compute(dynamics, joints.dq, sample, task);
+  joint_hold.release();
+  phase = Phase::kHolding;
+  fault = Fault::kNone;
+  not_before_ns = std::max(not_before_ns, last_time_ns);
+}
+
+void Controller::Impl::coast_blind(double period, JointVector& tau) noexcept {
+  tau = tau_blind + (limiter.previous() - tau_blind) * std::exp(-period / kBlindFade);
+  limiter.reset(tau);
+  tau = limiter.previous();
+}
+
+void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
+                               std::int64_t time_ns) noexcept {
+  IntakeView& view = views.writable();
+  view.time_ns = time_ns;
+  view.not_before_ns = not_before_ns;
+  view.activation = activations;
+  view.phase = phase;
+  view.heartbeat_fresh = heartbeat_fresh;
+  view.epoch = epoch;
+  view.reference = sample;
+  views.publish();
+
+  Snapshot& snapshot = snapshots.writable();
+  const bool following =
+      chunk_in_force && (phase == Phase::kTracking || phase == Phase::kBraking);
+  ControllerState& state = snapshot.state;
+  state.time_ns = time_ns;
+  state.phase = phase;
+  state.fault = fault;
+  state.boot_id = epoch.boot_id;
+  state.grant = epoch.grant;
+  state.sequence = following ? chunk_sequence : 0;
+  state.chunk_age = following ? seconds(time_ns - chunk_stamp_ns) : -1.0;
+  state.chunk_remaining = following ? seconds(chunk_end_ns - time_ns) : -1.0;
+  state.q = joints.q;
+  state.dq = joints.dq;
+  state.tau_command = tau;
+  state.tau_limit = limiter.settings().torque;
+  state.pose_tool_in_base = dynamics.pose_tool_in_base;
+  state.twist_tool_in_base = task.twist;
+  state.reference = sample;
+  state.wrench_command = task.wrench;
+  state.gripper = {gripper_opening.load(std::memory_order_relaxed),
+                   gripper_force.load(std::memory_order_relaxed),
+                   gripper_commanded.load(std::memory_order_relaxed)};
+  state.heartbeat_lost = !heartbeat_fresh;
+  state.cycles = cycles;
+  snapshot.torque_saturations = torque_saturations;
+  snapshot.rate_saturations = rate_saturations;
+  snapshot.wrench_saturations = wrench_saturations;
+  snapshots.publish();
+}
+
+}  // namespace vla_control

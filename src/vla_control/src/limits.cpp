@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vla_control/limits.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace vla_control {
+namespace {
+
+/// Joint speed below which no direction of motion is assumed: the noise of a resting joint. rad/s
+constexpr double kRestingSpeed = 0.01;
+/// Torque differences below this are not reported as limiting. Nm
+constexpr double kReported = 1e-9;
+
+}  // namespace
+
+void TorqueLimiter::reset(const JointVector& tau) noexcept {
+  previous_ = tau.cwiseMax(-settings_.torque).cwiseMin(settings_.torque);
+}
+
+TorqueLimiter::Activity TorqueLimiter::apply(const JointVector& dq, double period,
+                                             JointVector& tau) noexcept {
+  Activity activity;
+  for (Eigen::Index i = 0; i < tau.size(); ++i) {
+    double wanted = tau[i];
+    const double overspeed = std::abs(dq[i]) - settings_.velocity[i];
+    if (overspeed > 0.0) {
+      wanted -= std::copysign(settings_.velocity_damping * overspeed, dq[i]);
+    }
+    const double clamped = std::clamp(wanted, -settings_.torque[i], settings_.torque[i]);
+    activity.torque = activity.torque || std::abs(clamped - wanted) > kReported;
+
+    const double change = clamped - previous_[i];
+    const bool braking = std::abs(dq[i]) > kRestingSpeed && change * dq[i] < 0.0;
+    const double most = (braking ? settings_.braking_rate[i] : settings_.rate[i]) * period;
+    const double limited = std::clamp(change, -most, most);
+    activity.rate = activity.rate || std::abs(limited - change) > kReported;
+    tau[i] = previous_[i] + limited;
+  }
+  previous_ = tau;
+  return activity;
+}
+
+}  // namespace vla_control

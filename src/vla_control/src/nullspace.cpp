@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vla_control/nullspace.hpp"
+
+#include <cmath>
+
+namespace vla_control {
+namespace {
+
+/// Time constant with which a displacement taken over at a hand-over fades. s
+constexpr double kOffsetFade = 0.5;
+
+/// Damping of each joint as if it moved alone: 2 zeta sqrt(K M_ii).
+JointVector joint_damping(double stiffness, double ratio, const Dynamics& dynamics) noexcept {
+  return 2.0 * ratio * (stiffness * dynamics.mass_matrix.diagonal().array()).sqrt();
+}
+
+}  // namespace
+
+JointVector project_to_nullspace(const JointVector& tau, const Dynamics& dynamics,
+                                 const OperationalSpace& space) noexcept {
+  const Vector6 wrench = space.wrench_of(tau);
+  JointVector out = tau;
+  out.noalias() -= dynamics.jacobian.transpose().lazyProduct(wrench);
+  return out;
+}
+
+void Nullspace::configure(const ControllerConfig& config) noexcept {
+  stiffness_ = config.nullspace_stiffness;
+  damping_ratio_ = config.nullspace_damping_ratio;
+  speed_ = config.nullspace_speed;
+  target_.resize(static_cast<Eigen::Index>(config.nullspace_posture.size()));
+  for (Eigen::Index i = 0; i < target_.size(); ++i) {
+    target_[i] = config.nullspace_posture[static_cast<std::size_t>(i)];
+  }
+}
+
+void Nullspace::reset(const JointVector& q) noexcept {
+  posture_ = q;
+  offset_.setZero(q.size());
+}
+
+void Nullspace::reset_exerting(const JointVector& tau, const JointVector& q, const JointVector& dq,
+                               const Dynamics& dynamics) noexcept {
+  reset(q);
+  if (stiffness_ <= 0.0) return;
+  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
+  offset_ = (tau + damping.cwiseProduct(dq)) / stiffness_;
+}
+
+void Nullspace::approach_posture(double period) noexcept {
+  if (target_.size() == 0) return;
+  const double step = speed_ * period;
+  posture_ += (target_ - posture_).cwiseMax(-step).cwiseMin(step);
+}
+
+void Nullspace::compute(const Dynamics& dynamics, const OperationalSpace& space,
+                        const JointVector& q, const JointVector& dq, double period,
+                        JointVector& tau) noexcept {
+  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
+  const JointVector spring =
+      stiffness_ * (posture_ + offset_ - q) - damping.cwiseProduct(dq);
+  tau = project_to_nullspace(spring, dynamics, space);
+  offset_ *= std::exp(-period / kOffsetFade);
+}
+
+void JointHold::configure(const ControllerConfig& config) noexcept {
+  stiffness_ = config.hold_stiffness;
+  damping_ratio_ = config.hold_damping_ratio;
+}
+
+void JointHold::engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
+                       const Dynamics& dynamics) noexcept {
+  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
+  setpoint_ = q + (tau + damping.cwiseProduct(dq)) / stiffness_;
+  engaged_ = true;
+}
+
+void JointHold::compute(const Dynamics& dynamics, const JointVector& q, const JointVector& dq,
+                        JointVector& tau) const noexcept {
+  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
+  tau = stiffness_ * (setpoint_ - q) - damping.cwiseProduct(dq);
+}
+
+}  // namespace vla_control
