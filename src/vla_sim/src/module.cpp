@@ -89,8 +89,10 @@ NB_MODULE(_core, m) {
       .def_ro("cycles", &Snapshot::cycles)
       .def_ro("gripper_opening", &Snapshot::gripper_opening)
       .def_ro("events", &Snapshot::events)
-      .def_prop_ro("qpos", [](const Snapshot& self) { return to_numpy(self.qpos); })
-      .def_prop_ro("qvel", [](const Snapshot& self) { return to_numpy(self.qvel); });
+      .def_prop_ro(
+          "qpos", [](const Snapshot& self) { return to_numpy(self.qpos); }, nb::rv_policy::move)
+      .def_prop_ro(
+          "qvel", [](const Snapshot& self) { return to_numpy(self.qvel); }, nb::rv_policy::move);
 
   nb::class_<Loop>(m, "Loop")
       .def(nb::init<Plant&, vla_control::Controller&>(), "plant"_a, "controller"_a,

@@ -3,6 +3,7 @@
 
 import numpy as np
 import numpy.typing as npt
+
 import vla_control
 
 class PlantLayout:

@@ -172,12 +172,12 @@ class _Disturbance:
         offset, yaw = np.zeros(3), 0.0
         if state.time >= self._kick_at:
             self._kick_at = np.inf
-            offset = rng.normal(0.0, [0.04, 0.04, 0.02])
+            offset = np.clip(rng.normal(0.0, [0.04, 0.04, 0.02]), -0.06, 0.06)
             offset[2] = abs(offset[2])
-            yaw = float(rng.normal(0.0, 0.3))
+            yaw = float(np.clip(rng.normal(0.0, 0.25), -0.35, 0.35))
         elif rng.random() < settings.noise_probability:
-            offset = rng.normal(0.0, settings.noise_position, 3)
-            yaw = float(rng.normal(0.0, settings.noise_yaw))
+            offset = np.clip(rng.normal(0.0, settings.noise_position, 3), -0.03, 0.03)
+            yaw = float(np.clip(rng.normal(0.0, settings.noise_yaw), -0.25, 0.25))
         return displaced(poses, offset, yaw), openings
 
 

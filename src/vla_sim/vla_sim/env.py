@@ -137,7 +137,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
         info = {**self._info(), "reject_reason": reason.name}
         return self._observation(), float(success), success, late and not success, info
 
-    def render(self) -> ImageArray | None:  # type: ignore[override]
+    def render(self) -> ImageArray | None:
         """Return an image of the scene, 480 px, if the render mode asks for it."""
         if self.render_mode is None:
             return None
@@ -171,19 +171,20 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
             "details": judgement.details,
         }
 
-    def _new_chunk(self, stamp_ns: int) -> vla_control.Chunk:
-        chunk = vla_control.Chunk()
-        chunk.stamp_ns = stamp_ns
-        chunk.step_dt = STEP_DT
-        chunk.base_frame = self.sim.robot.base_frame
-        chunk.tool_frame = self.sim.robot.tool_frame
-        return chunk
+    def _new_chunk(
+        self, stamp_ns: int, poses: FloatArray, openings: FloatArray
+    ) -> vla_control.Chunk:
+        return vla_control.Chunk(
+            stamp_ns=stamp_ns,
+            step_dt=STEP_DT,
+            base_frame=self.sim.robot.base_frame,
+            tool_frame=self.sim.robot.tool_frame,
+            poses=poses,
+            gripper_opening=openings,
+        )
 
     def _chunk(self, rows: FloatArray, stamp_ns: int) -> vla_control.Chunk:
-        chunk = self._new_chunk(stamp_ns)
-        chunk.poses = np.stack([_pose(row) for row in rows])
-        chunk.gripper_opening = rows[:, 7].copy()
-        return chunk
+        return self._new_chunk(stamp_ns, np.stack([_pose(row) for row in rows]), rows[:, 7])
 
     def _pose_chunk(self, row: FloatArray) -> vla_control.Chunk:
         """Return a steady motion from the reference in force to the pose."""
@@ -191,8 +192,8 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
         goal = _pose(row)
         turn = Rotation.from_matrix(goal[:3, :3] @ start[:3, :3].T).as_rotvec()
         duration = max(
-            np.linalg.norm(goal[:3, 3] - start[:3, 3]) / _POSE_SPEED,
-            np.linalg.norm(turn) / _POSE_TURN_SPEED,
+            float(np.linalg.norm(goal[:3, 3] - start[:3, 3])) / _POSE_SPEED,
+            float(np.linalg.norm(turn)) / _POSE_TURN_SPEED,
         )
         steps = min(HORIZON, max(2, int(np.ceil(duration / STEP_DT)) + 1))
         poses = np.tile(start, (steps, 1, 1))
@@ -200,10 +201,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
             share = min(1.0, index * STEP_DT / max(duration, STEP_DT))
             poses[index, :3, 3] += share * (goal[:3, 3] - start[:3, 3])
             poses[index, :3, :3] = Rotation.from_rotvec(share * turn).as_matrix() @ start[:3, :3]
-        chunk = self._new_chunk(self.sim.time_ns)
-        chunk.poses = poses
-        chunk.gripper_opening = np.full(steps, row[7])
-        return chunk
+        return self._new_chunk(self.sim.time_ns, poses, np.full(steps, row[7]))
 
 
 def _pose(row: FloatArray) -> FloatArray:

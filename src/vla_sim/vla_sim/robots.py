@@ -22,6 +22,12 @@ from vla_sim.typing import FloatArray
 
 _DATA_FOLDER = "example-robot-data"
 
+# Stiff enough that joint friction leaves the tool within 3 mm of its reference.
+_STIFFNESS = {
+    "translational_stiffness": [1000.0, 1000.0, 1000.0],
+    "rotational_stiffness": [50.0, 50.0, 50.0],
+}
+
 
 class RobotError(ValueError):
     """A robot is unknown, or its description cannot be found."""
@@ -49,6 +55,8 @@ class RobotSpec:
         dark_rgba: Colour of ``dark_links`` and of the fingers.
         wrist_camera_position: Position of the wrist camera in the tool frame, m.
         wrist_camera_target: Point it looks at in the tool frame, m.
+        controller_overrides: Attributes of the controller's configuration that differ from its own
+            defaults.
     """
 
     name: str
@@ -68,7 +76,7 @@ class RobotSpec:
     dark_rgba: tuple[float, float, float, float]
     wrist_camera_position: tuple[float, float, float] = (0.075, 0.0, -0.075)
     wrist_camera_target: tuple[float, float, float] = (0.03, 0.0, 0.03)
-    controller_overrides: dict[str, Any] = field(default_factory=dict)
+    controller_overrides: dict[str, Any] = field(default_factory=lambda: dict(_STIFFNESS))
 
     @property
     def locked_joints(self) -> dict[str, float]:

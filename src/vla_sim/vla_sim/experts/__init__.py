@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 from vla_sim.experts.base import EXECUTE_STEPS, HORIZON, STEP_DT, Expert
-from vla_sim.experts.goals import PickGoals, PlaceGoals, PushGoals, TouchGoals
+from vla_sim.experts.goals import Goals, PickGoals, PlaceGoals, PushGoals, TouchGoals
 from vla_sim.simulation import Simulation
 
-_GOALS = {"touch": TouchGoals, "push": PushGoals, "pick": PickGoals, "place": PlaceGoals}
+_GOALS: dict[str, type[Goals]] = {
+    "touch": TouchGoals,
+    "push": PushGoals,
+    "pick": PickGoals,
+    "place": PlaceGoals,
+}
 
 
 def make_expert(sim: Simulation) -> Expert:

@@ -59,14 +59,14 @@ class Expert:
 
     def chunk(self, poses: FloatArray, openings: FloatArray, *, stamp_ns: int) -> vla_control.Chunk:
         """Return planned poses and openings as a chunk for the controller."""
-        chunk = vla_control.Chunk()
-        chunk.stamp_ns = stamp_ns
-        chunk.step_dt = STEP_DT
-        chunk.base_frame = self._robot.base_frame
-        chunk.tool_frame = self._robot.tool_frame
-        chunk.poses = poses
-        chunk.gripper_opening = openings
-        return chunk
+        return vla_control.Chunk(
+            stamp_ns=stamp_ns,
+            step_dt=STEP_DT,
+            base_frame=self._robot.base_frame,
+            tool_frame=self._robot.tool_frame,
+            poses=poses,
+            gripper_opening=openings,
+        )
 
 
 def observe_world(sim: Simulation) -> World:

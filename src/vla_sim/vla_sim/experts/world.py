@@ -82,8 +82,12 @@ class World:
         return self.position[:2] - self.cube[:2]
 
     def cube_between_pads(self) -> bool:
-        """Return whether closing the gripper here would meet the cube."""
-        return bool(np.hypot(*self.offset) < 0.016 and abs(self.position[2] - self.cube[2]) < 0.016)
+        """Return whether closing the gripper here would meet the cube.
+
+        Once it is closing, the cube may be further off the middle: the pads will move it there.
+        """
+        reach = 0.016 if self.opening > 0.074 else 0.026
+        return bool(np.hypot(*self.offset) < reach and abs(self.position[2] - self.cube[2]) < reach)
 
     def step(self, goal: Goal, dt: float) -> None:
         """Move towards a goal for ``dt`` seconds and let the cube follow."""
@@ -91,7 +95,7 @@ class World:
         self._move(goal, dt)
         self._turn(goal, dt)
         self._drive_gripper(goal, dt)
-        if self.held:
+        if self.held or self.squeezed > 0.0:
             self.cube = self.cube + self.position - before
         else:
             self._push_cube()
@@ -169,12 +173,12 @@ def rotation_vector(rotation: FloatArray) -> FloatArray:
     sine = float(np.linalg.norm(axis))
     angle = float(np.arctan2(sine, 2.0 * w * w - 1.0))
     if sine > 1e-9:
-        return axis * (angle / sine)
+        return np.asarray(axis * (angle / sine))
     if angle < 1.0:
         return axis
     column = int(np.argmax(np.diag(rotation)))
     direction = rotation[:, column] + np.eye(3)[column]
-    return direction * (angle / np.linalg.norm(direction))
+    return np.asarray(direction * (angle / np.linalg.norm(direction)))
 
 
 def rotation_matrix(vector: FloatArray) -> FloatArray:
@@ -184,4 +188,4 @@ def rotation_matrix(vector: FloatArray) -> FloatArray:
         return np.eye(3)
     x, y, z = vector / angle
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross))
