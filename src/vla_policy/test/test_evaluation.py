@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from vla_policy.checkpoint import read_manifest
+from vla_policy.evaluation import EvaluationConfig, check_seeds, evaluate, figures, per_task
+from vla_policy.rollout import EpisodeResult
+from vla_policy.types import CheckpointError, SeedOverlapError
+
+
+def episode(task: str, seed: int, success: bool, named: str, lifted: str | None) -> EpisodeResult:
+    return EpisodeResult(
+        task=task,
+        seed=seed,
+        instruction=f"{task} the {named} block",
+        success=success,
+        time_s=3.0,
+        named_object=named,
+        lifted_object=lifted,
+        touched_object=lifted,
+        inferences=8,
+        rejected=0,
+        digest="0",
+    )
+
+
+def test_figures_of_known_episodes() -> None:
+    results = [
+        episode("pick", 0, True, "red", "red"),
+        episode("pick", 1, False, "red", "blue"),
+        episode("pick", 2, False, "red", None),
+        episode("pick", 3, True, "red", "red"),
+        episode("touch", 0, True, "red", None),
+    ]
+    values = figures(results)
+    assert values["success_rate_pick"] == 0.5
+    assert values["success_rate_touch"] == 1.0
+    assert values["success_rate"] == 0.75
+    assert values["success_rate_min_task"] == 0.5
+    assert values["lift_rate"] == 0.75
+    assert values["wrong_object_rate"] == pytest.approx(1 / 3)
+    low, high = per_task(results)["pick"]["wilson_95"]
+    assert low < 0.5 < high
+
+
+def test_without_lifts_there_is_no_wrong_object_rate() -> None:
+    assert "wrong_object_rate" not in figures([episode("touch", 0, True, "red", None)])
+
+
+def test_seeds_of_demonstrations_and_selection_are_refused(checkpoint: Path) -> None:
+    manifest = read_manifest(checkpoint)
+    with pytest.raises(SeedOverlapError, match="demonstrations of pick"):
+        check_seeds(manifest, [4_000_006, 4_000_007], "evaluation")
+    with pytest.raises(SeedOverlapError, match="3"):
+        check_seeds(manifest, [3], "evaluation")
+    with pytest.raises(SeedOverlapError, match="selection"):
+        check_seeds(manifest, [1_000_001], "evaluation")
+    check_seeds(manifest, [1_000_001], "selection")
+    check_seeds(manifest, [4_000_000, 4_000_001], "evaluation")
+
+
+def test_an_evaluation_with_used_seeds_does_not_start(checkpoint: Path) -> None:
+    config = EvaluationConfig(checkpoint, suite="pick", episodes=8, workers=1)
+    with pytest.raises(SeedOverlapError, match="4000007"):
+        evaluate(config)
+
+
+def test_an_evaluation_without_a_manifest_does_not_start(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"manifest\.json"):
+        evaluate(EvaluationConfig(checkpoint, suite="pick", episodes=1, workers=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"suite": "hard"}, "basic"), ({"purpose": "rollouts"}, "selection"), ({"episodes": 0}, "1")],
+)
+def test_invalid_settings_name_the_valid_ones(
+    checkpoint: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvaluationConfig(checkpoint, **change)  # type: ignore[arg-type]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand-over of a policy's chunk to the controller."""
+
+from __future__ import annotations
+
+import vla_control
+
+from .types import ActionChunk
+
+
+def to_control_chunk(
+    chunk: ActionChunk,
+    base_frame: str,
+    tool_frame: str,
+    boot_id: int = 0,
+    grant: int = 0,
+    sequence: int = 0,
+) -> vla_control.Chunk:
+    """The controller's view of an action chunk.
+
+    Args:
+        chunk: Poses of ``tool_frame`` in ``base_frame``.
+        base_frame: Name of the base frame.
+        tool_frame: Name of the tool frame.
+        boot_id: Of the supervisor that sends it.
+        grant: Number of the supervisor's grant.
+        sequence: Counts the chunks of a grant.
+    """
+    result = vla_control.Chunk()
+    result.stamp_ns = chunk.stamp_ns
+    result.step_dt = chunk.step_dt
+    result.base_frame = base_frame
+    result.tool_frame = tool_frame
+    result.poses = chunk.poses_tool_in_base
+    result.gripper_opening = chunk.gripper_opening
+    result.boot_id = boot_id
+    result.grant = grant
+    result.sequence = sequence
+    return result

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations of ``vla_sim`` as training data: states on disk, images rendered once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from vla_sim import robots, samples, tasks
+
+from .action_spec import ActionSpec, encode_states, invert_pose
+from .dataset import ImageStore, TrainingData
+from .statistics import Statistics
+from .tokenizer import InstructionTokenizer
+from .types import Array
+
+# One episode in this many is held out for validation.
+VALIDATION_EVERY = 32
+POSITION_NAMES = ("object_in_tool", "object_in_base", "prop_in_tool")
+POSITION_SCALE = 0.1  # m per unit of an auxiliary target
+_RENDER_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class DemonstrationSet:
+    """Demonstrations of several tasks for one robot.
+
+    Attributes:
+        data: The samples.
+        tokenizer: With the words of all their instructions.
+        robot: Name of the robot.
+        joint_names: Its joints.
+        horizon: Steps in a chunk.
+        step_dt: s.
+        execute_steps: Steps executed between inferences.
+        cameras: Camera names.
+        image_size: Pixels.
+        manifest: Seeds and settings of every task's demonstrations.
+    """
+
+    data: TrainingData
+    tokenizer: InstructionTokenizer
+    robot: str
+    joint_names: tuple[str, ...]
+    horizon: int
+    step_dt: float
+    execute_steps: int
+    cameras: tuple[str, ...]
+    image_size: int
+    manifest: dict[str, Any]
+
+
+def all_instructions() -> list[str]:
+    """Every instruction that the tasks of ``vla_sim`` can give."""
+    from vla_sim.scene import COLORS
+
+    return [
+        text for task in tasks.TASKS.values() for color in COLORS for text in task.instructions(color)
+    ]
+
+
+def load_demonstrations(
+    folders: Sequence[Path],
+    cache_dir: Path,
+    *,
+    stride: int = 2,
+    image_size: int = 96,
+    cameras: tuple[str, ...] = ("scene", "wrist"),
+    text_tokens: int = 16,
+    processes: int = 2,
+    report: Callable[[str, int, int], None] | None = None,
+) -> DemonstrationSet:
+    """Reads demonstrations and renders what is not in the cache yet.
+
+    Args:
+        folders: One data set per task, all of one robot.
+        cache_dir: Where rendered images are kept.
+        stride: Every how manieth sample is used.
+        image_size: Pixels.
+        cameras: Camera names.
+        text_tokens: Ids per instruction.
+        processes: For rendering.
+        report: Called with a folder's name, the images rendered and their total.
+
+    Raises:
+        ValueError: If the data sets do not fit together.
+    """
+    manifests = [samples.read_manifest(folder) for folder in folders]
+    robot_names = {manifest["robot"] for manifest in manifests}
+    settings = {(m["horizon"], m["step_dt"], m["execute_steps"]) for m in manifests}
+    if len(robot_names) != 1 or len(settings) != 1:
+        raise ValueError(
+            f"data sets must share robot and chunk; found {robot_names} and {settings} in {folders}"
+        )
+    robot = robot_names.pop()
+    horizon, step_dt, execute_steps = settings.pop()
+    rows: list[samples.Sample] = []
+    stores = []
+    for folder in folders:
+        part = samples.load(folder, stride)
+        rows.extend(part)
+        path = cache_dir / f"images_{_cache_key(folder, stride, image_size, cameras)}.npy"
+        stores.append(_render(part, path, image_size, cameras, processes, report, folder.name))
+    joint_names = tuple(robots.get(robot).joint_names)
+    tokenizer = InstructionTokenizer.build(all_instructions(), text_tokens)
+    data = _training_data(rows, ImageStore(stores), tokenizer, len(joint_names))
+    return DemonstrationSet(
+        data=data,
+        tokenizer=tokenizer,
+        robot=robot,
+        joint_names=joint_names,
+        horizon=int(horizon),
+        step_dt=float(step_dt),
+        execute_steps=int(execute_steps),
+        cameras=cameras,
+        image_size=image_size,
+        manifest={
+            "purpose": "demonstrations",
+            "robot": robot,
+            "tasks": {
+                manifest["task"]: {
+                    "episodes": manifest["episodes"],
+                    "seeds": manifest["seeds"],
+                    "failed_seeds": manifest["failed_seeds"],
+                    "settings": manifest["settings"],
+                }
+                for manifest in manifests
+            },
+            "validation_seeds": sorted(
+                {row.seed for row in rows if row.seed % VALIDATION_EVERY == 0}
+            ),
+        },
+    )
+
+
+def _cache_key(folder: Path, stride: int, image_size: int, cameras: tuple[str, ...]) -> str:
+    text = (folder / samples.MANIFEST).read_text(encoding="utf-8")
+    content = json.dumps([text, stride, image_size, cameras])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _render(
+    rows: Sequence[samples.Sample],
+    path: Path,
+    image_size: int,
+    cameras: tuple[str, ...],
+    processes: int,
+    report: Callable[[str, int, int], None] | None,
+    name: str,
+) -> npt.NDArray[np.uint8]:
+    """Memory-mapped images of some samples; continues a file that is half done."""
+    import multiprocessing
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    progress = path.with_suffix(".json")
+    shape = (len(rows), len(cameras), image_size, image_size, 3)
+    done = 0
+    if path.is_file() and progress.is_file():
+        done = int(json.loads(progress.read_text(encoding="utf-8"))["rendered"])
+    if done < len(rows):
+        mode: Any = "r+" if done else "w+"
+        images = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            for begin in range(done, len(rows), _RENDER_BLOCK):
+                block = rows[begin : begin + _RENDER_BLOCK]
+                images[begin : begin + len(block)] = samples.render_samples(
+                    block, cameras=cameras, image_size=image_size, pool=pool
+                )
+                images.flush()
+                progress.write_text(json.dumps({"rendered": begin + len(block)}), encoding="utf-8")
+                if report is not None:
+                    report(name, begin + len(block), len(rows))
+        del images
+    result: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return result
+
+
+def _training_data(
+    rows: Sequence[samples.Sample],
+    images: ImageStore,
+    tokenizer: InstructionTokenizer,
+    joints: int,
+) -> TrainingData:
+    pose = np.stack([row.pose_tool_in_base for row in rows])
+    state = encode_states(
+        np.stack([row.q for row in rows]),
+        np.stack([row.dq for row in rows]),
+        np.array([row.gripper_opening for row in rows]),
+        pose,
+    )
+    actions = ActionSpec().encode(
+        pose,
+        np.stack([row.chunk_poses for row in rows]),
+        np.stack([row.chunk_gripper for row in rows]),
+    )
+    held_out = np.array([row.seed % VALIDATION_EVERY == 0 for row in rows])
+    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    statistics = Statistics.of(state[train], actions[train])
+    positions = _positions(rows, pose) / POSITION_SCALE
+    known = np.isfinite(positions)
+    table: dict[str, int] = {}
+    choices = np.array(
+        [
+            [table.setdefault(text, len(table)) for text in _paraphrases(row)]
+            for row in rows
+        ]
+    )
+    encoded = [tokenizer.encode(text) for text in table]
+    is_velocity = np.zeros(state.shape[1], dtype=np.bool_)
+    is_velocity[joints : 2 * joints] = True
+    return TrainingData(
+        images=images,
+        state=torch.from_numpy(statistics.normalise_state(state).astype(np.float32)),
+        is_velocity=torch.from_numpy(is_velocity),
+        actions=torch.from_numpy(statistics.normalise_actions(actions).astype(np.float32)),
+        token_table=torch.from_numpy(np.stack([ids for ids, _ in encoded])),
+        token_valid=torch.from_numpy(np.stack([valid for _, valid in encoded])),
+        choices=torch.from_numpy(choices),
+        positions=torch.from_numpy(np.where(known, positions, 0.0).astype(np.float32)),
+        positions_valid=torch.from_numpy(known.astype(np.float32)),
+        position_names=POSITION_NAMES,
+        position_scale=POSITION_SCALE,
+        statistics=statistics,
+        train=train,
+        validation=validation,
+    )
+
+
+def _paraphrases(row: samples.Sample) -> list[str]:
+    """The recorded instruction first, then the others that mean the same."""
+    wordings = tasks.get(row.task).instructions(row.target)
+    return [row.instruction, *(text for text in wordings if text != row.instruction)]
+
+
+def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
+    """Auxiliary targets (N, 9) in m; NaN where a scene lacks the prop."""
+    named = np.stack([row.object_positions[0] for row in rows])
+    prop = np.stack([np.append(row.prop_position, 0.0) for row in rows])
+    inverse = invert_pose(pose)
+
+    def in_tool(points: Array) -> Array:
+        return np.einsum("nij,nj->ni", inverse[:, :3, :3], points) + inverse[:, :3, 3]
+
+    centred = named - np.array([0.5, 0.0, 0.0])
+    prop_in_tool = in_tool(prop)
+    prop_in_tool[~np.isfinite(prop).all(axis=1)] = np.nan
+    return np.concatenate([in_tool(named), centred, prop_in_tool], axis=1)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Closed-loop evaluation in lockstep: the same answer on every machine and under any load."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from vla_sim import seeds as sim_seeds
+from vla_sim.simulation import Simulation
+
+from .checkpoint import default_checkpoint, load_policy, read_manifest
+from .intervals import wilson_interval
+from .policy import Policy
+from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
+from .types import SeedOverlapError
+
+SUITES: dict[str, tuple[str, ...]] = {
+    "basic": ("touch", "push", "pick", "place"),
+    **{task: (task,) for task in TIME_LIMITS},
+}
+FILTERS = {"none": None, "black": black_images}
+_LIFTING = ("pick", "place")
+
+Progress = Callable[[EpisodeResult], None]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate.
+
+    Attributes:
+        checkpoint: Folder of the checkpoint.
+        suite: Name in ``SUITES``.
+        robot: Name of the robot.
+        episodes: Per task.
+        first: Offset of the first seed in its range.
+        purpose: Range of seeds: ``evaluation``, or ``selection`` while a policy is chosen.
+        images: Name in ``FILTERS``; ``black`` is the control that must fail.
+        workers: Processes, each with one torch thread.
+    """
+
+    checkpoint: Path
+    suite: str = "basic"
+    robot: str = "panda"
+    episodes: int = 200
+    first: int = 0
+    purpose: str = "evaluation"
+    images: str = "none"
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value, valid in (
+            ("suite", self.suite, SUITES),
+            ("images", self.images, FILTERS),
+        ):
+            if value not in valid:
+                raise ValueError(f"unknown {name} {value!r}; valid: {', '.join(valid)}")
+        if self.purpose not in ("evaluation", "selection"):
+            raise ValueError(f"unknown purpose {self.purpose!r}; valid: evaluation, selection")
+        if self.episodes < 1 or self.workers < 1:
+            raise ValueError(
+                f"episodes ({self.episodes}) and workers ({self.workers}) must be 1 or more"
+            )
+
+
+def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict[str, Any]:
+    """Runs a suite and returns figures, episodes, settings, versions and machine.
+
+    Args:
+        config: What to evaluate.
+        progress: Called with every finished episode, in no particular order.
+
+    Raises:
+        SeedOverlapError: If a seed was used to train or select the policy.
+        CheckpointError: If the checkpoint is incomplete.
+    """
+    seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
+    check_seeds(read_manifest(config.checkpoint), seeds, config.purpose)
+    jobs = [(task, seed) for task in SUITES[config.suite] for seed in seeds]
+    results: list[EpisodeResult] = []
+    for result in _run(config, jobs):
+        results.append(result)
+        if progress is not None:
+            progress(result)
+    order = {job: i for i, job in enumerate(jobs)}
+    results.sort(key=lambda r: order[r.task, r.seed])
+    policy = load_policy(config.checkpoint)
+    return {
+        "figures": figures(results),
+        "tasks": per_task(results),
+        "settings": {
+            "suite": config.suite,
+            "robot": config.robot,
+            "episodes_per_task": config.episodes,
+            "purpose": config.purpose,
+            "seeds": [seeds[0], seeds[-1]],
+            "images": config.images,
+            "latency_s": policy.spec.latency_s,
+            "flow_steps": policy.spec.feature_shape[0],
+            "execute_steps": policy.spec.execute_steps,
+            "time_limits_s": {task: TIME_LIMITS[task] for task in SUITES[config.suite]},
+            "threads_per_worker": 1,
+            "policy_id": policy.spec.policy_id,
+        },
+        "versions": versions(),
+        "machine": machine(),
+        "episodes": [result.to_dict() for result in results],
+    }
+
+
+def check_seeds(manifest: dict[str, Any], seeds: Iterable[int], purpose: str) -> None:
+    """Refuses seeds that a checkpoint has seen.
+
+    Args:
+        manifest: Of the checkpoint.
+        seeds: To be used now.
+        purpose: ``selection`` may repeat selection seeds, ``evaluation`` may not.
+
+    Raises:
+        SeedOverlapError: Naming up to five of the shared seeds.
+    """
+    wanted = set(seeds)
+    used: dict[str, set[int]] = {"selection": set(manifest.get("selection_seeds", []))}
+    for task, entry in manifest.get("tasks", {}).items():
+        used[f"demonstrations of {task}"] = {*entry["seeds"], *entry.get("failed_seeds", [])}
+    for use, other in used.items():
+        if use == purpose:
+            continue
+        shared = sorted(wanted & other)
+        if shared:
+            raise SeedOverlapError(
+                f"{len(shared)} seeds for {purpose} were used as {use}, e.g. {shared[:5]}"
+            )
+
+
+def figures(results: Sequence[EpisodeResult]) -> dict[str, float]:
+    """The named figures of an evaluation.
+
+    ``success_rate`` is the mean over tasks, ``success_rate_min_task`` the least of them;
+    ``lift_rate`` is the share of pick and place episodes in which any object rose more than 3 cm;
+    ``wrong_object_rate`` is, among all episodes with any lift, the share in which the first
+    object lifted is not the named one.
+    """
+    tasks = per_task(results)
+    rates = [entry["success_rate"] for entry in tasks.values()]
+    values = {
+        "success_rate": sum(rates) / len(rates),
+        "success_rate_min_task": min(rates),
+        **{f"success_rate_{task}": entry["success_rate"] for task, entry in tasks.items()},
+    }
+    lifting = [r for r in results if r.task in _LIFTING]
+    if lifting:
+        values["lift_rate"] = _share(r.lifted_object is not None for r in lifting)
+    lifted = [r for r in results if r.lifted_object is not None]
+    if lifted:
+        values["wrong_object_rate"] = _share(r.lifted_object != r.named_object for r in lifted)
+    return values
+
+
+def per_task(results: Sequence[EpisodeResult]) -> dict[str, dict[str, Any]]:
+    """Successes and Wilson intervals (95 %) of every task."""
+    entries: dict[str, dict[str, Any]] = {}
+    for task in dict.fromkeys(r.task for r in results):
+        group = [r for r in results if r.task == task]
+        wins = sum(r.success for r in group)
+        low, high = wilson_interval(wins, len(group))
+        times = sorted(r.time_s for r in group if r.success)
+        entries[task] = {
+            "episodes": len(group),
+            "successes": wins,
+            "success_rate": wins / len(group),
+            "wilson_95": [low, high],
+            "median_time_to_success_s": times[len(times) // 2] if times else None,
+            "rejected_chunks": sum(r.rejected for r in group),
+        }
+    return entries
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the result."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "mujoco", "numpy", "pin"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the evaluation ran on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def use_deterministic_torch() -> None:
+    """One thread and deterministic kernels: results do not depend on the machine's load."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def _share(values: Iterable[bool]) -> float:
+    flags = list(values)
+    return sum(flags) / len(flags)
+
+
+def _run(config: EvaluationConfig, jobs: list[tuple[str, int]]) -> Iterable[EpisodeResult]:
+    if config.workers == 1:
+        _start_worker(config)
+        yield from map(_work, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(config.workers, _start_worker, (config,)) as pool:
+        yield from pool.imap_unordered(_work, jobs)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(config: EvaluationConfig) -> None:
+    use_deterministic_torch()
+    _worker["config"] = config
+    _worker["policy"] = load_policy(config.checkpoint, threads=1)
+    _worker["sim"] = None
+
+
+def _work(job: tuple[str, int]) -> EpisodeResult:
+    task, seed = job
+    config: EvaluationConfig = _worker["config"]
+    policy: Policy = _worker["policy"]
+    if _worker["sim"] is None:
+        _worker["sim"] = Simulation(
+            config.robot,
+            task,
+            seed,
+            cameras=policy.spec.cameras,
+            image_size=policy.spec.image_size,
+            controller_overrides=LOCKSTEP_OVERRIDES,
+        )
+    sim: Simulation = _worker["sim"]
+    sim.reset(task, seed)
+    return run_episode(
+        policy,
+        sim,
+        time_limit_s=TIME_LIMITS[task],
+        observation_filter=FILTERS[config.images],
+    )
+
+
+# In lockstep no supervisor beats: the watch on its heartbeat is switched off explicitly.
+LOCKSTEP_OVERRIDES = {"heartbeat_timeout_s": 0.0}

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A nano-scale π0: transformers' ``PI0ForConditionalGeneration`` with small towers.
+
+π0 (Black et al., 2024) is a vision-language model whose keys and values condition a smaller
+"action expert" that predicts the velocity of a flow from noise (t = 1) to an action chunk
+(t = 0). ``NanoPi0`` keeps the modules of transformers and adds two things around them:
+
+* ``encode`` runs vision tower and language model once; ``velocity`` runs the expert only.
+* ``velocity`` takes K noised chunks per condition. They sit side by side in one expert sequence
+  behind a mask that hides them from each other, so the encoded prefix is shared, not copied
+  (after Mini-Diffuser: many noise samples per encoded condition).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PI0Config, PI0ForConditionalGeneration
+from transformers.cache_utils import DynamicCache
+
+_MAX_COPIES = 40
+_MASKED = -1.0e9  # additive attention bias; finite, so a fully masked row cannot become NaN
+
+
+@dataclass(frozen=True)
+class NanoPi0Config:
+    """Shape of the network.
+
+    Attributes:
+        vocab_size: Number of entries of the tokenizer, image token included.
+        image_token_id: Id of the placeholder that stands for an image patch.
+        state_dim: Length of the encoded robot state.
+        action_dim: Length of one action.
+        horizon: Actions in a chunk.
+        cameras: Number of cameras.
+        image_size: Height and width of an image in pixels.
+        patch_size: Height and width of a patch in pixels.
+        text_tokens: Fixed length of the padded instruction.
+        vision_width: Width of the SigLIP tower.
+        vision_layers: Layers of the SigLIP tower.
+        vision_mlp: Hidden width of its MLPs.
+        vision_heads: Attention heads of the tower.
+        language_width: Width of the Gemma language model.
+        language_mlp: Hidden width of its MLPs.
+        expert_width: Width of the action expert; also the width of its features.
+        expert_mlp: Hidden width of its MLPs.
+        layers: Layers of language model and expert (π0 pairs them, so they are equal).
+        heads: Attention heads of language model and expert.
+        kv_heads: Key and value heads of both.
+        head_dim: Width of one head.
+        flow_steps: Euler steps at inference.
+    """
+
+    vocab_size: int
+    image_token_id: int
+    state_dim: int
+    action_dim: int
+    horizon: int = 16
+    cameras: int = 2
+    image_size: int = 96
+    patch_size: int = 12
+    text_tokens: int = 16
+    vision_width: int = 192
+    vision_layers: int = 3
+    vision_mlp: int = 512
+    vision_heads: int = 3
+    language_width: int = 192
+    language_mlp: int = 384
+    expert_width: int = 320
+    expert_mlp: int = 704
+    layers: int = 4
+    heads: int = 3
+    kv_heads: int = 3
+    head_dim: int = 64
+    flow_steps: int = 5
+
+    @property
+    def image_tokens(self) -> int:
+        """Number of patch tokens of all cameras."""
+        return self.cameras * (self.image_size // self.patch_size) ** 2
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain dictionary for JSON."""
+        return asdict(self)
+
+    def hugging_face(self) -> PI0Config:
+        """The equivalent configuration of transformers."""
+        gemma: dict[str, Any] = {
+            "model_type": "gemma",
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": 512,
+            "pad_token_id": 0,
+        }
+        vlm = {
+            "model_type": "paligemma",
+            "text_config": {
+                **gemma,
+                "hidden_size": self.language_width,
+                "intermediate_size": self.language_mlp,
+            },
+            "vision_config": {
+                "model_type": "siglip_vision_model",
+                "hidden_size": self.vision_width,
+                "intermediate_size": self.vision_mlp,
+                "num_hidden_layers": self.vision_layers,
+                "num_attention_heads": self.vision_heads,
+                "image_size": self.image_size,
+                "patch_size": self.patch_size,
+                "projection_dim": self.language_width,
+                "vision_use_head": False,
+            },
+            "projection_dim": self.language_width,
+            "image_token_id": self.image_token_id,
+        }
+        expert = {
+            **gemma,
+            "hidden_size": self.expert_width,
+            "intermediate_size": self.expert_mlp,
+        }
+        return PI0Config(
+            vlm_config=vlm,
+            dit_config=expert,
+            chunk_size=self.horizon,
+            max_state_dim=self.state_dim,
+            max_action_dim=self.action_dim,
+            num_inference_steps=self.flow_steps,
+        )
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the action expert reads of images and instruction.
+
+    Attributes:
+        keys: Per layer (B, kv_heads, P, head_dim).
+        values: Per layer (B, kv_heads, P, head_dim).
+        valid: (B, P) true where the token is not padding.
+        hidden: (B, P, language_width) last hidden states; used by auxiliary losses.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    valid: Tensor
+    hidden: Tensor
+
+    def cache(self) -> DynamicCache:
+        """A fresh transformers cache over the same tensors (the expert appends to a copy)."""
+        return DynamicCache(list(zip(self.keys, self.values, strict=True)))
+
+
+class NanoPi0(nn.Module):
+    """π0 at nano scale.
+
+    Args:
+        config: Shape of the network.
+    """
+
+    def __init__(self, config: NanoPi0Config) -> None:
+        super().__init__()
+        self.config = config
+        self.pi0 = PI0ForConditionalGeneration(config.hugging_face())
+        # Positions in a suffix: the state token, then every copy counts from one. A buffer with
+        # room behind its end, because torch 2.13's compiled CPU kernels read whole vectors past
+        # the end of an int64 tensor.
+        step = torch.arange(config.horizon) + 1
+        offsets = torch.cat([step.new_zeros(1), step.repeat(_MAX_COPIES)])
+        self.suffix_offsets: Tensor
+        self.register_buffer("suffix_offsets", offsets, persistent=False)
+
+    def parameter_count(self) -> int:
+        """Number of parameters."""
+        return sum(p.numel() for p in self.parameters())
+
+    def encode(self, images: Tensor, token_ids: Tensor, token_valid: Tensor) -> Prefix:
+        """Runs the vision tower and the language model.
+
+        Args:
+            images: (B, cameras, 3, size, size) in [-1, 1].
+            token_ids: (B, text_tokens) int64 ids of the padded instruction.
+            token_valid: (B, text_tokens) bool, true for real tokens.
+
+        Returns:
+            The prefix for ``velocity``.
+        """
+        batch = images.shape[0]
+        vlm = self.pi0.model.vlm
+        patches = vlm.vision_tower(images.flatten(0, 1)).last_hidden_state
+        patches = vlm.multi_modal_projector(patches)
+        patches = patches.reshape(batch, self.config.image_tokens, -1)
+        text = vlm.get_input_embeddings()(token_ids).to(patches.dtype)
+        embeddings = torch.cat([patches, text], dim=1)
+        image_valid = torch.ones(
+            (batch, self.config.image_tokens), dtype=torch.bool, device=images.device
+        )
+        valid = torch.cat([image_valid, token_valid], dim=1)
+        length = valid.shape[1]
+        mask = _bias(valid[:, None, None, :].expand(batch, 1, length, length), embeddings.dtype)
+        positions = (valid.long().cumsum(-1) - 1).clamp_min(0)
+        cache = DynamicCache()
+        output = vlm.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return Prefix(
+            keys=tuple(layer.keys for layer in cache.layers),
+            values=tuple(layer.values for layer in cache.layers),
+            valid=valid,
+            hidden=output.last_hidden_state,
+        )
+
+    def velocity(
+        self, prefix: Prefix, state: Tensor, actions: Tensor, time: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Velocity of the flow at K noised chunks per condition.
+
+        Args:
+            prefix: Encoded images and instruction of B conditions.
+            state: (B, state_dim) normalised state.
+            actions: (B, K, horizon, action_dim) noised chunks.
+            time: (B, K) flow time, 1 = noise, 0 = actions.
+
+        Returns:
+            Velocity (B, K, horizon, action_dim), the hidden states it is projected from
+            ("pre-velocity", (B, K, horizon, expert_width)), and the state token's last hidden
+            state (B, expert_width).
+        """
+        batch, copies, horizon, _ = actions.shape
+        if copies > _MAX_COPIES - 8:
+            raise ValueError(f"{copies} copies per condition; valid: 1 to {_MAX_COPIES - 8}")
+        embed = self.pi0.embed_action_time
+        repeated = state[:, None].expand(batch, copies, state.shape[-1]).flatten(0, 1)
+        tokens = embed(repeated, actions.flatten(0, 1), time.flatten())
+        width = tokens.shape[-1]
+        tokens = tokens.reshape(batch, copies, horizon + 1, width)
+        # The state token is the same for every copy: it does not depend on noise or time.
+        suffix = torch.cat(
+            [tokens[:, 0, :1], tokens[:, :, 1:].reshape(batch, copies * horizon, width)], dim=1
+        )
+        mask = self._suffix_mask(prefix.valid, copies, suffix.dtype)
+        offsets = self.suffix_offsets[: 1 + copies * horizon]
+        positions = prefix.valid.long().sum(-1, keepdim=True) + offsets[None, :]
+        hidden = self.pi0.model.dit(
+            inputs_embeds=suffix,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=prefix.cache(),
+        ).last_hidden_state
+        state_hidden = hidden[:, 0]
+        features = hidden[:, 1:].reshape(batch, copies, horizon, width)
+        return self.pi0.action_out_proj(features), features, state_hidden
+
+    def _suffix_mask(self, prefix_valid: Tensor, copies: int, dtype: torch.dtype) -> Tensor:
+        """Additive mask (B, 1, 1 + K·H, P + 1 + K·H): state → actions, no copy sees another."""
+        horizon = self.config.horizon
+        batch, prefix_length = prefix_valid.shape
+        device = prefix_valid.device
+        owner = torch.arange(copies, device=device).repeat_interleave(horizon) + 1
+        owner = torch.cat([owner.new_zeros(1), owner])
+        visible = (owner[None, :] == 0) | (owner[None, :] == owner[:, None])
+        length = visible.shape[0]
+        allowed = torch.cat(
+            [
+                prefix_valid[:, None, :].expand(batch, length, prefix_length),
+                visible[None].expand(batch, length, length),
+            ],
+            dim=-1,
+        )
+        return _bias(allowed[:, None], dtype)
+
+
+def _bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive attention bias from a boolean mask (true = may attend)."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
+        ~allowed, _MASKED
+    )

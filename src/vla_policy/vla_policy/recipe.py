@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From demonstrations to a checkpoint: the steps of ``vla train``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .action_spec import ACTION_DIM, state_names
+from .checkpoint import save_checkpoint
+from .demonstrations import DemonstrationSet, load_demonstrations
+from .nano_pi0 import NanoPi0Config
+from .spec import PolicySpec
+from .training import LOG_FILE, STATE_FILE, TrainConfig, Trainer
+
+Report = Callable[[dict[str, Any]], None]
+
+# Assumed from observation to the chunk's arrival, s; see ``measure_latency``.
+DEFAULT_LATENCY_S = 0.1
+
+
+def network_config(demonstrations: DemonstrationSet, **overrides: int) -> NanoPi0Config:
+    """Shape of the network that fits some demonstrations."""
+    joints = len(demonstrations.joint_names)
+    vocabulary = demonstrations.tokenizer.vocabulary_size
+    return NanoPi0Config(
+        vocab_size=64 * ((vocabulary + 63) // 64),
+        image_token_id=demonstrations.tokenizer.image_token_id,
+        state_dim=2 * joints + 10,
+        action_dim=ACTION_DIM,
+        horizon=demonstrations.horizon,
+        cameras=len(demonstrations.cameras),
+        image_size=demonstrations.image_size,
+        text_tokens=demonstrations.tokenizer.length,
+        **overrides,
+    )
+
+
+def policy_spec(
+    demonstrations: DemonstrationSet, shape: NanoPi0Config, latency_s: float
+) -> PolicySpec:
+    """Specification of a policy trained on some demonstrations."""
+    return PolicySpec(
+        cameras=demonstrations.cameras,
+        image_size=shape.image_size,
+        joint_names=demonstrations.joint_names,
+        state_names=state_names(demonstrations.joint_names),
+        horizon=shape.horizon,
+        step_dt=demonstrations.step_dt,
+        execute_steps=demonstrations.execute_steps,
+        feature_name="pre_velocity",
+        feature_shape=(shape.flow_steps, shape.horizon, shape.expert_width),
+        latency_s=latency_s,
+        robot=demonstrations.robot,
+    )
+
+
+def train(
+    folders: Sequence[Path],
+    out_dir: Path,
+    config: TrainConfig | None = None,
+    *,
+    initial_state: Path | None = None,
+    stride: int = 2,
+    device: str | None = None,
+    latency_s: float = DEFAULT_LATENCY_S,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Trains on demonstrations and writes ``out_dir/checkpoint``.
+
+    Interrupted by SIGINT or SIGTERM it saves and exports what there is; called again with the
+    same folder it continues.
+
+    Args:
+        folders: One data set per task.
+        out_dir: For images, state, log and checkpoint.
+        config: How to train.
+        initial_state: Training state of an earlier stage whose weights are the start.
+        stride: Every how manieth sample of the demonstrations is used.
+        device: ``cpu``, ``cuda`` or None for CUDA where present.
+        latency_s: Inference latency stored with the checkpoint, s.
+        report: Called with every log entry.
+
+    Returns:
+        What was reached and what was kept.
+    """
+
+    def rendered(name: str, done: int, total: int) -> None:
+        if report is not None:
+            report({"event": "rendering", "data": name, "done": done, "total": total})
+
+    demonstrations = load_demonstrations(
+        folders, out_dir / "cache", stride=stride, report=rendered
+    )
+    shape = network_config(demonstrations)
+    trainer = Trainer(
+        config or TrainConfig(), shape, demonstrations.data, out_dir, device=device, report=report
+    )
+    if initial_state is not None and trainer.samples == 0:
+        trainer.start_from(initial_state)
+    result = trainer.run()
+    result["checkpoint"] = str(out_dir / "checkpoint")
+    result["policy_id"] = export(trainer, demonstrations, out_dir / "checkpoint", latency_s)
+    return result
+
+
+def export(
+    trainer: Trainer, demonstrations: DemonstrationSet, folder: Path, latency_s: float
+) -> str:
+    """Writes the averaged weights as a checkpoint and returns its policy id."""
+    manifest = {
+        **demonstrations.manifest,
+        "selection_seeds": [],
+        "training": {
+            "samples": trainer.samples,
+            "elapsed_s": trainer.elapsed,
+            "torch": torch.__version__,
+            "written": time.strftime("%Y-%m-%d", time.gmtime()),
+        },
+    }
+    return save_checkpoint(
+        folder,
+        weights=trainer.average_weights(),
+        network=trainer.shape,
+        spec=policy_spec(demonstrations, trainer.shape, latency_s),
+        tokenizer=demonstrations.tokenizer,
+        statistics=demonstrations.data.statistics,
+        training_log=read_log(trainer.out_dir),
+        manifest=manifest,
+    )
+
+
+def read_log(out_dir: Path) -> list[dict[str, Any]]:
+    """Entries of a training's log."""
+    path = out_dir / LOG_FILE
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+__all__ = ["STATE_FILE", "TrainConfig", "export", "network_config", "policy_spec", "train"]

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samplers of flow policies, written on a velocity function alone."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Velocity(Protocol):
+    """Velocity of the flow at (actions, t), with the features it is projected from.
+
+    ``actions`` is (B, H, A) in normalised units and t runs from 1 (noise) to 0 (actions).
+    """
+
+    def __call__(self, actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]: ...
+
+
+def euler(velocity: Velocity, noise: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Integrates the flow from noise at t = 1 to actions at t = 0.
+
+    Args:
+        velocity: The flow.
+        noise: (B, H, A) standard normal.
+        steps: Number of Euler steps.
+
+    Returns:
+        Actions (B, H, A) and features (B, steps, H, W) of every step.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; valid: 1 or more")
+    actions = noise
+    features = []
+    for step in range(steps):
+        v, hidden = velocity(actions, 1.0 - step / steps)
+        features.append(hidden)
+        actions = actions - v / steps
+    return actions, torch.stack(features, dim=1)
