@@ -17,6 +17,13 @@ def _episodes(text: str) -> int:
     return value
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000_000:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
 def _positive(text: str) -> float:
     value = float(text)
     if not 0.0 < value < 1e6:
@@ -56,14 +63,44 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, text in (
-        ("demos", "make demonstrations with the scripted experts"),
-        ("train", "train the default policy on demonstrations"),
-        ("eval", "evaluate a policy in lockstep simulation"),
-    ):
-        command = commands.add_parser(name, help=text, add_help=False)
-        command.set_defaults(module=f"vla_nodes.{name}_command")
-        command.add_argument("arguments", nargs=argparse.REMAINDER)
+    demos = commands.add_parser("demos", help="make demonstrations with the scripted experts")
+    demos.set_defaults(module="vla_nodes.demos_command")
+    demos.add_argument("folder", type=Path, help="receives one folder per task")
+    demos.add_argument("--task", action="append", help="may be repeated (default: all)")
+    demos.add_argument("--robot", default="panda", help="simulated robot")
+    demos.add_argument("--episodes", type=_count, default=400, help="per task")
+    demos.add_argument("--first", type=int, default=0, help="first scene, counted in its range")
+    demos.add_argument("--workers", type=_count, default=2, help="processes")
+
+    train = commands.add_parser("train", help="train the default policy on demonstrations")
+    train.set_defaults(module="vla_nodes.train_command")
+    train.add_argument("demonstrations", type=Path, help="folder written by `vla demos`")
+    train.add_argument("folder", type=Path, help="receives state, log and checkpoint; resumable")
+    train.add_argument("--samples", type=_count, help="conditions to process in all")
+    train.add_argument("--max-hours", type=_positive, help="wall-clock budget over all runs")
+    train.add_argument("--threads", type=_count, help="CPU threads")
+    train.add_argument("--device", help="cpu or cuda (default: cuda where present)")
+    train.add_argument("--seed", type=int, help="of order, noise and augmentation")
+
+    evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
+    evaluation.set_defaults(module="vla_nodes.eval_command")
+    evaluation.add_argument("--suite", default="basic", help="basic, or one task")
+    evaluation.add_argument("--episodes", type=_count, default=200, help="per task")
+    evaluation.add_argument("--policy", type=Path, help="checkpoint (default: the committed one)")
+    evaluation.add_argument("--robot", default="panda", help="simulated robot")
+    evaluation.add_argument("--first", type=int, default=0, help="first scene in the range")
+    evaluation.add_argument(
+        "--purpose",
+        default="evaluation",
+        choices=("evaluation", "selection"),
+        help="range of seeds",
+    )
+    evaluation.add_argument(
+        "--images", default="none", choices=("none", "black"), help="filter of the images"
+    )
+    evaluation.add_argument("--workers", type=_count, default=2, help="processes")
+    for command in (demos, train, evaluation):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

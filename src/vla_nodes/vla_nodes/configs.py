@@ -65,7 +65,7 @@ class PolicyConfig:
     tool_frame: str = parameter("frame that is commanded")
     image_tolerance: float = parameter("s, older images are stale", low=0.02, high=5.0)
     joint_state_tolerance: float = parameter("s, older joint states are stale", low=0.01, high=5.0)
-    seed: int = parameter("seed of the sampler's noise; counts up by one per inference", low=0)
+    seed: int = parameter("seed of the sampler's noise", low=0)
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 
 

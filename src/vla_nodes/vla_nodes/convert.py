@@ -291,18 +291,18 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
     # Loads pinocchio, which most of those who convert do not need.
     import vla_control
 
-    chunk = vla_control.Chunk()
-    chunk.stamp_ns = from_time(message.header.stamp)
-    chunk.step_dt = message.step_dt
-    chunk.base_frame = message.header.frame_id
-    chunk.tool_frame = message.tool_frame
-    chunk.poses = poses
-    chunk.gripper_opening = np.array(message.gripper_opening, dtype=np.float64)
-    chunk.gripper_max_force = np.array(message.gripper_max_force, dtype=np.float64)
-    chunk.boot_id = message.boot_id
-    chunk.grant = message.grant
-    chunk.sequence = message.sequence
-    return chunk
+    return vla_control.Chunk(
+        stamp_ns=from_time(message.header.stamp),
+        step_dt=message.step_dt,
+        base_frame=message.header.frame_id,
+        tool_frame=message.tool_frame,
+        poses=poses,
+        gripper_opening=np.array(message.gripper_opening, dtype=np.float64),
+        gripper_max_force=np.array(message.gripper_max_force, dtype=np.float64),
+        boot_id=message.boot_id,
+        grant=message.grant,
+        sequence=message.sequence,
+    )
 
 
 def to_policy_features(

@@ -85,7 +85,7 @@ def _rendering() -> str:
 def _checkpoint() -> str:
     import vla_policy
 
-    policy = vla_policy.load_policy("nano_pi0")
+    policy = vla_policy.load_policy()
     return f"nano_pi0, {policy.spec.policy_id[:12]}"
 
 

@@ -86,6 +86,7 @@ class InferenceThread:
         self._emit = emit
         spec = policy.spec
         self._period_ns = round(spec.execute_steps * spec.step_dt * 1e9)
+        self._slack_ns = round(0.25 * spec.step_dt * 1e9)
         self._assignment = Assignment()
         self._wake = threading.Condition()
         self._stopping = False
@@ -156,7 +157,9 @@ class InferenceThread:
                 self._block("inference failed")
                 continue
             if observed_ns is not None:
-                due_ns = observed_ns + self._period_ns
+                # Frames come on a grid with some jitter: one that is a little early is taken, so
+                # that a period is not stretched by a whole frame.
+                due_ns = observed_ns + self._period_ns - self._slack_ns
 
     def _step(self, assignment: Assignment, due_ns: int) -> int | None:
         now_ns = self._now_ns()
@@ -173,6 +176,7 @@ class InferenceThread:
         began = time.monotonic()
         context = self._policy.encode(observation)
         encoded = time.monotonic()
+        # An observation has all that a RobotState has.
         chunk = self._policy.act(context, observation)
         done = time.monotonic()
         self._sequence += 1

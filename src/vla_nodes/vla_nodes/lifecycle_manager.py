@@ -55,7 +55,7 @@ class LifecycleManager(Node):
     def _run(self) -> None:
         while not self._stopping.wait(self.config.period):
             self._waits_for = next(
-                (problem for name in self.config.node_names if (problem := self._advance(name))), ""
+                (told for name in self.config.node_names if (told := self._advance(name))), ""
             )
 
     def _advance(self, name: str) -> str:

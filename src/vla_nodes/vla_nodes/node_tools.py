@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,9 +17,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 
 from vla_nodes.parameters import ParameterError
 
@@ -43,6 +46,8 @@ LATCHED = QoSProfile(
 CLOCK = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT
 )
+
+SHUTDOWN_TIMEOUT = 5.0  # s for callbacks under way
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
@@ -111,16 +116,23 @@ def text(value: Any) -> str:
 def run(
     make: Callable[[], Node], make_executor: Callable[[], Executor] = SingleThreadedExecutor
 ) -> int:
-    """Main function of a node: spins it until it is told to stop.
+    """Main function of a node: spins it until SIGINT or SIGTERM, then ends it in order.
+
+    A node may have ``finish()``, called while it still spins, and ``close()``, called after that.
 
     Args:
         make: Builds the node; called after rclpy is initialised.
         make_executor: Builds its executor.
 
     Returns:
-        Exit status: 0, or 1 with one line on standard error when the node cannot be built.
+        Exit status: 0; 1 with one line on standard error when the node cannot be built, or with a
+        traceback when a callback has failed.
     """
-    rclpy.init(args=sys.argv)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # rclpy's own handlers would shut the context down before the node can finish its work.
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make()
     except (ParameterError, ValueError, OSError) as error:
@@ -129,13 +141,27 @@ def run(
         return 1
     executor = make_executor()
     executor.add_node(node)
+    failures: list[Exception] = []
+    spinner = threading.Thread(target=_spin, args=(executor, stop, failures), name="spin")
+    spinner.start()
+    stop.wait()
+    for name in ("finish", "close"):
+        if name == "close":
+            executor.shutdown(timeout_sec=SHUTDOWN_TIMEOUT)
+            spinner.join(timeout=SHUTDOWN_TIMEOUT)
+        ending = getattr(node, name, None)
+        if ending is not None:
+            ending()
+    rclpy.try_shutdown()
+    for failure in failures:
+        traceback.print_exception(failure)
+    return int(bool(failures))
+
+
+def _spin(executor: Executor, stop: threading.Event, failures: list[Exception]) -> None:
     try:
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+    except Exception as error:
+        failures.append(error)
     finally:
-        close = getattr(node, "close", None)
-        if close is not None:
-            close()
-        rclpy.try_shutdown()
-    return 0
+        stop.set()

@@ -37,8 +37,10 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
+from vla_nodes.scripted import make_scripted
 
 JOINT_STATES = "joint_states"
+DEFAULT_CHECKPOINT = "nano_pi0"
 
 
 def load(config: PolicyConfig) -> Any:
@@ -48,15 +50,16 @@ def load(config: PolicyConfig) -> Any:
         ValueError or OSError: Naming what is missing.
     """
     if config.checkpoint.startswith("scripted/"):
-        from vla_nodes.scripted import make_scripted
-
         return make_scripted(config.checkpoint, config.joint_names)
-    import torch
+    # Loads torch, which takes seconds and which scripted policies do without.
+    from vla_policy import PolicyError, load_policy
 
-    import vla_policy
-
-    torch.set_num_threads(config.threads)
-    policy = vla_policy.load_policy(config.checkpoint)
+    path = None if config.checkpoint == DEFAULT_CHECKPOINT else config.checkpoint
+    try:
+        policy = load_policy(path, threads=config.threads)
+    except PolicyError as error:
+        raise ValueError(str(error)) from error
+    policy.reset(config.seed)
     if tuple(policy.spec.joint_names) != config.joint_names:
         raise ValueError(
             f"the checkpoint {config.checkpoint} is for the joints "
@@ -90,7 +93,7 @@ class PolicyNode(LifecycleNode):
         """Loads the policy and connects it."""
         try:
             self._policy = self._make_policy(self.config)
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError) as error:
             self._failure = f"no policy: {error}"
             self.get_logger().error(self._failure)
             return TransitionCallbackReturn.FAILURE

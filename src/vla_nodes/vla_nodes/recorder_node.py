@@ -120,7 +120,8 @@ class RecorderNode(LifecycleNode):
     def close(self) -> None:
         """Finishes the bag that is open."""
         if self._episodes is not None:
-            self._episodes.close(EpisodeOutcome(), self._now_ns())
+            ended = self._close_at is not None
+            self._episodes.close(self._outcome if ended else EpisodeOutcome(), self._now_ns())
             self._episodes.join(10.0)
 
     def _now_ns(self) -> int:

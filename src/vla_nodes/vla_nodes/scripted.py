@@ -6,17 +6,43 @@ They take the same observations as any policy, so a missing camera stops them to
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from vla_policy.spec import PolicySpec
-from vla_policy.types import ActionChunk
+from numpy.typing import NDArray
 
 NAMES = ("scripted/circle",)
 HORIZON = 16
 STEP_DT = 0.05  # s
 EXECUTE_STEPS = 8
 FEATURE_SHAPE = (1, HORIZON, 1)
+
+
+@dataclass(frozen=True)
+class ScriptedSpec:
+    """What the nodes read of a ``vla_policy.PolicySpec``; loads no torch."""
+
+    cameras: tuple[str, ...]
+    image_size: int
+    joint_names: tuple[str, ...]
+    policy_id: str
+    step_dt: float = STEP_DT
+    execute_steps: int = EXECUTE_STEPS
+    feature_name: str = "none"
+
+
+@dataclass(frozen=True)
+class ScriptedChunk:
+    """The fields of a ``vla_policy.ActionChunk``."""
+
+    stamp_ns: int
+    step_dt: float
+    poses_tool_in_base: NDArray[np.float64]
+    gripper_opening: NDArray[np.float64]
+    features: NDArray[np.float32]
+    inference_id: int
+    policy_id: str
 
 
 class CirclePolicy:
@@ -40,20 +66,7 @@ class CirclePolicy:
             radius: m.
             period: s per turn.
         """
-        self.spec = PolicySpec(
-            cameras=cameras,
-            image_size=image_size,
-            joint_names=joint_names,
-            state_names=(),
-            horizon=HORIZON,
-            step_dt=STEP_DT,
-            execute_steps=EXECUTE_STEPS,
-            feature_name="none",
-            feature_shape=FEATURE_SHAPE,
-            latency_s=0.0,
-            robot="any",
-            policy_id="scripted/circle",
-        )
+        self.spec = ScriptedSpec(cameras, image_size, joint_names, "scripted/circle")
         self._radius = radius
         self._omega = 2.0 * np.pi / period
         self._start: tuple[int, Any] | None = None
@@ -68,7 +81,7 @@ class CirclePolicy:
             self._start = (int(observation.stamp_ns), pose)
         return self._start
 
-    def act(self, context: Any, state: Any, guidance: Any = None) -> ActionChunk:
+    def act(self, context: Any, state: Any, guidance: Any = None) -> ScriptedChunk:
         """The circle's next poses; the gripper stays open.
 
         Args:
@@ -82,7 +95,7 @@ class CirclePolicy:
         poses[:, 0, 3] += self._radius * (np.cos(self._omega * t) - 1.0)
         poses[:, 1, 3] += self._radius * np.sin(self._omega * t)
         self._inferences += 1
-        return ActionChunk(
+        return ScriptedChunk(
             stamp_ns=int(state.stamp_ns),
             step_dt=STEP_DT,
             poses_tool_in_base=poses,

@@ -61,12 +61,15 @@ class SimNode(Node):
             image_size=config.image_size,
             controller_overrides={"heartbeat_timeout_s": config.heartbeat_timeout},
         )
+        # Time, positions and velocities of one cycle, copied together.
+        self._snapshot = self._sim._loop.snapshot
         robot = self._sim.robot
         self._tree = LinkTree(self._sim.model, robot.base_frame, robot.finger_joint_names[0])
         self._frames = {"base_frame": robot.base_frame, "tool_frame": robot.tool_frame}
         self._episode_id = f"{config.task}-{config.seed}"
         self._episodes = 0
         self._laid_ns = 0
+        self._state_ns = -1
         self._rejected: Counter[str] = Counter()
         self._image_rate = RateMeter()
         self._running = True
@@ -212,7 +215,7 @@ class SimNode(Node):
             viewer.close()
 
     def _publish_joints(self, with_tf: bool) -> None:
-        snapshot = self._sim.state()
+        snapshot = self._snapshot()
         robot, stamp_ns = self._sim.robot, int(snapshot.time_ns)
         names = (*robot.joint_names, *robot.finger_joint_names)
         model = self._sim.model
@@ -229,6 +232,9 @@ class SimNode(Node):
     def _publish_controller(self) -> None:
         robot = self._sim.robot
         state = self._sim.controller.state()
+        if state.time_ns == self._state_ns:
+            return  # this thread was late for the tick before, and has told this cycle then
+        self._state_ns = state.time_ns
         self._state_pub.publish(
             convert.to_controller_state(
                 state, int(state.time_ns), robot.base_frame, robot.tool_frame, robot.joint_names
@@ -267,7 +273,7 @@ class SimNode(Node):
         self._sim.close()
 
     def _publish_images(self) -> None:
-        snapshot = self._sim.state()
+        snapshot = self._snapshot()
         stamp_ns = int(snapshot.time_ns)
         for camera, (image_pub, info_pub) in self._camera_pubs.items():
             info = self._camera_infos[camera]

@@ -27,6 +27,7 @@ from vla_nodes.supervision_types import (
     ChunkInfo,
     EventKind,
     Goal,
+    Source,
     State,
     Task,
     Verdict,
@@ -86,6 +87,13 @@ class SupervisorNode(Node):
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=many,
         )
+
+    def finish(self) -> None:
+        """Ends the task in force, so that its client and the recorder hear of it."""
+        with self._changed:
+            if self.core.task is not None:
+                self.core.stop("the supervisor was shut down", self.now_ns(), source=Source.NONE)
+                self._publish_changes(beat=True)
 
     def now_ns(self) -> int:
         """ROS time, ns."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from typing import Any
+
+from vla_policy.recipe import TrainConfig, train
+
+from vla_nodes import figures
+from vla_policy import PolicyError
+
+
+def main(options: argparse.Namespace) -> int:
+    """Trains, or goes on with a training that was stopped."""
+    given = {
+        "samples": options.samples,
+        "max_hours": options.max_hours,
+        "threads": options.threads,
+        "seed": options.seed,
+    }
+    config = replace(
+        TrainConfig(), **{name: value for name, value in given.items() if value is not None}
+    )
+    folders = sorted(path.parent for path in options.demonstrations.glob("*/manifest.json"))
+    if not folders:
+        print(
+            f"vla train: no demonstrations in {options.demonstrations}; `vla demos` makes them",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        result = train(folders, options.folder, config, device=options.device, report=_tell)
+    except (PolicyError, ValueError, OSError) as error:
+        print(f"vla train: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
+        others = {name: value for name, value in result.items() if name not in numbers}
+        print(figures.report(numbers, {**vars(config), **others}))
+    else:
+        print(f"checkpoint: {result['checkpoint']}")
+    return 0
+
+
+def _tell(entry: dict[str, Any]) -> None:
+    shown = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in entry.items()
+    )
+    print(shown, file=sys.stderr)

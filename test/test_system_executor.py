@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""policy_node answers while its policy computes: inference is not on the executor's thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from vla_nodes.inference import Assignment
+from vla_nodes.policy_node import PolicyNode
+from vla_nodes.scripted import CirclePolicy
+
+COMPUTE = 1.5  # s per inference
+SOON = 20.0  # s
+
+
+class Busy(CirclePolicy):
+    """Computes for a while, as a network does: in numpy, with and without the GIL."""
+
+    def act(self, context: object, state: object, guidance: object = None) -> object:
+        entered.set()
+        matrix = np.random.default_rng(0).random((200, 200))
+        deadline = time.monotonic() + COMPUTE
+        while time.monotonic() < deadline:
+            matrix = np.tanh(matrix @ matrix)
+        return super().act(context, state)
+
+
+entered = threading.Event()
+
+
+@pytest.fixture
+def node(domain: int) -> Iterator[PolicyNode]:
+    rclpy.init(domain_id=domain + 5)
+    made = PolicyNode(lambda config: Busy(config.joint_names, cameras=()))
+    executor = SingleThreadedExecutor()
+    executor.add_node(made)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    yield made
+    made.close()
+    rclpy.shutdown()
+    thread.join(SOON)
+
+
+def call(client: object, request: object) -> object:
+    """The answer of a service; another thread spins."""
+    assert client.wait_for_service(SOON)  # type: ignore[attr-defined]
+    future = client.call_async(request)  # type: ignore[attr-defined]
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(SOON)
+    return future.result()
+
+
+def test_services_answer_during_an_inference(node: PolicyNode) -> None:
+    entered.clear()
+    change = node.create_client(ChangeState, "policy/change_state")
+    state = node.create_client(GetState, "policy/get_state")
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert call(change, request).success  # type: ignore[attr-defined]
+    thread = node._thread
+    assert thread is not None
+    thread._observe = lambda now_ns, instruction: _observation(now_ns)
+    thread.assign(Assignment(True, "trace a circle", 1, 0, (1, 1)))
+    assert entered.wait(SOON)
+    answers = 0
+    began = time.monotonic()
+    while time.monotonic() - began < 0.5 * COMPUTE:
+        before = time.monotonic()
+        call(state, GetState.Request())
+        assert time.monotonic() - before < 0.5 * COMPUTE, "the executor was blocked"
+        answers += 1
+    assert answers > 3
+    assert thread.statistics.inferences == 0, "the inference was still under way"
+    deadline = time.monotonic() + SOON
+    while not thread.statistics.inferences:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _observation(now_ns: int) -> object:
+    from vla_data import Observation
+
+    return Observation(now_ns, {}, np.zeros(7), np.zeros(7), 0.04, "trace a circle", np.eye(4))

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed loop over DDS: an episode on disk, processes killed mid-motion, stop and reset.
+
+The policy traces a circle, so no checkpoint is needed; everything else is what `vla up` runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from closed_loop import SOON, Watcher, assert_within_limits, position, speed
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+from std_srvs.srv import Trigger
+
+from vla_data import bag_info
+from vla_msgs.action import RunTask
+from vla_msgs.msg import ControllerState, ControlOwner, Outcome
+from vla_msgs.srv import SetPaused
+
+# A restart may take a while on a busy machine; a test has two of them at most.
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def loop(circle: Watcher) -> Iterator[Watcher]:
+    """The running system at rest and without a task, whatever a test did before."""
+    circle.wait_until_ready()
+    circle.wait("idle", lambda: circle.owner and circle.owner.state == ControlOwner.STATE_IDLE)
+    circle.states.clear()
+    circle.granted.clear()
+    circle.wait("states", lambda: circle.states)
+    yield circle
+    if circle.owner is not None and circle.owner.state == ControlOwner.STATE_FAULT:
+        circle.call(circle.reset, Trigger.Request())
+
+
+def cancel(loop: Watcher, handle: object) -> None:
+    """Ends a task and waits for its end."""
+    handle.cancel_goal_async()  # type: ignore[attr-defined]
+    loop.result(handle)
+
+
+def assert_at_rest(loop: Watcher, duration: float = 0.5) -> None:
+    """The arm stays where it is for a while."""
+    began, here = len(loop.states), position(loop.state)
+    loop.wait("states", lambda: len(loop.states) > began + 50 * duration)
+    moved = max(np.linalg.norm(position(state) - here) for state in loop.states[began:])
+    assert moved < 0.003, f"the arm has moved by {1e3 * moved:.1f} mm in a hold"
+
+
+def test_an_episode_is_on_disk_with_every_topic_and_no_drops(loop: Watcher) -> None:
+    handle = loop.start_task(time_limit=3.0)
+    loop.wait_until_moving()
+    published = {
+        name
+        for name, _ in loop.get_topic_names_and_types()
+        if loop.count_publishers(name) and "/_action/" not in name
+    }
+    result = loop.result(handle)
+    assert result.outcome.outcome == Outcome.FAILURE
+    assert result.outcome.outcome_source == Outcome.SOURCE_TIMEOUT
+    bag = loop.bags / result.episode_id
+    loop.wait("metadata", (bag / "metadata.yaml").is_file)
+    with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        counts = {connection.topic: connection.msgcount for connection in reader.connections}
+        assert published <= set(counts), f"missing: {published - set(counts)}"
+        for topic in (
+            "/clock",
+            "/joint_states",
+            "/tf",
+            "/tf_static",
+            "/robot_description",
+            "/cameras/scene/image_raw",
+            "/cameras/wrist/image_raw",
+            "/policy/action_chunk",
+            "/policy/features",
+            "/controller/action_chunk",
+            "/controller/state",
+            "/control_owner",
+            "/diagnostics",
+            "/episode/events",
+        ):
+            assert counts[topic] > 0, topic
+        chunks = [
+            reader.deserialize(raw, connection.msgtype)
+            for connection, _, raw in reader.messages()
+            if connection.topic == "/controller/action_chunk"
+        ]
+        assert all(chunk.boot_id > 0 and chunk.grant > 0 for chunk in chunks)
+    info = bag_info(bag)
+    assert info["drops_count"] == 0, [t for t in info["topics"] if t["drops_count"]]
+    assert info["outcome"] == "failure"
+    assert info["outcome_source"] == "timeout"
+    assert_within_limits(loop.states)
+
+
+def test_killing_the_policy_brakes_to_a_hold_and_it_resumes(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    loop.system.kill("policy")
+    loop.wait_until_holding()
+    assert_at_rest(loop)
+    loop.wait("reported", lambda: loop.owner and "no chunk" in loop.owner.reason)
+    loop.wait_until_moving()
+    assert_within_limits(loop.states)
+    assert loop.owner is not None
+    assert loop.owner.state == ControlOwner.STATE_AUTONOMOUS
+    cancel(loop, handle)
+
+
+def test_killing_the_supervisor_holds_and_only_the_new_one_is_obeyed(loop: Watcher) -> None:
+    loop.start_task()
+    loop.wait_until_moving()
+    assert loop.owner is not None
+    old_boot, old_chunk = loop.owner.boot_id, loop.granted[-1]
+    loop.system.kill("supervisor")
+    loop.wait_until_holding()
+    assert_at_rest(loop)
+    loop.wait("new supervisor", lambda: loop.owner.boot_id > old_boot)
+    loop.wait("accepted", lambda: loop.state.boot_id == loop.owner.boot_id)
+    rejected = loop.state.chunks_rejected
+    # A command of the old supervisor that is fresh in every other respect.
+    old_chunk.header.stamp = loop.state.header.stamp
+    old_chunk.sequence += 1
+    loop.stray.publish(old_chunk)
+    loop.wait("rejected", lambda: loop.state.chunks_rejected > rejected)
+    assert loop.state.last_reject_reason == ControllerState.REJECT_OLD_GRANT
+    assert_at_rest(loop)
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    assert_within_limits(loop.states)
+    cancel(loop, handle)
+
+
+def test_killing_a_camera_stops_the_inference_by_name_and_it_resumes(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    loop.system.kill("camera")
+    loop.wait("named", lambda: "camera 'scene'" in loop.health["/policy"][1])
+    sent = len(loop.granted)
+    loop.wait_until_holding()
+    assert_at_rest(loop)
+    assert len(loop.granted) <= sent + 1, "no chunk may come of an old picture"
+    loop.wait_until_moving()
+    assert_within_limits(loop.states)
+    cancel(loop, handle)
+
+
+def test_anyone_may_stop_and_only_a_reset_releases(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    assert loop.call(loop.stop, Trigger.Request()).success
+    result = loop.result(handle)
+    assert result.outcome.outcome == Outcome.ABORTED
+    assert result.outcome.outcome_source == Outcome.SOURCE_OPERATOR
+    loop.wait("fault", lambda: loop.state.phase == ControllerState.PHASE_FAULT)
+    assert loop.state.fault == ControllerState.FAULT_STOP_REQUESTED
+    loop.wait("rest", lambda: speed(loop.state) < 0.005)
+    goal = loop.run_task.send_goal_async(
+        RunTask.Goal(instruction="trace a circle", time_limit=SOON)
+    )
+    refused = loop.wait("answer", lambda: goal.result() if goal.done() else None)
+    assert not refused.accepted, "a stopped arm takes no task"
+    assert_at_rest(loop)
+    assert loop.call(loop.reset, Trigger.Request()).success
+    loop.wait("idle", lambda: loop.owner.state == ControlOwner.STATE_IDLE)
+    loop.wait("released", lambda: loop.state.phase == ControllerState.PHASE_HOLDING)
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    cancel(loop, handle)
+
+
+def test_a_stop_at_the_controller_is_seen_by_the_supervisor(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    assert loop.call(loop.controller_stop, Trigger.Request()).success
+    assert loop.result(handle).outcome.outcome_source == Outcome.SOURCE_OPERATOR
+    loop.wait("fault", lambda: loop.owner.state == ControlOwner.STATE_FAULT)
+
+
+def test_a_pause_holds_and_a_new_goal_preempts(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    assert loop.call(loop.pause, SetPaused.Request(paused=True, reason="hand")).success
+    loop.wait_until_holding()
+    assert_at_rest(loop)
+    assert loop.call(loop.pause, SetPaused.Request(paused=False)).success
+    loop.wait_until_moving()
+    second = loop.start_task()
+    assert loop.result(handle).outcome.outcome == Outcome.PREEMPTED
+    loop.wait_until_moving()
+    cancel(loop, second)
+    loop.wait_until_holding()
+    assert_within_limits(loop.states)
+
+
+def test_the_limits_check_itself_can_fail(loop: Watcher) -> None:
+    loop.wait("states", lambda: len(loop.states) > 20)
+    states = list(loop.states)
+    assert_within_limits(states)
+    states[10].reference_pose_tool_in_base.position.x += 0.05
+    with pytest.raises(AssertionError):
+        assert_within_limits(states)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla up`: one command from nothing to a report, and back to nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ENDED = 90.0  # s
+VLA = [sys.executable, "-m", "vla_nodes.cli"]
+
+
+def start(folder: Path, domain: int, *arguments: str) -> subprocess.Popen[str]:
+    """Starts `vla up` in a folder of its own, as a shell would."""
+    return subprocess.Popen(
+        [*VLA, "up", *arguments],
+        cwd=folder,
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        if f"\nPPid:\t{pid}\n" in text:
+            found.append(int(status.parent.name))
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+
+
+def wait_for(predicate: Callable[[], bool], what: str, timeout: float) -> None:
+    """Waits until a predicate holds."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        time.sleep(0.1)
+
+
+def test_an_episode_with_bag_report_and_json(tmp_path: Path, domain: int) -> None:
+    process = start(
+        tmp_path,
+        domain + 1,
+        *("sim_franka", "--episodes", "1", "--task", "touch", "--policy", "scripted/circle"),
+        *("--time-limit", "2", "--record", "bags", "--report", "report", "--json"),
+    )
+    out, err = process.communicate(timeout=ENDED)
+    assert process.returncode == 0, err
+    printed = json.loads(out)
+    assert set(printed) == {"figures", "settings", "versions", "machine"}
+    figures = printed["figures"]
+    assert figures["episodes_count"] == 1
+    assert figures["drops_count"] == 0
+    assert figures["respawns_count"] == 0
+    assert figures["chunk_age_p50_ms"] > 0
+    bags = [path for path in (tmp_path / "bags").iterdir() if (path / "metadata.yaml").is_file()]
+    assert len(bags) == 1
+    assert (tmp_path / "report" / "run.json").is_file()
+    assert (tmp_path / "report" / "report.json").is_file()
+    assert list((tmp_path / "report").rglob("*.mp4"))
+    assert "not done within 2 s" in err
+
+
+def test_ctrl_c_stops_everything_and_says_what_was_kept(tmp_path: Path, domain: int) -> None:
+    process = start(
+        tmp_path,
+        domain + 2,
+        *("sim_franka", "--episodes", "9", "--task", "touch", "--policy", "scripted/circle"),
+        *("--time-limit", "60", "--record", "bags"),
+    )
+    wait_for(lambda: any((tmp_path / "bags").glob("*/*.mcap")), "a bag", ENDED)
+    started = children(process.pid)
+    assert len(started) >= 5
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=ENDED)
+    assert process.returncode == 130, err
+    assert "bags and log are kept" in out
+    assert all(gone(pid) for pid in started)
+    assert list((tmp_path / "bags").glob("*/metadata.yaml")), "the open bag was finished"
+
+
+def test_a_required_process_that_dies_ends_the_system_with_its_words(
+    tmp_path: Path, domain: int
+) -> None:
+    process = start(
+        tmp_path,
+        domain + 3,
+        *("sim_franka", "--episodes", "1", "--task", "touch", "--policy", "scripted/circle"),
+    )
+
+    def simulator() -> list[int]:
+        return [
+            pid
+            for pid in children(process.pid)
+            if b"vla_nodes.sim_node" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
+    wait_for(lambda: bool(simulator()), "the simulator", ENDED)
+    os.kill(simulator()[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=ENDED)
+    assert process.returncode == 1
+    assert "sim ended by SIGKILL" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("no_such_system",), "sim_franka"),
+        (("sim_franka", "--episodes", "1", "--seed", "-1"), "--seed"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(
+    tmp_path: Path, domain: int, arguments: tuple[str, ...], words: str
+) -> None:
+    process = start(tmp_path, domain, *arguments)
+    _, err = process.communicate(timeout=ENDED)
+    assert process.returncode == 2
+    assert words in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path, domain: int) -> None:
+    process = start(
+        tmp_path, domain + 4, "sim_franka", "--episodes", "1", "--policy", str(tmp_path / "none")
+    )
+    log = tmp_path / "runs"
+
+    def told() -> bool:
+        texts = [path.read_text() for path in log.glob("*/processes.log")]
+        return any("no policy:" in text and str(tmp_path / "none") in text for text in texts)
+
+    try:
+        wait_for(told, "the reason", ENDED)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=ENDED)
