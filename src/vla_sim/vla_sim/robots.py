@@ -227,10 +227,13 @@ _UR5_GRIPPER = """
     <child link="gripper_{side}_finger"/>
     <origin xyz="0 0 0.06"/>
     <axis xyz="0 {sign} 0"/>
-    <limit effort="100" lower="0.0" upper="0.04" velocity="0.2"/>
+    <limit effort="100" lower="0.0" upper="0.04" velocity="0.2"/>{mimic}
   </joint>
 """
-    for side, sign in (("left", 1), ("right", -1))
+    for side, sign, mimic in (
+        ("left", 1, ""),
+        ("right", -1, '<mimic joint="gripper_left_finger_joint"/>'),
+    )
 )
 
 

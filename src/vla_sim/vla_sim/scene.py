@@ -219,17 +219,10 @@ def _dress_robot(
         joint.damping = np.array([2.0, 0.0, 0.0])
         motor = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         motor.set_to_motor()
-    left, right = robot.finger_joint_names
-    # The belt that couples the two fingers.
-    spec.add_equality(
-        name="finger_belt",
-        type=mujoco.mjtEq.mjEQ_JOINT,
-        objtype=mujoco.mjtObj.mjOBJ_JOINT,
-        name1=right,
-        name2=left,
-        data=[0.0, 1.0] + [0.0] * 10,
-        solref=[0.004, 1.0],
-    )
+    # The URDF says that one finger mimics the other, which MuJoCo reads as a constraint.
+    for belt in spec.equalities:
+        belt.name = "finger_belt"
+        belt.solref = [0.004, 1.0]
 
 
 def _add_surroundings(spec: mujoco.MjSpec) -> None:
