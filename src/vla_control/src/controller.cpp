@@ -44,6 +44,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   reference.hold(dynamics.pose_tool_in_base, time_ns);
   sample = reference.sample(time_ns);
   gripper.reset();
+  gripper_commanded.store(false, std::memory_order_relaxed);
   nullspace.reset(joints.q);
   joint_hold.release();
   limiter.reset(dynamics.bias);

@@ -9,9 +9,13 @@ namespace {
 /// Time constant with which a displacement taken over at a hand-over fades. s
 constexpr double kOffsetFade = 0.5;
 
+/// Largest natural frequency of the joint hold as a fraction of the control rate (rad per cycle): with
+/// a cycle of delay a critically damped joint is stable well beyond it.
+constexpr double kLargestPhasePerCycle = 0.2;
+
 /// Damping of each joint as if it moved alone: 2 zeta sqrt(K M_ii).
 JointVector joint_damping(double stiffness, double ratio, const Dynamics& dynamics) noexcept {
-  return 2.0 * ratio * (stiffness * dynamics.mass_matrix.diagonal().array()).sqrt();
+  return 2.0 * ratio * (stiffness * dynamics.mass_matrix.diagonal().array()).sqrt().matrix();
 }
 
 }  // namespace
@@ -64,21 +68,29 @@ void Nullspace::compute(const Dynamics& dynamics, const OperationalSpace& space,
 }
 
 void JointHold::configure(const ControllerConfig& config) noexcept {
-  stiffness_ = config.hold_stiffness;
+  max_stiffness_ = config.hold_stiffness;
+  max_frequency_ = kLargestPhasePerCycle * config.rate;
   damping_ratio_ = config.hold_damping_ratio;
 }
 
 void JointHold::engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
-                       const Dynamics& dynamics) noexcept {
-  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
-  setpoint_ = q + (tau + damping.cwiseProduct(dq)) / stiffness_;
+                       const OperationalSpace& space) noexcept {
+  // Inertia each joint has when the others are free to give way: the least it can have, which
+  // decides about stability (M_ii is the most, with the others locked).
+  const Eigen::Index n = q.size();
+  JointVector inertia(n);
+  for (Eigen::Index i = 0; i < n; ++i) {
+    inertia[i] = 1.0 / space.solve_mass(JointVector::Unit(n, i))[i];
+  }
+  stiffness_ = (max_frequency_ * max_frequency_ * inertia).cwiseMin(max_stiffness_);
+  damping_ = 2.0 * damping_ratio_ * (stiffness_.array() * inertia.array()).sqrt().matrix();
+  setpoint_ = q + (tau + damping_.cwiseProduct(dq)).cwiseQuotient(stiffness_);
   engaged_ = true;
 }
 
-void JointHold::compute(const Dynamics& dynamics, const JointVector& q, const JointVector& dq,
+void JointHold::compute(const JointVector& q, const JointVector& dq,
                         JointVector& tau) const noexcept {
-  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
-  tau = stiffness_ * (setpoint_ - q) - damping.cwiseProduct(dq);
+  tau = stiffness_.cwiseProduct(setpoint_ - q) - damping_.cwiseProduct(dq);
 }
 
 }  // namespace vla_control

@@ -44,7 +44,7 @@ void DampingDesign::configure(const Matrix6& stiffness, double damping_ratio,
                               double min_frequency) {
   stiffness_factor_ = stiffness.llt().matrixL();
   damping_ratio_ = damping_ratio;
-  least_compliance_ = 1.0 / (min_frequency * min_frequency);
+  least_squared_frequency_ = min_frequency * min_frequency;
 }
 
 void DampingDesign::compute(const Dynamics& dynamics, OperationalSpace& out) noexcept {
@@ -65,9 +65,9 @@ void DampingDesign::compute(const Dynamics& dynamics, OperationalSpace& out) noe
   Vector6 inertia_root, damping_root;
   for (int i = 0; i < 6; ++i) {
     double s = std::max(eigen_.eigenvalues()[i], 0.0);
-    if (s < least_compliance_) {
-      const double nearness = 1.0 - s / least_compliance_;
-      s += least_compliance_ * nearness * nearness;
+    if (s < least_squared_frequency_) {
+      const double nearness = 1.0 - s / least_squared_frequency_;
+      s += least_squared_frequency_ * nearness * nearness;
     }
     inertia_root[i] = 1.0 / std::sqrt(s);
     damping_root[i] = std::sqrt(2.0 * damping_ratio_ * inertia_root[i]);

@@ -39,6 +39,8 @@ class Nullspace {
                                                const OperationalSpace& space) noexcept;
 
 /// Joint-space stiffness around the place where it was engaged: the law in FAULT. RT-safe.
+///
+/// A light joint gets less than the configured stiffness where the control rate could not damp it.
 class JointHold {
  public:
   void configure(const ControllerConfig& config) noexcept;
@@ -46,15 +48,15 @@ class JointHold {
   [[nodiscard]] bool engaged() const noexcept { return engaged_; }
   /// Engages so that the torque starts at `tau` (without bias forces): no jump, contact is carried.
   void engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
-              const Dynamics& dynamics) noexcept;
-  void compute(const Dynamics& dynamics, const JointVector& q, const JointVector& dq,
-               JointVector& tau) const noexcept;
+              const OperationalSpace& space) noexcept;
+  void compute(const JointVector& q, const JointVector& dq, JointVector& tau) const noexcept;
 
  private:
-  double stiffness_ = 150.0;
+  double max_stiffness_ = 150.0;
+  double max_frequency_ = 200.0;  // rad/s
   double damping_ratio_ = 1.0;
   bool engaged_ = false;
-  JointVector setpoint_;
+  JointVector stiffness_, damping_, setpoint_;
 };
 
 }  // namespace vla_control

@@ -30,9 +30,9 @@ struct OperationalSpace {
 /// Generalised eigenproblem of Albu-Schaeffer et al., "Cartesian impedance control of redundant
 /// robots", ICRA 2003: with K = Q^T K0 Q and Lambda = Q^T Q, D = 2 Q^T diag(zeta sqrt(K0)) Q. It is
 /// solved in coordinates where K is the identity (K = L L^T, S = L^T Lambda^-1 L = V diag(s) V^T),
-/// where s = 1 / omega^2 also tells how near to singular each direction is: below
-/// s0 = 1 / min_frequency^2 it is raised smoothly, so that Lambda <= K / min_frequency^2 (damped
-/// inverse with a singularity-dependent factor).
+/// where s is the squared natural frequency of a mode, which falls to zero at a singularity: below
+/// min_frequency^2 it is raised smoothly, so that Lambda <= K / min_frequency^2 (a damped inverse
+/// with a singularity-dependent factor).
 class DampingDesign {
  public:
   /// \param stiffness symmetric positive definite, base axes
@@ -42,7 +42,7 @@ class DampingDesign {
  private:
   Matrix6 stiffness_factor_ = Matrix6::Identity();
   double damping_ratio_ = 1.0;
-  double least_compliance_ = 0.1;  // s0
+  double least_squared_frequency_ = 9.0;  // (rad/s)^2
   Eigen::SelfAdjointEigenSolver<Matrix6> eigen_;
 };
 

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting has a range, and an error names it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import vla_control as vc
+from arm import BASE, JOINTS, TOOL, make_config, make_description, make_urdf
+
+DESCRIPTION = make_description()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rate", 0.0),
+        ("translational_stiffness", [600.0, -1.0, 600.0]),
+        ("rotational_stiffness", [30.0, 30.0, float("nan")]),
+        ("damping_ratio", -1.0),
+        ("max_position_error", 0.0),
+        ("max_rotation_error", 4.0),
+        ("min_task_frequency", 0.0),
+        ("nullspace_stiffness", -1.0),
+        ("nullspace_damping_ratio", -1.0),
+        ("nullspace_speed", -0.1),
+        ("nullspace_posture", [0.0] * 6),
+        ("nullspace_posture", [0.0] * 6 + [3.5]),
+        ("torque_limit", [87.0] * 8),
+        ("torque_limit", [0.0] * 7),
+        ("torque_rate_limit", [float("inf")] * 7),
+        ("braking_torque_rate_limit", [10.0] * 7),
+        ("max_joint_velocity", [-1.0] * 7),
+        ("joint_velocity_damping", -1.0),
+        ("max_linear_velocity", 0.0),
+        ("max_linear_acceleration", float("nan")),
+        ("max_angular_velocity", -1.0),
+        ("max_angular_acceleration", 0.0),
+        ("heartbeat_timeout_s", -0.5),
+        ("heartbeat_fault_s", -1.0),
+        ("heartbeat_fault_s", 1.0),
+        ("joint_state_timeout_s", -1.0),
+        ("clock_jump_periods", 0),
+        ("hold_stiffness", 0.0),
+        ("hold_damping_ratio", 0.0),
+        ("workspace_min", [3.0, 0.0, 0.0]),
+        ("workspace_max", [float("nan"), 1.0, 1.0]),
+        ("chunk__max_age_s", 0.0),
+        ("chunk__max_future_s", -1.0),
+        ("chunk__max_steps", 65),
+        ("chunk__max_steps", 0),
+        ("chunk__min_step_dt", 0.0),
+        ("chunk__max_step_dt", 0.0),
+        ("chunk__blend_time", 0.0),
+        ("chunk__max_blend_time", 0.01),
+        ("chunk__velocity_factor", 0.5),
+        ("chunk__acceleration_factor", 0.5),
+        ("chunk__timeout_s", -1.0),
+        ("gripper__max_opening", -0.1),
+        ("gripper__max_force", float("nan")),
+        ("gripper__default_force", 1e6),
+    ],
+)
+def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+    # heartbeat_fault_s is out of range here because the heartbeat is not watched.
+    with pytest.raises(ValueError) as error:
+        vc.Controller(DESCRIPTION, make_config(**{name: value}))
+    message = str(error.value)
+    assert name.replace("__", ".") in message or "heartbeat_timeout_s" in message
+    assert "[" in message or "needs 7" in message
+
+
+def test_gravity_must_be_decided() -> None:
+    config = make_config()
+    config.command_includes_gravity = None
+    with pytest.raises(ValueError, match="command_includes_gravity"):
+        vc.Controller(DESCRIPTION, config)
+
+
+def test_defaults_come_from_the_urdf() -> None:
+    config = vc.Controller(DESCRIPTION, make_config()).config
+    np.testing.assert_array_equal(config.torque_limit, [87, 87, 87, 87, 12, 12, 12])
+    np.testing.assert_array_equal(config.max_joint_velocity, [2.5] * 7)
+    np.testing.assert_array_equal(config.torque_rate_limit, [1000.0] * 7)
+    np.testing.assert_array_equal(config.braking_torque_rate_limit, [10000.0] * 7)
+
+
+def test_a_urdf_without_effort_limits_needs_torque_limits() -> None:
+    urdf = make_urdf().replace('effort="87.0"', 'effort="0"')
+    description = vc.RobotDescription(urdf, JOINTS, BASE, TOOL)
+    with pytest.raises(ValueError, match="torque_limit"):
+        vc.Controller(description, make_config())
+    controller = vc.Controller(description, make_config(torque_limit=[40.0] * 7))
+    assert controller.config.torque_limit == [40.0] * 7

@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phases, ownership, stop and reset, dead publishers and supervisors, bad clocks and states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import vla_control as vc
+from arm import HOME, Plant, glide, make_config, make_description
+from vla_control import Fault, Phase
+from vla_control import RejectReason as R
+
+SECOND = 1_000_000_000
+MS = 1_000_000
+
+
+def long_glide(plant: Plant) -> np.ndarray:
+    return glide(plant.pose, [0.12, 0.05, -0.08], [0.0, 0.2, 0.3])
+
+
+def phase(plant: Plant) -> Phase:
+    return plant.controller.state().phase
+
+
+def start_moving(plant: Plant, seconds: float = 0.4) -> None:
+    assert plant.push(long_glide(plant)) is R.NONE
+    plant.run(seconds)
+    assert phase(plant) is Phase.TRACKING
+    assert np.linalg.norm(plant.controller.state().reference_twist_tool_in_base[:3]) > 0.1
+
+
+def assert_brakes_to_a_hold(plant: Plant, seconds: float = 1.0) -> None:
+    """Runs on: no limit becomes active, the reference brakes within its limits and rests."""
+    plant.controller.state()
+    states = plant.run(seconds)
+    accelerations = np.array([s.reference_acceleration_tool_in_base for s in states])
+    assert np.linalg.norm(accelerations[:, :3], axis=1).max() <= 5.0 * 1.01
+    assert np.linalg.norm(accelerations[:, 3:], axis=1).max() <= 15.0 * 1.01
+    assert not any(s.torque_saturated or s.torque_rate_saturated for s in states)
+    np.testing.assert_array_equal(states[-1].reference_twist_tool_in_base, np.zeros(6))
+    assert np.abs(plant.dq).max() < 0.02
+
+
+def test_activation_does_not_move_the_arm() -> None:
+    for config in (make_config(), make_config(nullspace_posture=(HOME + 0.5).tolist())):
+        plant = Plant(config=config)
+        plant.run(1.0)
+        np.testing.assert_allclose(plant.q, HOME, atol=1e-9)
+        assert phase(plant) is Phase.HOLDING
+        assert plant.controller.gripper_command() is None
+
+
+def test_the_configured_posture_is_approached_only_while_tracking() -> None:
+    # A displacement of the elbow: along the nullspace, so that the posture can be reached.
+    model = vc.RobotModel(make_description())
+    elbow = np.linalg.svd(model.jacobian(HOME))[2][-1]
+    plant = Plant(config=make_config(nullspace_posture=(HOME + 0.4 * elbow).tolist()))
+    plant.run(0.5)
+    np.testing.assert_allclose(plant.q, HOME, atol=1e-9)
+    hold = np.repeat(plant.pose[None], 40, axis=0)
+    assert plant.push(hold) is R.NONE
+    states = plant.run(1.9)
+    assert 0.2 < (plant.q - HOME) @ elbow < 0.5
+    errors = [s.reference_pose_tool_in_base[:3, 3] - s.pose_tool_in_base[:3, 3] for s in states]
+    assert np.abs(errors).max() < 1e-3  # the tool stays while the elbow moves
+
+
+def test_a_chunk_from_before_the_activation_never_moves_the_arm(plant: Plant) -> None:
+    plant.run(0.1)
+    chunk = plant.chunk(long_glide(plant))
+    late = plant.chunk(long_glide(plant), stamp_ns=plant.time_ns - 1)
+    pending = plant.chunk(long_glide(plant))
+    assert plant.controller.push_chunk(pending) is R.NONE  # not taken up before the activation
+    plant.controller.activate(plant.q, plant.dq, plant.time_ns)
+    plant.run(0.1)
+    assert phase(plant) is Phase.HOLDING
+    assert plant.controller.push_chunk(late) is R.STALE
+    assert plant.controller.push_chunk(chunk) is R.NONE  # observed at the activation
+
+
+def test_inactive_gives_no_torque(plant: Plant) -> None:
+    assert np.abs(plant.step()).max() > 1.0
+    plant.controller.deactivate()
+    tau = plant.controller.update(plant.q, plant.dq, plant.time_ns + MS, 1e-3)
+    np.testing.assert_array_equal(tau, np.zeros(7))
+    assert phase(plant) is Phase.INACTIVE
+    for bad in (np.full(7, np.nan), np.zeros(6)):
+        with pytest.raises(ValueError, match="inactive"):
+            plant.controller.activate(bad, np.zeros(len(bad)), 0)
+        assert phase(plant) is Phase.INACTIVE
+
+
+def test_a_dead_publisher_leaves_the_arm_at_the_last_waypoint(plant: Plant) -> None:
+    poses = long_glide(plant)
+    plant.push(poses)
+    states = plant.run(1.5)
+    phases = [s.phase for s in states]
+    assert [p for i, p in enumerate(phases) if i == 0 or p is not phases[i - 1]] in (
+        [Phase.TRACKING, Phase.BRAKING, Phase.HOLDING],
+        [Phase.TRACKING, Phase.HOLDING],
+    )
+    assert states[-1].sequence == 0
+    assert states[-1].chunk_age == -1.0
+    np.testing.assert_allclose(states[-1].reference_pose_tool_in_base, poses[-1], atol=1e-12)
+    assert plant.push(long_glide(plant)) is R.NONE  # and a later chunk resumes
+    plant.run(0.2)
+    assert phase(plant) is Phase.TRACKING
+
+
+def test_a_configured_chunk_timeout_is_a_fault() -> None:
+    plant = Plant(config=make_config(chunk__timeout_s=0.3))
+    plant.run(1.0)
+    assert phase(plant) is Phase.HOLDING  # nothing was followed, nothing is missed
+    plant.push(long_glide(plant))
+    plant.run(0.75 + 0.25)
+    assert phase(plant) is Phase.HOLDING
+    plant.run(0.1)
+    assert plant.controller.state().fault is Fault.CHUNK_TIMEOUT
+    plant.controller.reset()
+    plant.run(0.1)
+    plant.push(long_glide(plant))
+    plant.run(0.2)
+    plant.controller.revoke()  # a pause is no timeout
+    plant.run(1.5)
+    assert phase(plant) is Phase.HOLDING
+
+
+def test_revocation_brakes_and_forgets(plant: Plant) -> None:
+    start_moving(plant)
+    older = plant.chunk(long_glide(plant), stamp_ns=plant.time_ns - 50 * MS)
+    plant.controller.revoke()
+    plant.step()
+    assert phase(plant) is Phase.BRAKING
+    assert plant.controller.push_chunk(older) is R.STALE
+    assert_brakes_to_a_hold(plant)
+    assert phase(plant) is Phase.HOLDING
+    assert plant.push(long_glide(plant)) is R.NONE
+
+
+def test_stop_holds_in_fault_until_reset_without_a_jump(plant: Plant) -> None:
+    plant.wrench[:3] = [0.0, 0.0, 8.0]  # something pushes: contact force must be carried
+    start_moving(plant)
+    plant.controller.stop()
+    before = plant.tau
+    torques = []
+    for _ in range(1500):
+        torques.append(plant.step())
+    state = plant.controller.state()
+    assert (state.phase, state.fault) == (Phase.FAULT, Fault.STOP_REQUESTED)
+    assert np.abs(np.diff([before, *torques], axis=0)).max() < 0.6
+    rested = plant.q.copy()
+    plant.run(0.5)
+    np.testing.assert_allclose(plant.q, rested, atol=1e-5)
+    assert plant.push(long_glide(plant)) is R.FAULT
+    # Pushed by hand it springs back: stiffness, not damping alone.
+    plant.wrench[:3] = [0.0, 15.0, 8.0]
+    plant.run(0.5)
+    assert np.abs(plant.q - rested).max() > 1e-3
+    plant.wrench[:3] = [0.0, 0.0, 8.0]
+    plant.run(1.0)
+    np.testing.assert_allclose(plant.q, rested, atol=1e-3)
+    before = plant.tau
+    plant.controller.reset()
+    after = plant.step()
+    np.testing.assert_allclose(after, before, atol=1e-3)
+    assert phase(plant) is Phase.HOLDING
+    held = plant.pose
+    plant.run(1.5)
+    np.testing.assert_allclose(plant.pose[:3, 3], held[:3, 3], atol=1e-3)
+    assert plant.push(long_glide(plant)) is R.NONE
+
+
+def test_a_stop_wins_over_a_reset_of_the_same_cycle(plant: Plant) -> None:
+    plant.controller.stop()
+    plant.controller.reset()
+    plant.run(0.01)
+    assert phase(plant) is Phase.FAULT
+    plant.controller.reset()
+    plant.controller.stop()
+    plant.run(0.01)
+    assert phase(plant) is Phase.FAULT
+    plant.controller.reset()
+    plant.run(0.01)
+    assert phase(plant) is Phase.HOLDING
+
+
+def test_a_dead_supervisor_brakes_to_a_hold_and_a_living_one_resumes(supervised: Plant) -> None:
+    plant = supervised
+    start_moving(plant)
+    beat, plant.beat = plant.beat, None
+    plant.run(0.09)
+    assert phase(plant) is Phase.TRACKING
+    plant.run(0.02)
+    assert phase(plant) is Phase.BRAKING
+    assert plant.controller.state().heartbeat_lost
+    assert plant.push(long_glide(plant), boot_id=7, grant=1) is R.OLD_GRANT
+    assert_brakes_to_a_hold(plant)
+    assert phase(plant) is Phase.HOLDING
+    old = plant.chunk(long_glide(plant), boot_id=7, grant=1, stamp_ns=plant.time_ns - 2 * SECOND)
+    plant.beat = beat
+    plant.run(0.01)
+    assert plant.controller.push_chunk(old) is R.STALE
+    assert plant.push(long_glide(plant)) is R.NONE
+    plant.run(0.1)
+    assert phase(plant) is Phase.TRACKING
+
+
+def test_nothing_moves_before_the_first_heartbeat() -> None:
+    plant = Plant(config=make_config(heartbeat_timeout_s=0.1))
+    plant.run(0.01)
+    assert plant.push(long_glide(plant), boot_id=7, grant=1) is R.OLD_GRANT
+    plant.beat = (7, 1)
+    plant.run(0.01)
+    assert plant.push(long_glide(plant)) is R.NONE
+
+
+def test_stale_heartbeats_do_not_count(supervised: Plant) -> None:
+    plant = supervised
+    start_moving(plant)
+    plant.beat = None
+    stamp = plant.time_ns
+    for _ in range(150):
+        plant.controller.heartbeat(7, 1, stamp)  # the same old beat, again and again
+        plant.step()
+    assert plant.controller.state().heartbeat_lost
+
+
+def test_a_restarted_supervisor_is_accepted_and_the_old_one_is_not(supervised: Plant) -> None:
+    plant = supervised
+    start_moving(plant)
+    plant.beat = (8, 1)  # a new boot takes over while the chunk of the old one is followed
+    plant.step()
+    assert phase(plant) is Phase.BRAKING
+    assert_brakes_to_a_hold(plant)
+    assert plant.push(long_glide(plant), boot_id=7, grant=99) is R.OLD_GRANT
+    plant.controller.heartbeat(7, 99, plant.time_ns)
+    plant.beat = None
+    plant.step()
+    plant.beat = (8, 1)
+    assert plant.controller.state().boot_id == 8
+    assert plant.push(long_glide(plant), sequence=1) is R.NONE
+    plant.run(0.1)
+    state = plant.controller.state()
+    assert (state.phase, state.boot_id, state.grant) == (Phase.TRACKING, 8, 1)
+
+
+def test_a_new_grant_revokes_and_beats_of_the_old_boot_keep_nothing_alive(
+    supervised: Plant,
+) -> None:
+    plant = supervised
+    start_moving(plant)
+    pending = plant.chunk(long_glide(plant))
+    plant.beat = (7, 2)
+    assert plant.controller.push_chunk(pending) is R.NONE  # the loop has not seen the grant yet
+    plant.step()
+    state = plant.controller.state()
+    assert state.phase is Phase.BRAKING
+    assert state.last_reject_reason is R.OLD_GRANT
+    assert plant.push(long_glide(plant), stamp_ns=plant.time_ns - 5 * MS) is R.NONE
+    plant.beat = (6, 50)
+    plant.run(0.15)
+    assert plant.controller.state().heartbeat_lost
+
+
+def test_a_configured_heartbeat_fault() -> None:
+    plant = Plant(config=make_config(heartbeat_timeout_s=0.1, heartbeat_fault_s=0.4))
+    plant.run(0.6)
+    assert phase(plant) is Phase.HOLDING  # no supervisor yet is no loss
+    plant.beat = (1, 1)
+    plant.run(0.01)
+    start_moving(plant)
+    plant.beat = None
+    plant.run(0.35)
+    assert phase(plant) is not Phase.FAULT
+    plant.run(0.1)
+    assert plant.controller.state().fault is Fault.HEARTBEAT_LOST
+
+
+@pytest.mark.parametrize("step_ns", [-1, -10 * SECOND, 51 * MS, 3600 * SECOND])
+def test_a_clock_jump_brakes_from_where_the_reference_was(plant: Plant, step_ns: int) -> None:
+    start_moving(plant)
+    before = plant.controller.state()
+    torque = plant.tau
+    plant.step(advance_ns=step_ns)
+    after = plant.controller.state()
+    assert (after.phase, after.fault) == (Phase.FAULT, Fault.CLOCK_JUMP)
+    np.testing.assert_allclose(
+        after.reference_pose_tool_in_base, before.reference_pose_tool_in_base, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        after.reference_twist_tool_in_base, before.reference_twist_tool_in_base, atol=1e-12
+    )
+    assert np.abs(plant.tau - torque).max() < 1.0
+    assert_brakes_to_a_hold(plant, 1.5)
+    plant.controller.reset()
+    plant.run(0.01)
+    assert plant.push(long_glide(plant)) is R.NONE
+
+
+def test_a_late_cycle_and_a_standing_clock_are_no_jump(plant: Plant) -> None:
+    start_moving(plant)
+    plant.step(advance_ns=50 * MS)
+    assert phase(plant) is Phase.TRACKING
+    plant.step(advance_ns=0)
+    assert phase(plant) is Phase.TRACKING
+
+
+def test_a_jump_does_not_keep_old_heartbeats_alive(supervised: Plant) -> None:
+    plant = supervised
+    plant.run(0.01)
+    plant.beat = None
+    plant.step(advance_ns=-5 * SECOND)
+    plant.controller.reset()
+    plant.run(0.01)
+    assert plant.controller.state().heartbeat_lost
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        lambda q, dq: (np.full(7, np.nan), dq),
+        lambda q, dq: (q, np.full(7, np.inf)),
+        lambda q, dq: (q + 1e6, dq),
+        lambda q, dq: (q, dq + 1e5),
+        lambda q, dq: (q[:6], dq),
+        lambda q, dq: (q, np.zeros(0)),
+    ],
+)
+def test_bad_joint_states_are_survived_then_a_fault(plant: Plant, poison) -> None:  # noqa: ANN001
+    start_moving(plant)
+    before = plant.tau
+    q, dq = poison(plant.q, plant.dq)
+    plant.step(q, dq)
+    assert np.isfinite(plant.tau).all()
+    assert np.abs(plant.tau - before).max() < 2.0
+    plant.run(0.05)
+    assert phase(plant) is Phase.TRACKING  # a single bad sample is bridged
+    for _ in range(12):
+        tau = plant.step(*poison(plant.q, plant.dq))
+        assert np.isfinite(tau).all()
+    state = plant.controller.state()
+    assert (state.phase, state.fault) == (Phase.FAULT, Fault.BAD_JOINT_STATE)
+    for _ in range(200):
+        tau = plant.step(*poison(plant.q, plant.dq))
+    gravity = plant.kinematics.gravity(state.q)
+    np.testing.assert_allclose(tau, gravity, atol=0.5)  # faded to what carries the weight
+    # Measurements return: held where the arm then is, within every limit, and released by reset.
+    torques = [tau]
+    for _ in range(1000):
+        torques.append(plant.step())
+    assert np.isfinite(torques).all()
+    assert np.abs(plant.dq).max() < 1e-2
+    assert phase(plant) is Phase.FAULT
+    plant.controller.reset()
+    plant.run(0.1)
+    assert phase(plant) is Phase.HOLDING
+    assert plant.push(long_glide(plant)) is R.NONE
+    plant.run(0.1)
+    assert phase(plant) is Phase.TRACKING
+
+
+def test_a_reset_during_bad_joint_states_waits_for_good_ones(plant: Plant) -> None:
+    plant.run(0.01)
+    nan = np.full(7, np.nan)
+    for _ in range(20):
+        plant.step(nan)
+    plant.controller.reset()
+    plant.step(nan)
+    assert phase(plant) is Phase.FAULT
+    plant.run(0.01)
+    assert phase(plant) is Phase.HOLDING
+
+
+def test_periods_that_cannot_be_are_replaced_by_the_nominal_one(plant: Plant) -> None:
+    start_moving(plant)
+    for period in (float("nan"), 0.0, -1.0, 1e9, float("inf")):
+        plant.time_ns += MS
+        tau = plant.controller.update(plant.q, plant.dq, plant.time_ns, period)
+        assert np.isfinite(tau).all()
+        assert np.abs(tau - plant.tau).max() < 2.0
+
+
+def test_gripper_setpoints_share_the_time_of_the_poses(plant: Plant) -> None:
+    plant.run(0.2)
+    opening = np.linspace(0.08, 0.005, 16)
+    force = np.linspace(10, 40, 16)
+    stamp = plant.time_ns - 120 * MS
+    plant.push(long_glide(plant), stamp_ns=stamp, gripper_opening=opening, gripper_max_force=force)
+    for _ in range(900):
+        plant.step()
+        step = min((plant.time_ns - stamp) // (50 * MS), 15)  # the latest one not after now
+        assert plant.controller.gripper_command() == (opening[step], force[step])
+    # A chunk without gripper values leaves it, one out of range is clamped, a future one waits.
+    plant.push(long_glide(plant))
+    plant.step()
+    assert plant.controller.gripper_command() == (opening[15], force[15])
+    plant.push(long_glide(plant), gripper_opening=[0.5] * 16, stamp_ns=plant.time_ns + 20 * MS)
+    plant.run(0.019)
+    assert plant.controller.gripper_command() == (opening[15], force[15])
+    plant.run(0.002)
+    assert plant.controller.gripper_command() == (0.08, 20.0)
+
+
+def test_the_gripper_keeps_its_command_when_the_chunk_is_revoked(plant: Plant) -> None:
+    plant.push(long_glide(plant), gripper_opening=[0.01] * 8 + [0.08] * 8)
+    plant.run(0.2)
+    plant.controller.stop()
+    plant.run(1.0)
+    assert plant.controller.gripper_command() == (0.01, 20.0)  # does not drop what it holds
+    plant.controller.activate(plant.q, plant.dq, plant.time_ns)
+    assert plant.controller.gripper_command() is None
+
+
+def test_saturation_flags_tell_about_the_time_since_the_state_before(plant: Plant) -> None:
+    plant.run(0.01)
+    assert not plant.controller.state().wrench_saturated
+    plant.controller.update(plant.q + 0.3, plant.dq, plant.time_ns + MS, 1e-3)
+    plant.time_ns += MS
+    for _ in range(5):
+        plant.step()
+    first, second = plant.controller.state(), plant.controller.state()
+    assert first.wrench_saturated
+    assert first.torque_rate_saturated
+    assert not second.wrench_saturated
+    assert not second.torque_rate_saturated
