@@ -80,7 +80,9 @@ def test_degenerate_columns_are_an_error(columns: np.ndarray) -> None:
 
 def test_inverse_of_a_pose() -> None:
     poses = random_poses(np.random.default_rng(5), 20)
-    np.testing.assert_allclose(invert_pose(poses) @ poses, np.tile(np.eye(4), (20, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(
+        invert_pose(poses) @ poses, np.tile(np.eye(4), (20, 1, 1)), atol=1e-12
+    )
 
 
 def test_state_has_one_value_per_name() -> None:

@@ -7,7 +7,12 @@ from vla_policy.intervals import wilson_interval
 
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
-    [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (160, 200, 0.7392, 0.8495)],
+    [
+        (5, 10, 0.2366, 0.7634),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (160, 200, 0.7392, 0.8495),
+    ],
 )
 def test_known_values(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=1e-4)

@@ -58,9 +58,7 @@ def make(data: TrainingData, folder: Path, **overrides: Any) -> Trainer:
 
 
 @pytest.mark.parametrize("muon_lr", [0.0, 1e-3])
-def test_resuming_continues_bit_by_bit(
-    data: TrainingData, tmp_path: Path, muon_lr: float
-) -> None:
+def test_resuming_continues_bit_by_bit(data: TrainingData, tmp_path: Path, muon_lr: float) -> None:
     whole = make(data, tmp_path / "whole", muon_lr=muon_lr)
     for _ in range(6):
         whole.step()
@@ -140,7 +138,8 @@ def test_images_of_several_files_share_one_index(data: TrainingData) -> None:
 
 
 @pytest.mark.parametrize(
-    ("progress", "factor"), [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.5, 1.0), (0.8, 1.0), (1.0, 0.0)]
+    ("progress", "factor"),
+    [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.5, 1.0), (0.8, 1.0), (1.0, 0.0)],
 )
 def test_schedule(progress: float, factor: float) -> None:
     assert schedule_factor(progress, 0.1, 0.2) == pytest.approx(factor)

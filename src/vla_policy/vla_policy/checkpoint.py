@@ -60,7 +60,9 @@ def save_checkpoint(
         manifest: Seeds and settings of what it was trained and selected on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stored = {name: w.detach().to("cpu", torch.bfloat16).contiguous() for name, w in weights.items()}
+    stored = {
+        name: w.detach().to("cpu", torch.bfloat16).contiguous() for name, w in weights.items()
+    }
     temporary = folder / (WEIGHTS + ".tmp")
     save_file(stored, temporary)
     os.replace(temporary, folder / WEIGHTS)
@@ -139,8 +141,7 @@ def _load_nano_pi0(
     tokenizer = InstructionTokenizer.load(folder / TOKENIZER, shape.text_tokens)
     if tokenizer.vocabulary_size > shape.vocab_size:
         raise CheckpointError(
-            f"the tokenizer has {tokenizer.vocabulary_size} entries, the network "
-            f"{shape.vocab_size}"
+            f"the tokenizer has {tokenizer.vocabulary_size} entries, the network {shape.vocab_size}"
         )
     expected = (shape.horizon, shape.action_dim)
     if statistics.action_mean.shape != expected or len(statistics.state_mean) != shape.state_dim:

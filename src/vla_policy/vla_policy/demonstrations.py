@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from vla_sim import robots, samples, tasks
 
 from .action_spec import ActionSpec, encode_states, invert_pose
@@ -62,7 +63,10 @@ def all_instructions() -> list[str]:
     from vla_sim.scene import COLORS
 
     return [
-        text for task in tasks.TASKS.values() for color in COLORS for text in task.instructions(color)
+        text
+        for task in tasks.TASKS.values()
+        for color in COLORS
+        for text in task.instructions(color)
     ]
 
 
@@ -207,10 +211,7 @@ def _training_data(
     known = np.isfinite(positions)
     table: dict[str, int] = {}
     choices = np.array(
-        [
-            [table.setdefault(text, len(table)) for text in _paraphrases(row)]
-            for row in rows
-        ]
+        [[table.setdefault(text, len(table)) for text in _paraphrases(row)] for row in rows]
     )
     encoded = [tokenizer.encode(text) for text in table]
     is_velocity = np.zeros(state.shape[1], dtype=np.bool_)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vla_sim import seeds as sim_seeds
 from vla_sim.simulation import Simulation
 
-from .checkpoint import default_checkpoint, load_policy, read_manifest
+from vla_sim import seeds as sim_seeds
+
+from .checkpoint import load_policy, read_manifest
 from .intervals import wilson_interval
 from .policy import Policy
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode

@@ -19,10 +19,11 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from vla_sim import robots, samples, scene, seeds, tasks
 from vla_sim.experts import EXECUTE_STEPS, HORIZON, STEP_DT
 from vla_sim.experts.goals import PickGoals, PlaceGoals, PushGoals, TouchGoals
 from vla_sim.experts.world import TOOL_DOWN, World, rotation_matrix
+
+from vla_sim import robots, samples, scene, seeds, tasks
 
 from .types import Array
 
@@ -126,9 +127,7 @@ class _Arm:
         self.data = mujoco.MjData(self.model)
         self._qpos = [int(self.model.joint(n).qposadr[0]) for n in self.spec.joint_names]
         self._dof = [int(self.model.joint(n).dofadr[0]) for n in self.spec.joint_names]
-        self._fingers = [
-            int(self.model.joint(n).qposadr[0]) for n in self.spec.finger_joint_names
-        ]
+        self._fingers = [int(self.model.joint(n).qposadr[0]) for n in self.spec.finger_joint_names]
         self._tool = int(self.model.body(self.spec.tool_frame).id)
         self._q = self.spec.home_q.copy()
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .action_spec import ACTION_DIM, state_names
-from .checkpoint import save_checkpoint
+from .checkpoint import policy_id, save_checkpoint
 from .demonstrations import DemonstrationSet, load_demonstrations
 from .nano_pi0 import NanoPi0Config
 from .spec import PolicySpec
@@ -73,8 +73,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains on demonstrations and writes ``out_dir/checkpoint``.
 
-    Interrupted by SIGINT or SIGTERM it saves and exports what there is; called again with the
-    same folder it continues.
+    The checkpoint is written anew with every saved state. Interrupted by SIGINT or SIGTERM it
+    saves first; called again with the same folder it continues.
 
     Args:
         folders: One data set per task.
@@ -94,19 +94,26 @@ def train(
         if report is not None:
             report({"event": "rendering", "data": name, "done": done, "total": total})
 
-    demonstrations = load_demonstrations(
-        folders, out_dir / "cache", stride=stride, report=rendered
-    )
+    demonstrations = load_demonstrations(folders, out_dir / "cache", stride=stride, report=rendered)
     shape = network_config(demonstrations)
+    checkpoint = out_dir / "checkpoint"
+
+    def save(trainer: Trainer) -> None:
+        export(trainer, demonstrations, checkpoint, latency_s)
+
     trainer = Trainer(
-        config or TrainConfig(), shape, demonstrations.data, out_dir, device=device, report=report
+        config or TrainConfig(),
+        shape,
+        demonstrations.data,
+        out_dir,
+        device=device,
+        report=report,
+        on_save=save,
     )
     if initial_state is not None and trainer.samples == 0:
         trainer.start_from(initial_state)
     result = trainer.run()
-    result["checkpoint"] = str(out_dir / "checkpoint")
-    result["policy_id"] = export(trainer, demonstrations, out_dir / "checkpoint", latency_s)
-    return result
+    return {**result, "checkpoint": str(checkpoint), "policy_id": policy_id(checkpoint)}
 
 
 def export(

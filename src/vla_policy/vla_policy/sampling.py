@@ -15,7 +15,9 @@ class Velocity(Protocol):
     ``actions`` is (B, H, A) in normalised units and t runs from 1 (noise) to 0 (actions).
     """
 
-    def __call__(self, actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]:
+        """Velocity (B, H, A) and features (B, H, W)."""
+        ...
 
 
 def euler(velocity: Velocity, noise: Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -30,32 +30,42 @@ class SeedOverlapError(PolicyError):
 
 
 class ObservationLike(Protocol):
-    """What a policy reads. ``vla_data.Observation`` and ``vla_sim.SimObservation`` have it.
-
-    Attributes:
-        stamp_ns: When the observation was taken.
-        images: Camera name to (size, size, 3) uint8 RGB.
-        q: Joint positions (n,), rad.
-        dq: Joint velocities (n,), rad/s.
-        gripper_opening: Distance between the pads, m.
-        instruction: What to do, in words.
-        pose_tool_in_base: (4, 4), forward kinematics of ``q``.
-    """
+    """What a policy reads. ``vla_data.Observation`` and ``vla_sim.SimObservation`` have it."""
 
     @property
-    def stamp_ns(self) -> int: ...
+    def stamp_ns(self) -> int:
+        """When the observation was taken."""
+        ...
+
     @property
-    def images(self) -> Mapping[str, npt.NDArray[np.uint8]]: ...
+    def images(self) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Camera name to (size, size, 3) uint8 RGB."""
+        ...
+
     @property
-    def q(self) -> npt.NDArray[Any]: ...
+    def q(self) -> npt.NDArray[Any]:
+        """Joint positions (n,), rad."""
+        ...
+
     @property
-    def dq(self) -> npt.NDArray[Any]: ...
+    def dq(self) -> npt.NDArray[Any]:
+        """Joint velocities (n,), rad/s."""
+        ...
+
     @property
-    def gripper_opening(self) -> float: ...
+    def gripper_opening(self) -> float:
+        """Distance between the pads, m."""
+        ...
+
     @property
-    def instruction(self) -> str: ...
+    def instruction(self) -> str:
+        """What to do, in words."""
+        ...
+
     @property
-    def pose_tool_in_base(self) -> npt.NDArray[Any]: ...
+    def pose_tool_in_base(self) -> npt.NDArray[Any]:
+        """(4, 4), forward kinematics of ``q``."""
+        ...
 
 
 @dataclass(frozen=True)
