@@ -172,5 +172,6 @@ def test_pinhole_sees_its_field_of_view() -> None:
 
 
 def test_unknown_numbers_are_read_the_safe_way() -> None:
-    assert convert.to_verdict(77) is Verdict.UNKNOWN
-    assert convert.to_controller_fault(77) is ControllerFault.NUMERIC
+    assert convert.known(Verdict, 1, Verdict.UNKNOWN) is Verdict.SUCCESS
+    assert convert.known(Verdict, 77, Verdict.UNKNOWN) is Verdict.UNKNOWN
+    assert convert.known(ControllerFault, 77, ControllerFault.NUMERIC) is ControllerFault.NUMERIC

@@ -89,6 +89,7 @@ class RecorderConfig:
     """Parameters of recorder_node."""
 
     directory: str = parameter("folder that receives one bag per episode")
+    source: str = parameter("where the data comes from, stored with each episode")
     required_topics: tuple[str, ...] = parameter(
         "topics that must have been seen before an episode starts"
     )

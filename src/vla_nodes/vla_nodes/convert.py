@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -37,6 +37,8 @@ FloatArray = NDArray[np.float64]
 QUATERNION_TOLERANCE = 1e-3
 SECOND = 1_000_000_000
 
+EnumT = TypeVar("EnumT", bound=enum.IntEnum)
+
 
 class Reason(enum.Enum):
     """Why a message was not converted."""
@@ -57,9 +59,6 @@ class ConversionError(ValueError):
         self.reason = reason
 
 
-# --- time -----------------------------------------------------------------------------------------
-
-
 def to_time(stamp_ns: int) -> Time:
     """ROS time in ns as a message."""
     return Time(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND)
@@ -73,9 +72,6 @@ def from_time(time: Time) -> int:
 def header(stamp_ns: int, frame_id: str = "") -> Header:
     """A header with a stamp in ns of ROS time."""
     return Header(stamp=to_time(stamp_ns), frame_id=frame_id)
-
-
-# --- geometry -------------------------------------------------------------------------------------
 
 
 def matrix_to_quat_xyzw(rotation: FloatArray) -> FloatArray:
@@ -166,9 +162,6 @@ def to_transform(stamp_ns: int, parent: str, child: str, pose: FloatArray) -> Tr
     )
 
 
-# --- sensors --------------------------------------------------------------------------------------
-
-
 def to_joint_state(
     stamp_ns: int,
     names: Sequence[str],
@@ -230,9 +223,6 @@ def to_camera_info(
         message.r = list(calibration.r)
         message.p = list(calibration.p)
     return message
-
-
-# --- chunks ---------------------------------------------------------------------------------------
 
 
 def to_action_chunk(
@@ -328,9 +318,6 @@ def to_policy_features(
     return message
 
 
-# --- controller and supervisor --------------------------------------------------------------------
-
-
 def to_controller_state(
     state: Any, stamp_ns: int, base_frame: str, tool_frame: str, joint_names: Sequence[str]
 ) -> ControllerState:
@@ -355,20 +342,12 @@ def to_controller_state(
     return message
 
 
-def to_verdict(number: int) -> supervision_types.Verdict:
-    """An outcome's number as a verdict; an unknown number decides nothing."""
+def known(kind: type[EnumT], number: int, otherwise: EnumT) -> EnumT:
+    """An enumerator by its number; ``otherwise`` for a number that this version does not know."""
     try:
-        return supervision_types.Verdict(number)
+        return kind(number)
     except ValueError:
-        return supervision_types.Verdict.UNKNOWN
-
-
-def to_controller_fault(number: int) -> supervision_types.ControllerFault:
-    """A controller's fault by its number; an unknown number is the gravest."""
-    try:
-        return supervision_types.ControllerFault(number)
-    except ValueError:
-        return supervision_types.ControllerFault.NUMERIC
+        return otherwise
 
 
 def to_control_owner(core: supervision.Supervisor, stamp_ns: int) -> ControlOwner:

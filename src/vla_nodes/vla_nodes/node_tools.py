@@ -21,6 +21,7 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 
 from vla_nodes.parameters import ParameterError
 
@@ -30,9 +31,6 @@ ERROR = DiagnosticStatus.ERROR
 
 RELIABLE = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST, depth=100, reliability=QoSReliabilityPolicy.RELIABLE
-)
-LATEST = QoSProfile(
-    history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE
 )
 IMAGES = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST, depth=8, reliability=QoSReliabilityPolicy.RELIABLE
@@ -83,7 +81,11 @@ class Diagnostics:
     """Publishes a node's health at a steady rate, also while ROS time stands still."""
 
     def __init__(
-        self, node: Node, rate: float, check: Callable[[], tuple[bytes, str, Mapping[str, Any]]]
+        self,
+        node: Node,
+        rate: float,
+        check: Callable[[], tuple[bytes, str, Mapping[str, Any]]],
+        now_ns: Callable[[], int] | None = None,
     ) -> None:
         """Starts publishing.
 
@@ -91,9 +93,11 @@ class Diagnostics:
             node: The node.
             rate: Hz of steady time.
             check: Returns level, a message in one line, and values by name.
+            now_ns: ROS time, ns; the node's own clock by default.
         """
         self._node = node
         self._check = check
+        self._now_ns = now_ns
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         node.create_timer(1.0 / rate, self.publish, clock=STEADY)
 
@@ -104,7 +108,12 @@ class Diagnostics:
         status = DiagnosticStatus(level=level, name=name, message=message, hardware_id="")
         status.values = [KeyValue(key=key, value=text(value)) for key, value in values.items()]
         array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
+        now = (
+            self._node.get_clock().now()
+            if self._now_ns is None
+            else Time(nanoseconds=self._now_ns())
+        )
+        array.header.stamp = now.to_msg()
         self._publisher.publish(array)
 
 

@@ -81,7 +81,9 @@ class RecorderNode(LifecycleNode):
         config = self.config
         required = [self.resolve_topic_name(topic) for topic in config.required_topics]
         try:
-            self._episodes = Episodes(Path(config.directory), required, config.queue_bytes)
+            self._episodes = Episodes(
+                Path(config.directory), required, config.queue_bytes, config.source
+            )
         except OSError as error:
             self.get_logger().error(f"directory: {error}")
             return TransitionCallbackReturn.FAILURE

@@ -85,7 +85,9 @@ class SimNode(Node):
         ]
         for thread in self._threads:
             thread.start()
-        self._diagnostics = Diagnostics(self, config.diagnostics_rate, self._health)
+        self._diagnostics = Diagnostics(
+            self, config.diagnostics_rate, self._health, lambda: self._sim.time_ns
+        )
 
     def _create_publishers(self) -> None:
         create = self.create_publisher

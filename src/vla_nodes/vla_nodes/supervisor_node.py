@@ -25,6 +25,7 @@ from vla_nodes.parameters import declare
 from vla_nodes.supervision import Limits, Supervisor
 from vla_nodes.supervision_types import (
     ChunkInfo,
+    ControllerFault,
     EventKind,
     Goal,
     Source,
@@ -118,7 +119,7 @@ class SupervisorNode(Node):
                 message.episode_id,
                 message.task,
                 convert.from_time(message.header.stamp),
-                convert.to_verdict(message.outcome.outcome),
+                convert.known(Verdict, message.outcome.outcome, Verdict.UNKNOWN),
                 message.outcome.message or message.details,
                 self.now_ns(),
             )
@@ -128,7 +129,9 @@ class SupervisorNode(Node):
         in_fault = message.phase == ControllerState.PHASE_FAULT
         with self._changed:
             self.core.on_controller(
-                in_fault, convert.to_controller_fault(message.fault), self.now_ns()
+                in_fault,
+                convert.known(ControllerFault, message.fault, ControllerFault.NUMERIC),
+                self.now_ns(),
             )
             self._publish_changes()
 

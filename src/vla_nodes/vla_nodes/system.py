@@ -231,6 +231,7 @@ def prepared(
         nodes = tuple(node for node in nodes if node.executable != RECORDER)
     elif system.entry(RECORDER) is not None:
         changes.setdefault(RECORDER, {})["directory"] = str(record.resolve())
+        changes[RECORDER]["source"] = system.name
         # Longer than the recorder's own wait, so that its list of what is missing comes first.
         wait = system.entry(RECORDER).values()["start_timeout"] + 10.0  # type: ignore[union-attr]
         changes.setdefault(SUPERVISOR, {}).setdefault("recorder_timeout", wait)
