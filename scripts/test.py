@@ -131,17 +131,26 @@ def run(step: Step, index: int) -> Result:
         try:
             code = process.wait(step.limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            stop(process)
             output.write(f"\nstopped: still running after {step.limit:.0f} s\n")
             code = -1
         except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
+            stop(process)
             raise
     passed, failed, skipped = count(step.junit)
     if code != 0:
         failed = max(failed, 1)
     return Result(step, code, time.monotonic() - started, passed, failed, skipped, log)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends a step, giving it the time to end what it started itself."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def count(junit: Path | None) -> tuple[int, int, Counter[str]]:
