@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose, Transform, TransformStamped, Twist, Wrench
+from geometry_msgs.msg import Pose, Transform, TransformStamped, Twist, Vector3, Wrench
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Header
@@ -135,27 +135,24 @@ def from_pose(message: Pose) -> FloatArray:
     return pose
 
 
+def _vector(values: Sequence[float]) -> Vector3:
+    x, y, z = (float(value) for value in values)
+    return Vector3(x=x, y=y, z=z)
+
+
 def to_twist(twist: Sequence[float]) -> Twist:
     """(linear, angular), m/s and rad/s, as a message."""
-    message = Twist()
-    v, w = message.linear, message.angular
-    v.x, v.y, v.z, w.x, w.y, w.z = (float(value) for value in twist)
-    return message
+    return Twist(linear=_vector(twist[:3]), angular=_vector(twist[3:]))
 
 
 def to_wrench(wrench: Sequence[float]) -> Wrench:
     """(force, torque), N and Nm, as a message."""
-    message = Wrench()
-    f, t = message.force, message.torque
-    f.x, f.y, f.z, t.x, t.y, t.z = (float(value) for value in wrench)
-    return message
+    return Wrench(force=_vector(wrench[:3]), torque=_vector(wrench[3:]))
 
 
 def to_transform(stamp_ns: int, parent: str, child: str, pose: FloatArray) -> TransformStamped:
     """The pose of ``child`` in ``parent`` as a transform."""
-    transform = Transform()
-    t = transform.translation
-    t.x, t.y, t.z = pose[:3, 3].tolist()
+    transform = Transform(translation=_vector(pose[:3, 3]))
     _fill_quaternion(transform.rotation, matrix_to_quat_xyzw(pose[:3, :3]))
     return TransformStamped(
         header=header(stamp_ns, parent), child_frame_id=child, transform=transform
@@ -179,14 +176,19 @@ def to_joint_state(
     )
 
 
+def _byte_array(data: bytes | memoryview) -> array.array[int]:
+    # Six times faster than to hand the bytes to the constructor.
+    filled = array.array("B")
+    filled.frombytes(data)
+    return filled
+
+
 def to_image(stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8]) -> Image:
     """An RGB image (height, width, 3) as a message."""
     fields = images.encode(rgb, "rgb8")
-    data = array.array("B")
-    data.frombytes(fields.data)
     message = Image(header=header(stamp_ns, frame_id), encoding=fields.encoding)
     message.height, message.width, message.step = fields.height, fields.width, fields.step
-    message.data = data
+    message.data = _byte_array(fields.data)
     return message
 
 
@@ -194,8 +196,7 @@ def to_compressed_image(
     stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8], quality: int
 ) -> CompressedImage:
     """An RGB image (height, width, 3) as a JPEG message."""
-    data = array.array("B")
-    data.frombytes(images.encode_jpeg(rgb, quality))
+    data = _byte_array(images.encode_jpeg(rgb, quality))
     return CompressedImage(header=header(stamp_ns, frame_id), format="jpeg", data=data)
 
 

@@ -61,8 +61,6 @@ class SimNode(Node):
             image_size=config.image_size,
             controller_overrides={"heartbeat_timeout_s": config.heartbeat_timeout},
         )
-        # Time, positions and velocities of one cycle, copied together.
-        self._snapshot = self._sim._loop.snapshot
         robot = self._sim.robot
         self._tree = LinkTree(self._sim.model, robot.base_frame, robot.finger_joint_names[0])
         self._frames = {"base_frame": robot.base_frame, "tool_frame": robot.tool_frame}
@@ -217,7 +215,7 @@ class SimNode(Node):
             viewer.close()
 
     def _publish_joints(self, with_tf: bool) -> None:
-        snapshot = self._snapshot()
+        snapshot = self._sim.cycle_snapshot()
         robot, stamp_ns = self._sim.robot, int(snapshot.time_ns)
         names = (*robot.joint_names, *robot.finger_joint_names)
         model = self._sim.model
@@ -275,7 +273,7 @@ class SimNode(Node):
         self._sim.close()
 
     def _publish_images(self) -> None:
-        snapshot = self._snapshot()
+        snapshot = self._sim.cycle_snapshot()
         stamp_ns = int(snapshot.time_ns)
         for camera, (image_pub, info_pub) in self._camera_pubs.items():
             info = self._camera_infos[camera]
