@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+import vla_control
 from vla_sim import robots, scene, seeds, tasks
 from vla_sim.experts import EXECUTE_STEPS, HORIZON, STEP_DT, Expert, make_expert
 from vla_sim.samples import (
@@ -83,7 +84,7 @@ class CollectSettings:
 def run_episode(
     sim: Simulation, expert: Expert, seed: int, settings: CollectSettings
 ) -> list[Sample] | None:
-    """Run one episode; returns its samples, or None if it did not succeed.
+    """Run one episode; returns its samples, or None if it failed or a chunk was rejected.
 
     Args:
         sim: A simulation in lockstep, at the task wanted.
@@ -112,9 +113,8 @@ def run_episode(
                 poses, openings = disturbance.alter(sim, poses, openings)
             pending = expert.chunk(poses, openings, stamp_ns=sim.time_ns)
         if pending is not None and tick % ticks_per_chunk == ticks_of_latency % ticks_per_chunk:
-            reason = sim.push_chunk(pending)
-            if reason.name != "NONE":
-                raise DemonstrationError(f"the controller rejected a chunk: {reason.name}")
+            if sim.push_chunk(pending) != vla_control.RejectReason.NONE:
+                return None
             pending = None
         sim.advance(settings.sample_period)
         if end == settings.time_limit and sim.judge().success:

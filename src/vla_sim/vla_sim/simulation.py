@@ -11,7 +11,7 @@ import numpy as np
 
 import vla_control
 from vla_sim import robots, scene, tasks
-from vla_sim._core import Loop, Plant, PlantMemory
+from vla_sim._core import Loop, Plant, PlantMemory, Snapshot
 from vla_sim._core import PlantConfig as _CorePlantConfig
 from vla_sim._core import PlantLayout as _CorePlantLayout
 from vla_sim.rendering import Renderer
@@ -280,6 +280,10 @@ class Simulation:
         """Return the pose of the tool in the base frame by forward kinematics, shape (4, 4)."""
         q = self._loop.snapshot().qpos[self._arm_qpos]
         return np.asarray(self.kinematics.forward_kinematics(q))
+
+    def cycle_snapshot(self) -> Snapshot:
+        """Return time, positions and velocities of the newest cycle, copied together."""
+        return self._loop.snapshot()
 
     def qpos(self) -> FloatArray:
         """Return the joint positions of everything in the scene."""

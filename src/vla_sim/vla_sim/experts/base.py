@@ -21,6 +21,9 @@ _SUBSTEPS = 2
 # Beyond this the arm is not where it was told to be, and planning begins where it is.
 _MAX_LAG = 0.035
 _MAX_ANGULAR_LAG = 0.35
+# A disturbed reference may move faster than a chunk is allowed to begin.
+_MAX_SPEED = 0.6
+_MAX_TURN_SPEED = 2.0
 _NOWHERE = np.array([9.0, 9.0])
 
 
@@ -89,8 +92,8 @@ def observe_world(sim: Simulation) -> World:
     return World(
         position=reference[:3, 3].copy(),
         rotation=reference[:3, :3].copy(),
-        velocity=twist[:3].copy(),
-        angular_velocity=twist[3:].copy(),
+        velocity=_limited(twist[:3], _MAX_SPEED),
+        angular_velocity=_limited(twist[3:], _MAX_TURN_SPEED),
         opening=state.gripper_opening,
         cube=cube.copy(),
         cube_yaw=state.yaws[target],
@@ -99,3 +102,8 @@ def observe_world(sim: Simulation) -> World:
         bowl=_NOWHERE if state.bowl is None else np.array(state.bowl),
         zone=_NOWHERE if state.zone is None else np.array(state.zone),
     )
+
+
+def _limited(vector: FloatArray, limit: float) -> FloatArray:
+    """Return the vector, shortened to the limit if it is longer."""
+    return np.asarray(vector * min(1.0, limit / max(float(np.linalg.norm(vector)), 1e-9)))
