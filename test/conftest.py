@@ -25,6 +25,7 @@ def circle(tmp_path_factory: pytest.TempPathFactory, domain: int) -> Iterator[ob
     import rclpy
     from closed_loop import Running, Watcher, write_video
     from rclpy.context import Context
+
     from vla_nodes.system import load_system, prepared
 
     folder = tmp_path_factory.mktemp("circle")

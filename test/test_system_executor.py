@@ -13,6 +13,7 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
 from vla_nodes.inference import Assignment
 from vla_nodes.policy_node import PolicyNode
 from vla_nodes.scripted import CirclePolicy
