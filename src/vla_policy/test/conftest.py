@@ -109,7 +109,7 @@ def checkpoint(
         statistics=statistics,
         training_log=[],
         manifest={
-            "tasks": {"pick": {"seeds": [1, 2, 4_000_007], "failed_seeds": [3]}},
+            "demonstrations": [{"task": "pick", "seeds": [1, 2, 4_000_007], "failed_seeds": [3]}],
             "selection_seeds": [1_000_000, 1_000_001],
         },
     )

@@ -26,14 +26,14 @@ def to_control_chunk(
         grant: Number of the supervisor's grant.
         sequence: Counts the chunks of a grant.
     """
-    result = vla_control.Chunk()
-    result.stamp_ns = chunk.stamp_ns
-    result.step_dt = chunk.step_dt
-    result.base_frame = base_frame
-    result.tool_frame = tool_frame
-    result.poses = chunk.poses_tool_in_base
-    result.gripper_opening = chunk.gripper_opening
-    result.boot_id = boot_id
-    result.grant = grant
-    result.sequence = sequence
-    return result
+    return vla_control.Chunk(
+        stamp_ns=chunk.stamp_ns,
+        step_dt=chunk.step_dt,
+        base_frame=base_frame,
+        tool_frame=tool_frame,
+        poses=chunk.poses_tool_in_base,
+        gripper_opening=chunk.gripper_opening,
+        boot_id=boot_id,
+        grant=grant,
+        sequence=sequence,
+    )

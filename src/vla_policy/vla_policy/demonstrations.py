@@ -74,7 +74,7 @@ def load_demonstrations(
     folders: Sequence[Path],
     cache_dir: Path,
     *,
-    stride: int = 2,
+    rate: float = 5.0,
     image_size: int = 96,
     cameras: tuple[str, ...] = ("scene", "wrist"),
     text_tokens: int = 16,
@@ -86,7 +86,7 @@ def load_demonstrations(
     Args:
         folders: One data set per task, all of one robot.
         cache_dir: Where rendered images are kept.
-        stride: Every how manieth sample is used.
+        rate: Chunk starts per second of an episode that are used, where there are more.
         image_size: Pixels.
         cameras: Camera names.
         text_tokens: Ids per instruction.
@@ -107,7 +107,9 @@ def load_demonstrations(
     horizon, step_dt, execute_steps = settings.pop()
     rows: list[samples.Sample] = []
     stores = []
-    for folder in folders:
+    for folder, manifest in zip(folders, manifests, strict=True):
+        period = manifest["settings"].get("sample_period", 1.0 / rate)
+        stride = max(1, round(1.0 / (rate * period)))
         part = samples.load(folder, stride)
         rows.extend(part)
         path = cache_dir / f"images_{_cache_key(folder, stride, image_size, cameras)}.npy"
@@ -128,15 +130,13 @@ def load_demonstrations(
         manifest={
             "purpose": "demonstrations",
             "robot": robot,
-            "tasks": {
-                manifest["task"]: {
-                    "episodes": manifest["episodes"],
-                    "seeds": manifest["seeds"],
-                    "failed_seeds": manifest["failed_seeds"],
-                    "settings": manifest["settings"],
+            "demonstrations": [
+                {
+                    name: manifest[name]
+                    for name in ("task", "episodes", "seeds", "failed_seeds", "settings")
                 }
                 for manifest in manifests
-            },
+            ],
             "validation_seeds": sorted(
                 {row.seed for row in rows if row.seed % VALIDATION_EVERY == 0}
             ),

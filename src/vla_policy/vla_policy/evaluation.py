@@ -130,8 +130,9 @@ def check_seeds(manifest: dict[str, Any], seeds: Iterable[int], purpose: str) ->
     """
     wanted = set(seeds)
     used: dict[str, set[int]] = {"selection": set(manifest.get("selection_seeds", []))}
-    for task, entry in manifest.get("tasks", {}).items():
-        used[f"demonstrations of {task}"] = {*entry["seeds"], *entry.get("failed_seeds", [])}
+    for entry in manifest["demonstrations"]:
+        seen = used.setdefault(f"demonstrations of {entry['task']}", set())
+        seen.update(entry["seeds"], entry["failed_seeds"])
     for use, other in used.items():
         if use == purpose:
             continue

@@ -66,7 +66,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     initial_state: Path | None = None,
-    stride: int = 2,
+    rate: float = 5.0,
     device: str | None = None,
     latency_s: float = DEFAULT_LATENCY_S,
     report: Report | None = None,
@@ -81,7 +81,7 @@ def train(
         out_dir: For images, state, log and checkpoint.
         config: How to train.
         initial_state: Training state of an earlier stage whose weights are the start.
-        stride: Every how manieth sample of the demonstrations is used.
+        rate: Chunk starts per second of an episode that are used.
         device: ``cpu``, ``cuda`` or None for CUDA where present.
         latency_s: Inference latency stored with the checkpoint, s.
         report: Called with every log entry.
@@ -94,7 +94,7 @@ def train(
         if report is not None:
             report({"event": "rendering", "data": name, "done": done, "total": total})
 
-    demonstrations = load_demonstrations(folders, out_dir / "cache", stride=stride, report=rendered)
+    demonstrations = load_demonstrations(folders, out_dir / "cache", rate=rate, report=rendered)
     shape = network_config(demonstrations)
     checkpoint = out_dir / "checkpoint"
 

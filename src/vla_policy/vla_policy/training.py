@@ -15,21 +15,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .augmentation import augment_images, normalise_images
+from .augmentation import augment_images
 from .dataset import TrainingData
 from .nano_pi0 import NanoPi0, NanoPi0Config
 from .objective import Batch, Objective, sample_time, split_batch
 from .optimisation import MasterOptimizer, schedule_factor
-from .sampling import euler
+from .validation import validate
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "training_log.jsonl"
-# Enough for a millimetre; more would cost as much as the training between two validations.
-_VALIDATION_SAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,6 @@ class Trainer:
         if config.compile:
             self._loss = torch.compile(self.objective, dynamic=False)
         self._generator = torch.Generator().manual_seed(config.seed)
-        self._validation = self._validation_indices()
         out_dir.mkdir(parents=True, exist_ok=True)
         if (out_dir / STATE_FILE).is_file():
             self._load()
@@ -252,78 +248,13 @@ class Trainer:
     def _batch(self, **tensors: Tensor) -> Batch:
         return Batch(**{k: v.to(self._device, non_blocking=True) for k, v in tensors.items()})
 
-    def _validation_indices(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        indices = self.data.validation
-        if len(indices) > _VALIDATION_SAMPLES:
-            indices = np.sort(np.random.default_rng(0).permutation(indices)[:_VALIDATION_SAMPLES])
-        return indices
-
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Losses and errors of the averaged weights on held-out episodes."""
         self.objective.eval()
         self.optimizer.load_into_model(self.optimizer.average)
-        generator = torch.Generator().manual_seed(1)
-        flow, near, far, gripper, position = [], [], [], [], []
-        shape = self.shape
-        std = torch.from_numpy(self.data.statistics.action_std).float()
-        for begin in range(0, len(self._validation), 64):
-            indices = self._validation[begin : begin + 64]
-            count = len(indices)
-            images = torch.from_numpy(self.data.read_images(indices)).to(self._device)
-            tokens, valid = self.data.instruction_tokens(indices, torch.zeros(count))
-            noise = torch.randn((count, 1, shape.horizon, shape.action_dim), generator=generator)
-            batch = self._batch(
-                images=normalise_images(images, self._dtype),
-                token_ids=tokens,
-                token_valid=valid,
-                state=self.data.state[indices],
-                actions=self.data.actions[indices],
-                noise=noise,
-                time=sample_time((count, 1), generator),
-                positions=self.data.positions[indices],
-                positions_valid=self.data.positions_valid[indices],
-            )
-            flow.append(float(self.objective(batch)[1]) * count)
-            sampled = self._sample(batch).cpu()
-            error = (sampled - self.data.actions[indices]) * std
-            distance = error[..., :3].norm(dim=-1) * 1e3
-            near.append(distance[:, :10].mean(1))
-            far.append(distance[:, -1])
-            gripper.append(error[:, :10, 9].abs().mean(1) * 1e3)
-            predicted = self.objective.positions(batch).cpu() - self.data.positions[indices]
-            weights = self.data.positions_valid[indices]
-            position.append(_position_error_mm(predicted, weights, self.data.position_scale))
+        result = validate(self.objective, self.data, self._device, self._dtype)
         self.optimizer.load_into_model(self.optimizer.master)
-        errors = torch.cat(position)
-        result = {
-            "validation_flow_loss": sum(flow) / len(self._validation),
-            "validation_position_mm": float(torch.cat(near).mean()),
-            "validation_last_step_mm": float(torch.cat(far).mean()),
-            "validation_gripper_mm": float(torch.cat(gripper).mean()),
-        }
-        for i, name in enumerate(self.data.position_names):
-            known = ~torch.isnan(errors[:, i])
-            if known.any():
-                result[f"validation_{name}_mm"] = float(errors[known, i].mean())
-                result[f"validation_{name}_median_mm"] = float(errors[known, i].median())
         return result
-
-    def _sample(self, batch: Batch) -> Tensor:
-        policy = self.objective.policy
-        prefix = policy.encode(batch.images, batch.token_ids, batch.token_valid)
-
-        def velocity(actions: Tensor, t: float) -> tuple[Tensor, Tensor]:
-            flow_time = torch.full((len(actions), 1), t, device=self._device)
-            v, features, _ = policy.velocity(
-                prefix,
-                batch.state.to(self._dtype),
-                actions[:, None].to(self._dtype),
-                flow_time,
-            )
-            return v[:, 0].float(), features[:, 0]
-
-        return euler(velocity, batch.noise[:, 0], self.shape.flow_steps)[0]
 
     def start_from(self, state_file: Path) -> None:
         """Takes the averaged weights of an earlier stage as the start; the optimiser is new.
@@ -412,13 +343,6 @@ def _mean(values: Sequence[Tensor | None]) -> Tensor | None:
     """Mean of the parts' gradients in fp32, always in the same order."""
     known = [value.float() for value in values if value is not None]
     return torch.stack(known).mean(0) if known else None
-
-
-def _position_error_mm(difference: Tensor, valid: Tensor, scale: float) -> Tensor:
-    """Distances (B, P/3) in mm of scaled differences (B, P); NaN where there is no target."""
-    points = difference.unflatten(1, (-1, 3)) * (scale * 1e3)
-    known = valid.unflatten(1, (-1, 3)).amin(-1) > 0
-    return torch.where(known, points.norm(dim=-1), torch.nan)
 
 
 @contextmanager
