@@ -11,9 +11,9 @@ from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared, system_names
 
 from launch import LaunchDescription
+from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared, system_names
 
 
 def _node(entry):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pinocchio
+
 import vla_control as vc
 
 JOINTS = [f"joint{i}" for i in range(1, 8)]

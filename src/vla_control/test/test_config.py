@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import vla_control as vc
 from arm import BASE, JOINTS, TOOL, make_config, make_description, make_urdf
+
+import vla_control as vc
 
 DESCRIPTION = make_description()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import vla_control as vc
 from arm import BASE, HOME, TOOL, Plant, glide, make_config, make_description, moved
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import vla_control as vc
 from vla_control import RejectReason as R
 
 SECOND = 1_000_000_000

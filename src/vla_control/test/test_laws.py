@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
-import vla_control as vc
 from arm import HOME, make_description, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import vla_control as vc
 
 MODEL = vc.RobotModel(make_description())
 STIFFNESS = np.diag([600.0, 500.0, 400.0, 30.0, 25.0, 20.0])

@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pinocchio
 import pytest
-import vla_control as vc
 from arm import BASE, HOME, JOINTS, TOOL, make_description, make_urdf, reduced_pinocchio
+
+import vla_control as vc
 
 
 def tool_in_base(model: pinocchio.Model, q: np.ndarray) -> pinocchio.SE3:

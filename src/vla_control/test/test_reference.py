@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import vla_control as vc
 from arm import glide, moved, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import vla_control as vc
 
 MS = 1_000_000
 START = np.eye(4)

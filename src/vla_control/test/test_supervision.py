@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import vla_control as vc
 from arm import HOME, Plant, glide, make_config, make_description
+
+import vla_control as vc
 from vla_control import Fault, Phase
 from vla_control import RejectReason as R
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from mcap_ros2._dynamic import generate_dynamic
-from vla_data.definitions import typestore_from_texts
 
 from vla_data import DefinitionError, Definitions
+from vla_data.definitions import typestore_from_texts
 
 STATE = "vla_msgs/msg/ControllerState"
 

@@ -13,7 +13,6 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rich.console import Console
 from rosbags.highlevel import AnyReader
-from vla_data.mcap_file import read_index
 
 from vla_data import (
     EpisodeInfo,
@@ -26,6 +25,7 @@ from vla_data import (
     bag_info,
     bag_table,
 )
+from vla_data.mcap_file import read_index
 
 STRING = "std_msgs/msg/String"
 

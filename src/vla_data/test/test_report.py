@@ -13,12 +13,12 @@ import pytest
 from made_episode import BRAKING, NS, TRACKING, controller_state, picture
 from PIL import Image
 from scipy.spatial.transform import Rotation
+
+from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter, images
 from vla_data.report import write_report
 from vla_data.report.history import _angles, read_controller_history
 from vla_data.report.measures import final_outcome, measure_episode, statistics_ms
 from vla_data.report.video import camera_topics, header_stamp_ns, write_film
-
-from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter, images
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from vla_nodes.camera_source import CameraError, CameraSettings, CameraSource, read_calibration
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from vla_nodes.inference import Assignment, Inference, InferenceThread
-from vla_nodes.scripted import CirclePolicy, make_scripted
 
 from vla_data import Observation, ObservationError
+from vla_nodes.inference import Assignment, Inference, InferenceThread
+from vla_nodes.scripted import CirclePolicy, make_scripted
 
 JOINTS = ("a", "b")
 PERIOD = 400_000_000  # ns, 8 steps of 50 ms

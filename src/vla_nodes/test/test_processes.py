@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vla_nodes.processes import LogFile, ProcessGroup
-from vla_nodes.system import NodeEntry
 
 from vla_nodes import processes, shared_memory
+from vla_nodes.processes import LogFile, ProcessGroup
+from vla_nodes.system import NodeEntry
 
 
 class Script(NodeEntry):

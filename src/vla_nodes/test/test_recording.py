@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rclpy.serialization import serialize_message
 from std_msgs.msg import String
-from vla_nodes.recorder_node import is_hidden, message_class
-from vla_nodes.recording import Episodes, SequenceWatch
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, QosProfile
+from vla_nodes.recorder_node import is_hidden, message_class
+from vla_nodes.recording import Episodes, SequenceWatch
 
 TYPE = "std_msgs/msg/String"
 DATA = serialize_message(String(data="hello"))

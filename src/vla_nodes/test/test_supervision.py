@@ -8,6 +8,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vla_nodes.supervision import Limits, Supervisor
 from vla_nodes.supervision_types import (
     SECOND,

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from vla_nodes import system
 from vla_nodes.configs import SCHEMAS, SupervisorConfig
 from vla_nodes.parameters import ParameterError, defaults, from_mapping
 from vla_nodes.system import SystemDescriptionError, load_system, prepared
-
-from vla_nodes import system
 
 CONFIG = Path(__file__).parents[3] / "config"
 

@@ -7,12 +7,11 @@ import argparse
 import sys
 import time
 
-from vla_sim.demonstrations import collect
-from vla_sim.tasks import TASKS
-
 from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_sim import seeds
+from vla_sim.demonstrations import collect
+from vla_sim.tasks import TASKS
 
 
 def main(options: argparse.Namespace) -> int:

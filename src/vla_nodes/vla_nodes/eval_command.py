@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate
 
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
+from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate
 
 
 def main(options: argparse.Namespace) -> int:

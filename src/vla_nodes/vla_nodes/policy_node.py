@@ -12,6 +12,8 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
+
+import vla_control
 from vla_data.contract import (
     CameraContract,
     GripperContract,
@@ -19,8 +21,6 @@ from vla_data.contract import (
     ObservationContract,
 )
 from vla_data.observation import Observation, ObservationError
-
-import vla_control
 from vla_msgs.msg import ActionChunk, ControlOwner, PolicyFeatures
 from vla_nodes import convert
 from vla_nodes.configs import PolicyConfig

@@ -16,9 +16,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
+
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.qos import QosProfile
-
 from vla_msgs.msg import EpisodeEvent
 from vla_nodes import convert
 from vla_nodes.configs import RecorderConfig

@@ -21,7 +21,6 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
-from vla_sim.simulation import Simulation
 
 import vla_control
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, TaskStatus
@@ -41,6 +40,7 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
+from vla_sim.simulation import Simulation
 
 SECOND = 1_000_000_000
 SLOW = 0.95  # real-time factor below which the simulation is reported as slow

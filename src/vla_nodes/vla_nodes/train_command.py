@@ -8,10 +8,9 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from vla_policy.recipe import TrainConfig, train
-
 from vla_nodes import figures
 from vla_policy import PolicyError
+from vla_policy.recipe import TrainConfig, train
 
 
 def main(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from vla_policy.action_spec import ACTION_DIM, state_names
 from vla_policy.checkpoint import save_checkpoint
 from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
 from vla_policy.action_spec import (
     ACTION_DIM,
     ActionSpec,

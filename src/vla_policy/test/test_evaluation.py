@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vla_policy.checkpoint import read_manifest
 from vla_policy.evaluation import EvaluationConfig, check_seeds, evaluate, figures, per_task
 from vla_policy.rollout import EpisodeResult

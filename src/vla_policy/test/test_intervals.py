@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vla_policy.intervals import wilson_interval
 
 

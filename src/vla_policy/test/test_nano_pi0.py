@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+
 from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config
 from vla_policy.objective import Batch, Objective, split_batch
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import FakeObservation
 from safetensors.torch import load_file, save_file
-from vla_policy.latency import measure_latency
-from vla_policy.types import CheckpointError, ObservationMismatchError
 
 from vla_policy import ActionChunk, Policy, RobotState, load_policy
+from vla_policy.latency import measure_latency
+from vla_policy.types import CheckpointError, ObservationMismatchError
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from vla_policy.objective import interpolate, sample_time
 from vla_policy.sampling import euler
 

@@ -5,6 +5,7 @@ import copy
 
 import numpy as np
 import pytest
+
 from vla_policy.statistics import Statistics
 from vla_policy.types import CheckpointError
 

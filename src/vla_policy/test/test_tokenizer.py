@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vla_policy.tokenizer import InstructionTokenizer
 from vla_policy.types import CheckpointError
 

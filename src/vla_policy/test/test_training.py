@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
+
 from vla_policy.augmentation import augment_images, normalise_images
 from vla_policy.dataset import ImageStore, TrainingData
 from vla_policy.optimisation import schedule_factor

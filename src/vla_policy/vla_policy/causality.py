@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from vla_sim.simulation import Simulation
 
 from vla_sim import tasks
+from vla_sim.simulation import Simulation
 
 from .policy import Policy
 from .rollout import TIME_LIMITS, EpisodeResult, run_episode

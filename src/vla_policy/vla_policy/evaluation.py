@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vla_sim.simulation import Simulation
 
 from vla_sim import seeds as sim_seeds
+from vla_sim.simulation import Simulation
 
 from .checkpoint import load_policy, read_manifest
 from .intervals import wilson_interval

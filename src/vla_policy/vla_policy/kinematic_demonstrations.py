@@ -19,11 +19,11 @@ from typing import Any
 
 import mujoco
 import numpy as np
+
+from vla_sim import robots, samples, scene, seeds, tasks
 from vla_sim.experts import EXECUTE_STEPS, HORIZON, STEP_DT
 from vla_sim.experts.goals import PickGoals, PlaceGoals, PushGoals, TouchGoals
 from vla_sim.experts.world import TOOL_DOWN, World, rotation_matrix
-
-from vla_sim import robots, samples, scene, seeds, tasks
 
 from .types import Array
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from vla_sim.simulation import SimObservation, Simulation
 
 from .control import to_control_chunk

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from vla_sim.simulation import Simulation
 
 from vla_sim import robots
+from vla_sim.simulation import Simulation
 
 
 @pytest.fixture(scope="session")

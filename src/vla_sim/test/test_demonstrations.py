@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from vla_sim import seeds
 from vla_sim.demonstrations import (
     CollectSettings,
     DemonstrationError,
@@ -19,8 +21,6 @@ from vla_sim.demonstrations import (
 )
 from vla_sim.samples import Sample
 from vla_sim.simulation import Simulation
-
-from vla_sim import seeds
 
 
 @pytest.fixture(scope="module")

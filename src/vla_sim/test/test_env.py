@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from scipy.spatial.transform import Rotation
-from vla_sim.env import ManipulationEnv, make_env
-from vla_sim.experts import make_expert
 
 from vla_sim import robots, seeds, tasks
+from vla_sim.env import ManipulationEnv, make_env
+from vla_sim.experts import make_expert
 
 
 @pytest.mark.parametrize(("robot", "control"), [("panda", "chunk"), ("ur5", "pose")])

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vla_sim.experts import make_expert
-from vla_sim.experts.world import rotation_matrix, rotation_vector
-from vla_sim.simulation import Simulation
 
 import vla_control
 from vla_sim import tasks
+from vla_sim.experts import make_expert
+from vla_sim.experts.world import rotation_matrix, rotation_vector
+from vla_sim.simulation import Simulation
 
 MakeSim = Callable[..., Simulation]
 Intervention = Callable[[Simulation], bool]

@@ -6,11 +6,11 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+
+from vla_sim import robots, scene, tasks
 from vla_sim.rendering import Renderer
 from vla_sim.tasks import base
 from vla_sim.typing import FloatArray
-
-from vla_sim import robots, scene, tasks
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
+import vla_control
 from vla_sim.experts import make_expert
 from vla_sim.simulation import PlantConfig, Simulation
 from vla_sim.typing import FloatArray
-
-import vla_control
 
 MakeSim = Callable[..., Simulation]
 

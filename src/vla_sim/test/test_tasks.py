@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vla_sim.tasks import Judge, SceneState, TaskError
 
 from vla_sim import robots, tasks
+from vla_sim.tasks import Judge, SceneState, TaskError
 
 
 def state(**changes: object) -> SceneState:
