@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -97,6 +98,16 @@ def test_slow_enough_a_clock_keeps_time(make_sim: MakeSim) -> None:
     sim.stop_realtime()
     assert sim.time_ns * 1e-9 <= 0.2 * (time.monotonic() - began) + 0.002
     assert sim.time_ns > 0
+
+
+def test_a_forgotten_simulation_stops() -> None:
+    sim = Simulation("panda", "pick", 0, cameras=())
+    loop = sim._loop
+    sim.start_realtime()
+    assert loop.running
+    del sim
+    gc.collect()
+    assert not loop.running
 
 
 def test_lockstep_calls_are_refused_in_real_time(make_sim: MakeSim) -> None:

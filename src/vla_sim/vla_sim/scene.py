@@ -24,6 +24,8 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "yellow": (0.95, 0.80, 0.05),
 }
 CAMERAS = ("scene", "wrist")
+# Shows the whole robot, for pictures; no policy sees it.
+OVERVIEW = "overview"
 CUBE_SIZE = 0.04
 BOWL_RADIUS = 0.07
 BOWL_HEIGHT = 0.038
@@ -39,6 +41,8 @@ _SCENE_CAMERA_POSITION = np.array([1.30, 0.0, 0.86])
 _SCENE_CAMERA_TARGET = np.array([0.525, 0.0, 0.05])
 _SCENE_CAMERA_FOVY = 32.5
 _WRIST_CAMERA_FOVY = 75.0
+_OVERVIEW_POSITION = np.array([1.45, -0.95, 0.80])
+_OVERVIEW_TARGET = np.array([0.28, 0.02, 0.22])
 _LIGHT_TARGET = np.array([0.5, 0.0, 0.0])
 _TABLE_RGB = np.array([0.80, 0.74, 0.66])
 _ZONE_RGB = np.array([0.86, 0.20, 0.75])
@@ -368,6 +372,12 @@ def _add_cameras(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
         pos=_SCENE_CAMERA_POSITION,
         quat=_look_at(_SCENE_CAMERA_POSITION, _SCENE_CAMERA_TARGET, np.array([0.0, 0.0, 1.0])),
         fovy=_SCENE_CAMERA_FOVY,
+    )
+    spec.worldbody.add_camera(
+        name=OVERVIEW,
+        pos=_OVERVIEW_POSITION,
+        quat=_look_at(_OVERVIEW_POSITION, _OVERVIEW_TARGET, np.array([0.0, 0.0, 1.0])),
+        fovy=38.0,
     )
     position = np.array(robot.wrist_camera_position)
     target = np.array(robot.wrist_camera_target)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +133,8 @@ class Simulation:
             self.model._address, self.data._address, self._layout(), self._core_config()
         )
         self._loop = Loop(self._plant, self.controller)
+        # The thread works on the model and the data: it must end before they do.
+        weakref.finalize(self, self._loop.stop_realtime)
         self._arm_qpos = np.array([self.model.joint(n).qposadr[0] for n in self.robot.joint_names])
         self._arm_dof = np.array([self.model.joint(n).dofadr[0] for n in self.robot.joint_names])
         self._renderers: dict[tuple[int, int], Renderer] = {}
@@ -299,7 +302,7 @@ class Simulation:
         """Draw an image.
 
         Args:
-            camera: Name of the camera, one of ``scene.CAMERAS``.
+            camera: Name of the camera, one of ``scene.CAMERAS``, or ``scene.OVERVIEW`` for people.
             qpos: Joint positions of everything in the scene; None = now.
             width: px; None = ``image_size``.
             height: px; None = ``image_size``.
