@@ -92,8 +92,11 @@ class Monitor(Node):
             with self._changed:
                 self.health[status.name] = Health(level, status.message, values, now)
                 self._changed.notify_all()
-            if "real-time factor" in values:
+            if "real-time factor" in values and self._autonomous():
                 self.measured.realtime_factors.append(float(values["real-time factor"]))
+
+    def _autonomous(self) -> bool:
+        return self.owner is not None and self.owner.state == ControlOwner.STATE_AUTONOMOUS
 
     def value(self, node: str, key: str) -> float | None:
         """A number from a node's last diagnostics; None = it has not told or is silent."""

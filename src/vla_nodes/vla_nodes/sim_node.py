@@ -68,6 +68,7 @@ class SimNode(Node):
         self._episodes = 0
         self._laid_ns = 0
         self._state_ns = -1
+        self._overruns = 0
         self._rejected: Counter[str] = Counter()
         self._image_rate = RateMeter()
         self._running = True
@@ -165,6 +166,7 @@ class SimNode(Node):
     ) -> ResetScene.Response:
         with self._state_lock, self._render_lock:
             self._sim.stop_realtime()
+            self._overruns += self._sim.overruns  # starts anew with the thread
             try:
                 self._sim.reset(request.task, request.seed, keep_clock=True)
                 response.success, response.message = True, f"laid {request.task}"
@@ -305,7 +307,7 @@ class SimNode(Node):
         factor = self._sim.realtime_factor
         values: dict[str, Any] = {
             "real-time factor": factor,
-            "overruns": self._sim.overruns,
+            "overruns": self._overruns + self._sim.overruns,
             "image rate (Hz)": self._image_rate.rate(),
         }
         for name, count in list(self._rejected.items()):
