@@ -53,4 +53,4 @@ def augment_images(
         offset = jitter * noise[:, 4:]
         values = values * gain.to(device, dtype)[:, :, None, None]
         values = (values + offset.to(device, dtype)[:, :, None, None]).clamp_(-1.0, 1.0)
-    return values.unflatten(0, (batch, cameras))
+    return values.reshape(batch, cameras, *values.shape[1:])

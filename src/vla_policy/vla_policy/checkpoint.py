@@ -99,7 +99,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is missing.
     """
-    return _read_json(folder, MANIFEST)
+    manifest: dict[str, Any] = _read_json(folder, MANIFEST)
+    return manifest
 
 
 def load_policy(

@@ -247,7 +247,8 @@ def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
     inverse = invert_pose(pose)
 
     def in_tool(points: Array) -> Array:
-        return np.einsum("nij,nj->ni", inverse[:, :3, :3], points) + inverse[:, :3, 3]
+        rotated: Array = np.einsum("nij,nj->ni", inverse[:, :3, :3], points)
+        return rotated + inverse[:, :3, 3]
 
     centred = named - np.array([0.5, 0.0, 0.0])
     prop_in_tool = in_tool(prop)

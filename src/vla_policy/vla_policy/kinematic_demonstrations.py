@@ -22,12 +22,17 @@ import numpy as np
 
 from vla_sim import robots, samples, scene, seeds, tasks
 from vla_sim.experts import EXECUTE_STEPS, HORIZON, STEP_DT
-from vla_sim.experts.goals import PickGoals, PlaceGoals, PushGoals, TouchGoals
+from vla_sim.experts.goals import Goals, PickGoals, PlaceGoals, PushGoals, TouchGoals
 from vla_sim.experts.world import TOOL_DOWN, World, rotation_matrix
 
 from .types import Array
 
-_GOALS = {"touch": TouchGoals, "push": PushGoals, "pick": PickGoals, "place": PlaceGoals}
+_GOALS: dict[str, type[Goals]] = {
+    "touch": TouchGoals,
+    "push": PushGoals,
+    "pick": PickGoals,
+    "place": PlaceGoals,
+}
 _NOWHERE = np.array([9.0, 9.0])
 _SUBSTEPS = 2
 _IDLE_TIME = 0.6  # s without motion after which an episode counts as over
@@ -283,7 +288,7 @@ def _copy(world: World) -> World:
 def _sample(
     arm: _Arm,
     instance: tasks.TaskInstance,
-    goals: Any,
+    goals: Goals,
     history: list[World],
     index: int,
     number: int,

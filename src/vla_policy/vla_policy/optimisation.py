@@ -53,7 +53,7 @@ class MasterOptimizer:
     ) -> None:
         pairs = [(n, p) for n, p in named_parameters if p.requires_grad]
         self.names = [n for n, _ in pairs]
-        self.parameters = [p for _, p in pairs]
+        self.parameters: list[Tensor] = [p for _, p in pairs]
         self.master = [p.detach().float().clone() for p in self.parameters]
         self.average = [m.clone() for m in self.master]
         self._clip = clip

@@ -107,7 +107,7 @@ def run_episode(
         seed=sim.seed,
         instruction=sim.instruction,
         success=bool(judgement.success),
-        time_s=float(judgement.time_to_success if judgement.success else time_limit_s),
+        time_s=time_limit_s if judgement.time_to_success is None else judgement.time_to_success,
         named_object=judgement.named_object,
         lifted_object=judgement.lifted_object,
         touched_object=judgement.touched_object,

@@ -88,7 +88,10 @@ class InstructionTokenizer:
     @property
     def image_token_id(self) -> int:
         """Id of the image placeholder."""
-        return int(self._tokenizer.token_to_id(IMAGE))
+        identity = self._tokenizer.token_to_id(IMAGE)
+        if identity is None:
+            raise CheckpointError(f"the tokenizer lacks the special token {IMAGE}")
+        return int(identity)
 
     @property
     def length(self) -> int:

@@ -100,5 +100,6 @@ def _sample(objective: Objective, batch: Batch) -> Tensor:
 
 def _distances_mm(difference: Tensor, valid: Tensor) -> Tensor:
     """Distances (B, P/3) in mm of differences (B, P) in m; NaN where there is no target."""
-    known = valid.unflatten(1, (-1, 3)).amin(-1) > 0
-    return torch.where(known, difference.unflatten(1, (-1, 3)).norm(dim=-1) * 1e3, torch.nan)
+    known = valid.reshape(len(valid), -1, 3).amin(-1) > 0
+    points = difference.reshape(len(difference), -1, 3)
+    return torch.where(known, points.norm(dim=-1) * 1e3, torch.nan)

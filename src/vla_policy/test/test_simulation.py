@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the policy meets the simulator: demonstrations in, episodes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vla_policy import ActionSpec, RobotState, load_policy, rollout
+from vla_policy.causality import (
+    chosen_object,
+    colour_pairs,
+    seen_move_changes_the_chunk,
+    unseen_move_changes_nothing,
+)
+from vla_policy.control import to_control_chunk
+from vla_policy.demonstrations import DemonstrationSet, all_instructions, load_demonstrations
+from vla_policy.evaluation import EvaluationConfig, evaluate
+from vla_policy.kinematic_demonstrations import collect_kinematic
+from vla_policy.recipe import train
+from vla_policy.rollout import black_images, run_episode
+from vla_policy.tokenizer import InstructionTokenizer
+from vla_policy.training import TrainConfig
+from vla_sim import samples
+from vla_sim.seeds import SeedError
+from vla_sim.simulation import Simulation
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("kinematic")
+    # Seed 32 falls into the validation split.
+    collect_kinematic("place", "panda", [31, 32, 33], path, samples_per_episode=4, processes=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def demonstrations(folder: Path, cache: Path) -> DemonstrationSet:
+    return load_demonstrations([folder], cache, processes=1)
+
+
+def test_labels_decode_to_the_commanded_poses(
+    folder: Path, demonstrations: DemonstrationSet
+) -> None:
+    rows = samples.load(folder)
+    data = demonstrations.data
+    actions = data.statistics.restore_actions(data.actions.double().numpy())
+    for row, action in zip(rows, actions, strict=True):
+        poses, gripper = ActionSpec().decode(row.pose_tool_in_base, action)
+        np.testing.assert_allclose(poses, row.chunk_poses, atol=2e-5)
+        np.testing.assert_allclose(gripper, row.chunk_gripper, atol=1e-5)
+
+
+def test_images_are_those_of_the_states(folder: Path, demonstrations: DemonstrationSet) -> None:
+    rows = samples.load(folder)
+    rendered = samples.render_samples(rows[:2], processes=1)
+    np.testing.assert_array_equal(demonstrations.data.read_images(np.array([0, 1])), rendered)
+    assert rendered.std() > 5.0
+
+
+def test_images_are_rendered_once(
+    folder: Path, cache: Path, demonstrations: DemonstrationSet
+) -> None:
+    reports: list[Any] = []
+    load_demonstrations([folder], cache, processes=1, report=lambda *entry: reports.append(entry))
+    assert reports == []
+    assert len(demonstrations.data.images) == 12
+
+
+def test_auxiliary_positions_are_in_their_frames(
+    folder: Path, demonstrations: DemonstrationSet
+) -> None:
+    row = samples.load(folder)[5]
+    target = demonstrations.data.positions[5].double().numpy() * 0.1
+    named = np.append(row.object_positions[0], 1.0)
+    np.testing.assert_allclose(
+        target[:3], (np.linalg.inv(row.pose_tool_in_base) @ named)[:3], atol=1e-5
+    )
+    np.testing.assert_allclose(target[3:6] + [0.5, 0.0, 0.0], named[:3], atol=1e-5)
+    assert demonstrations.data.positions_valid[5].all()
+
+
+def test_whole_episodes_are_held_out(demonstrations: DemonstrationSet) -> None:
+    assert demonstrations.data.validation.tolist() == [4, 5, 6, 7]
+    assert demonstrations.manifest["validation_seeds"] == [32]
+    assert demonstrations.manifest["demonstrations"][0]["seeds"] == [31, 32, 33]
+
+
+def test_every_instruction_has_only_known_words() -> None:
+    tokenizer = InstructionTokenizer.build(all_instructions())
+    assert len(all_instructions()) >= 4 * 4 * 3
+    assert {word for text in all_instructions() for word in tokenizer.unknown_words(text)} == set()
+
+
+def test_kinematic_seeds_come_from_the_demonstrations(tmp_path: Path) -> None:
+    with pytest.raises(SeedError, match="demonstrations"):
+        collect_kinematic("pick", "panda", [4_000_000], tmp_path, processes=1)
+
+
+def test_training_gives_a_policy_that_loads(folder: Path, tmp_path: Path) -> None:
+    entries: list[dict[str, Any]] = []
+    config = TrainConfig(samples=4, batch_size=2, copies=2, compile=False, threads=1)
+    result = train([folder], tmp_path, config, device="cpu", report=entries.append)
+    assert result["event"] == "finished"
+    policy = load_policy(result["checkpoint"])
+    assert policy.spec.policy_id == result["policy_id"]
+    assert policy.spec.robot == "panda"
+    assert len(policy.spec.joint_names) == 7
+    assert entries[-1]["samples"] == 4
+    sizes = [file.stat().st_size for file in Path(result["checkpoint"]).iterdir()]
+    assert sum(sizes) < 14e6
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulation]:
+    simulation = Simulation("panda", "pick", 1_000_000)
+    yield simulation
+    simulation.close()
+
+
+def test_a_chunk_reaches_the_controller(checkpoint: Path, sim: Simulation) -> None:
+    policy = load_policy(checkpoint)
+    sim.reset("pick", 1_000_000)
+    observation = sim.observe()
+    random = policy.act(policy.encode(observation), RobotState.of(observation))
+    # The weights are random: keep the chunk but stand still.
+    chunk = replace(random, poses_tool_in_base=np.tile(observation.pose_tool_in_base, (16, 1, 1)))
+    converted = to_control_chunk(chunk, sim.robot.base_frame, sim.robot.tool_frame)
+    assert converted.stamp_ns == observation.stamp_ns
+    np.testing.assert_allclose(np.asarray(converted.poses), chunk.poses_tool_in_base, atol=1e-9)
+    assert sim.push_chunk(converted).name == "NONE"
+    wrong = to_control_chunk(chunk, "nowhere", sim.robot.tool_frame)
+    assert sim.push_chunk(wrong).name != "NONE"
+
+
+def test_nothing_privileged_is_read(checkpoint: Path, sim: Simulation) -> None:
+    policy = load_policy(checkpoint)
+    sim.reset("pick", 1_000_001)
+    assert unseen_move_changes_nothing(policy, sim)
+    sim.reset("pick", 1_000_001)
+    assert seen_move_changes_the_chunk(policy, sim)
+
+
+def test_black_images_are_black(sim: Simulation) -> None:
+    dark = black_images(sim.observe())
+    assert all(image.max() == 0 for image in dark.images.values())
+    assert sim.observe().images["scene"].max() > 0
+
+
+def test_colour_pairs_name_two_cubes_of_one_scene(
+    checkpoint: Path, sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(rollout.TIME_LIMITS, "pick", 0.8)
+    pair = colour_pairs(load_policy(checkpoint), sim, [1_000_002])[0]
+    assert pair.first.named_object != pair.second.named_object
+    assert pair.first.instruction != pair.second.instruction
+    assert pair.chosen == (chosen_object(pair.first), chosen_object(pair.second))
+
+
+def test_an_evaluation_repeats_itself(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rollout.TIME_LIMITS, "pick", 1.6)
+    monkeypatch.setitem(rollout.TIME_LIMITS, "touch", 1.2)
+    monkeypatch.setattr("vla_policy.evaluation.SUITES", {"two": ("pick", "touch")})
+    config = EvaluationConfig(checkpoint, suite="two", episodes=2, workers=1)
+    try:
+        first, second = evaluate(config), evaluate(config)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert first["episodes"] == second["episodes"]
+    assert len(first["episodes"]) == 4
+    assert len({episode["digest"] for episode in first["episodes"]}) == 4
+    assert {"success_rate", "success_rate_min_task", "success_rate_pick", "lift_rate"} <= (
+        first["figures"].keys()
+    )
+    assert first["settings"]["latency_s"] == 0.1
+
+
+def test_latency_must_be_below_the_period(checkpoint: Path, sim: Simulation) -> None:
+    policy = load_policy(checkpoint)
+    object.__setattr__(policy.spec, "latency_s", 0.4)
+    sim.reset("pick", 1_000_000)
+    with pytest.raises(ValueError, match="period"):
+        run_episode(policy, sim, time_limit_s=1.0)
