@@ -227,12 +227,12 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
 }
 
 void Controller::Impl::engage_hold_when_at_rest(const JointState& joints) noexcept {
-  if (joint_hold.engaged() || !task_law.space().valid) return;
+  if (joint_hold.engaged()) return;
   if (!reference.at_rest(now_ns)) fault_rest_ns = now_ns;
   const bool standing = joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
   const std::int64_t waited = now_ns - fault_rest_ns;
   if (hold_at_once || (waited > 0 && standing) || waited > kLongestSettling) {
-    joint_hold.engage(limiter.previous() - dynamics.bias, joints.q, joints.dq, task_law.space());
+    joint_hold.engage(limiter.previous() - dynamics.bias, joints.q, joints.dq, dynamics);
     hold_at_once = false;
   }
 }

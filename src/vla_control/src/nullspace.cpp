@@ -13,6 +13,9 @@ constexpr double kOffsetFade = 0.5;
 /// a cycle of delay a critically damped joint is stable well beyond it.
 constexpr double kLargestPhasePerCycle = 0.2;
 
+/// Bounds the setpoint's displacement of a mode that has hardly any inertia. Nm/rad
+constexpr double kLeastStiffness = 0.1;
+
 /// Damping of each joint as if it moved alone: 2 zeta sqrt(K M_ii).
 JointVector joint_damping(double stiffness, double ratio, const Dynamics& dynamics) noexcept {
   return 2.0 * ratio * (stiffness * dynamics.mass_matrix.diagonal().array()).sqrt().matrix();
@@ -74,23 +77,32 @@ void JointHold::configure(const ControllerConfig& config) noexcept {
 }
 
 void JointHold::engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
-                       const OperationalSpace& space) noexcept {
-  // Inertia each joint has when the others are free to give way: the least it can have, which
-  // decides about stability (M_ii is the most, with the others locked).
-  const Eigen::Index n = q.size();
-  JointVector inertia(n);
-  for (Eigen::Index i = 0; i < n; ++i) {
-    inertia[i] = 1.0 / space.solve_mass(JointVector::Unit(n, i))[i];
-  }
-  stiffness_ = (max_frequency_ * max_frequency_ * inertia).cwiseMin(max_stiffness_);
-  damping_ = 2.0 * damping_ratio_ * (stiffness_.array() * inertia.array()).sqrt().matrix();
-  setpoint_ = q + (tau + damping_.cwiseProduct(dq)).cwiseQuotient(stiffness_);
+                       const Dynamics& dynamics) noexcept {
+  // Modes of the mass matrix: each gets its own damping, and no more stiffness than can be damped.
+  eigen_.compute(dynamics.mass_matrix);
+  const JointVector inertia = eigen_.eigenvalues().cwiseMax(0.0);
+  const JointVector stiffness =
+      (max_frequency_ * max_frequency_ * inertia).cwiseMin(max_stiffness_).cwiseMax(kLeastStiffness);
+  const JointVector damping =
+      2.0 * damping_ratio_ * (stiffness.array() * inertia.array()).sqrt().matrix();
+  const JointMatrix& V = eigen_.eigenvectors();
+  const JointMatrix V_stiffness = V * stiffness.asDiagonal();
+  const JointMatrix V_damping = V * damping.asDiagonal();
+  stiffness_ = V_stiffness.lazyProduct(V.transpose());
+  damping_ = V_damping.lazyProduct(V.transpose());
+  JointVector spring = tau;
+  spring.noalias() += damping_.lazyProduct(dq);
+  const JointVector modal = V.transpose().lazyProduct(spring);
+  setpoint_ = q;
+  setpoint_.noalias() += V.lazyProduct(modal.cwiseQuotient(stiffness));
   engaged_ = true;
 }
 
 void JointHold::compute(const JointVector& q, const JointVector& dq,
                         JointVector& tau) const noexcept {
-  tau = stiffness_.cwiseProduct(setpoint_ - q) - damping_.cwiseProduct(dq);
+  const JointVector error = setpoint_ - q;
+  tau = stiffness_.lazyProduct(error);
+  tau.noalias() -= damping_.lazyProduct(dq);
 }
 
 }  // namespace vla_control

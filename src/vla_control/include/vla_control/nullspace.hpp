@@ -40,7 +40,9 @@ class Nullspace {
 
 /// Joint-space stiffness around the place where it was engaged: the law in FAULT. RT-safe.
 ///
-/// A light joint gets less than the configured stiffness where the control rate could not damp it.
+/// Stiffness and damping are designed along the modes of the mass matrix at that place, so that every
+/// mode has the damping ratio asked for; a mode too light for the control rate to damp at the
+/// configured stiffness gets less.
 class JointHold {
  public:
   void configure(const ControllerConfig& config) noexcept;
@@ -48,7 +50,7 @@ class JointHold {
   [[nodiscard]] bool engaged() const noexcept { return engaged_; }
   /// Engages so that the torque starts at `tau` (without bias forces): no jump, contact is carried.
   void engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
-              const OperationalSpace& space) noexcept;
+              const Dynamics& dynamics) noexcept;
   void compute(const JointVector& q, const JointVector& dq, JointVector& tau) const noexcept;
 
  private:
@@ -56,7 +58,9 @@ class JointHold {
   double max_frequency_ = 200.0;  // rad/s
   double damping_ratio_ = 1.0;
   bool engaged_ = false;
-  JointVector stiffness_, damping_, setpoint_;
+  JointMatrix stiffness_, damping_;
+  JointVector setpoint_;
+  Eigen::SelfAdjointEigenSolver<JointMatrix> eigen_;
 };
 
 }  // namespace vla_control

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Proves that the real-time interface allocates nothing: malloc and its relatives are replaced by
+/// counting ones, for the shared library too. Exits with 1 when a count is not what it must be.
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+#include "chain.hpp"
+
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* pointer, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+void __libc_free(void* pointer);
+}
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<long> allocations{0};
+
+void count() noexcept {
+  if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1);
+}
+
+}  // namespace
+
+// operator new and Eigen's aligned allocation end up in these.
+extern "C" {
+void* malloc(std::size_t size) {
+  count();
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t number, std::size_t size) {
+  count();
+  return __libc_calloc(number, size);
+}
+void* realloc(void* pointer, std::size_t size) {
+  count();
+  return __libc_realloc(pointer, size);
+}
+void* memalign(std::size_t alignment, std::size_t size) {
+  count();
+  return __libc_memalign(alignment, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) {
+  count();
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
+  count();
+  *out = __libc_memalign(alignment, size);
+  return *out == nullptr ? ENOMEM : 0;
+}
+void free(void* pointer) {
+  if (pointer != nullptr) count();
+  __libc_free(pointer);
+}
+}
+
+namespace vla_control {
+namespace {
+
+template <typename Action>
+long allocations_of(const Action& action) {
+  allocations = 0;
+  counting = true;
+  action();
+  counting = false;
+  return allocations;
+}
+
+/// Drives one controller through every phase, fault and hand-over.
+class Tour {
+ public:
+  Tour(int joints, bool gravity) : state_(testing::bent(joints)) {
+    ControllerConfig config;
+    config.command_includes_gravity = gravity;
+    config.heartbeat_timeout_s = 0.1;
+    config.nullspace_posture.assign(static_cast<std::size_t>(joints), 0.1);
+    controller_ = std::make_unique<Controller>(testing::make_chain(joints), config);
+    start_ = controller_->model().forward_kinematics(state_.q);
+    chunk_ = testing::make_chunk(start_, 0, 0);
+    bad_ = state_;
+    bad_.q[0] = std::numeric_limits<double>::quiet_NaN();
+    torques_.tau.setZero(joints);
+    seen_phases_.fill(false);
+  }
+
+  void run() noexcept {
+    if (!controller_->activate(state_, now_)) return;
+    beat(10);
+    push();
+    beat(50);
+    push();  // in the middle of a cross-fade
+    beat(500);
+    chunk_.step_dt = std::numeric_limits<double>::quiet_NaN();
+    push();
+    chunk_.step_dt = 0.05;
+    beat(700);  // runs out
+    push();
+    beat(100);
+    controller_->revoke();
+    beat(300);
+    push();
+    beat(100);
+    silence(400);  // loses the heartbeat
+    beat(10);
+    push();
+    beat(20);
+    for (int i = 0; i < 3; ++i) cycle(bad_, 1'000'000);
+    beat(20);
+    controller_->stop();
+    beat(1500);
+    controller_->reset();
+    beat(50);
+    for (int i = 0; i < 30; ++i) cycle(bad_, 1'000'000);
+    beat(50);
+    controller_->reset();
+    beat(20);
+    cycle(state_, -5'000'000'000);
+    beat(1500);
+    controller_->reset();
+    beat(20);
+    controller_->deactivate();
+    beat(3);
+  }
+
+  [[nodiscard]] bool saw_every_phase() const {
+    for (const bool seen : seen_phases_) {
+      if (!seen) return false;
+    }
+    return true;
+  }
+  [[nodiscard]] int accepted() const { return accepted_; }
+  [[nodiscard]] const Controller& controller() const { return *controller_; }
+
+ private:
+  void cycle(const JointState& state, std::int64_t step_ns) noexcept {
+    now_ += step_ns;
+    controller_->update(state, now_, 1e-3, torques_);
+    const ControllerState snapshot = controller_->state();
+    seen_phases_[static_cast<std::size_t>(snapshot.phase)] = true;
+    (void)controller_->gripper_command();
+  }
+  void silence(int cycles) noexcept {
+    for (int i = 0; i < cycles; ++i) {
+      // Follows the reference roughly, so that rest and motion both occur.
+      state_.dq.setConstant(i < cycles / 2 ? 0.05 : 0.0);
+      cycle(state_, 1'000'000);
+    }
+  }
+  void beat(int cycles) noexcept {
+    for (int i = 0; i < cycles; ++i) {
+      controller_->heartbeat(3, 1, now_);
+      state_.dq.setConstant(i < cycles / 2 ? 0.05 : 0.0);
+      cycle(state_, 1'000'000);
+    }
+  }
+  void push() noexcept {
+    chunk_.boot_id = 3;
+    chunk_.grant = 1;
+    chunk_.stamp_ns = now_;
+    ++chunk_.sequence;
+    if (controller_->push_chunk(chunk_) == RejectReason::kNone) ++accepted_;
+  }
+
+  std::unique_ptr<Controller> controller_;
+  JointState state_, bad_;
+  JointTorques torques_;
+  Pose start_;
+  Chunk chunk_;
+  std::int64_t now_ = 1'000'000'000;
+  int accepted_ = 0;
+  std::array<bool, 5> seen_phases_;
+};
+
+int check(const char* what, bool good, long value) {
+  std::printf("%-4s %s (%ld)\n", good ? "ok" : "BAD", what, value);
+  return good ? 0 : 1;
+}
+
+int check_all() {
+  int failures = 0;
+  for (const int joints : {6, 7, kMaxJoints}) {
+    for (const bool gravity : {true, false}) {
+      Tour tour(joints, gravity);
+      const long found = allocations_of([&] { tour.run(); });
+      failures += check("the whole tour allocates nothing", found == 0, found);
+      failures += check("it has seen every phase", tour.saw_every_phase(), joints);
+      failures += check("it has followed chunks", tour.accepted() >= 5, tour.accepted());
+    }
+  }
+  // Positive controls: an allocation here, one within the shared library, one by Eigen.
+  const RobotDescription description = testing::make_chain(7);
+  const RobotModel model(description);
+  ControllerConfig config;
+  config.command_includes_gravity = true;
+  const long here = allocations_of([] { ::free(std::malloc(10)); });
+  failures += check("an allocation of this program is counted", here == 2, here);
+  const long library = allocations_of([&] { (void)validated(config, model); });
+  failures += check("an allocation within the library is counted", library > 0, library);
+  const long eigen = allocations_of([] { volatile double x = Eigen::VectorXd::Zero(20).eval()[3]; (void)x; });
+  failures += check("an allocation of Eigen is counted", eigen > 0, eigen);
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace vla_control
+
+int main() { return vla_control::check_all(); }
