@@ -162,6 +162,8 @@ def run(
         if ending is not None:
             ending()
     rclpy.try_shutdown()
+    # A terminal and `ros2 launch` both pass on Ctrl-C: the second must not kill the ending process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for failure in failures:
         traceback.print_exception(failure)
     return int(bool(failures))
