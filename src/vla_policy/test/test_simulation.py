@@ -87,7 +87,7 @@ def test_auxiliary_positions_are_in_their_frames(
     np.testing.assert_allclose(
         target[:3], (np.linalg.inv(row.pose_tool_in_base) @ named)[:3], atol=1e-5
     )
-    np.testing.assert_allclose(target[3:6] + [0.5, 0.0, 0.0], named[:3], atol=1e-5)
+    np.testing.assert_allclose([*target[3:6], 0.5, 0.0, 0.0], named[:3], atol=1e-5)
     assert demonstrations.data.positions_valid[5].all()
 
 
