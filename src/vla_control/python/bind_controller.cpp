@@ -6,7 +6,8 @@ namespace vla_control::python {
 namespace {
 
 void bind_robot(nb::module_& m) {
-  nb::class_<RobotDescription>(m, "RobotDescription", "What the controller needs to know of an arm.")
+  nb::class_<RobotDescription>(m, "RobotDescription",
+                               "What the controller needs to know of an arm.")
       .def(
           "__init__",
           [](RobotDescription* self, const std::string& urdf_xml,
@@ -69,8 +70,8 @@ void bind_robot(nb::module_& m) {
       .def(
           "inverse_kinematics",
           [](const RobotModel& self, nb::object pose, nb::object q_seed) {
-            const auto result = self.inverse_kinematics(as_pose(pose, "pose"),
-                                                        as_joint_vector(q_seed, "q_seed", self.n()));
+            const auto result = self.inverse_kinematics(
+                as_pose(pose, "pose"), as_joint_vector(q_seed, "q_seed", self.n()));
             return std::make_pair(to_vector(result.q), result.converged);
           },
           nb::arg("pose"), nb::arg("q_seed"),
@@ -131,18 +132,19 @@ void bind_controller(nb::module_& m) {
   bind_robot(m);
   bind_state(m);
   // The GIL makes every Python caller one thread at a time, as the hand-overs ask for.
-  nb::class_<Controller>(m, "Controller",
-                         "Follows chunks of tool poses with a compliant arm. Call update() from one "
-                         "thread; requests take effect in the next update().")
+  nb::class_<Controller>(
+      m, "Controller",
+      "Follows chunks of tool poses with a compliant arm. Call update() from one "
+      "thread; requests take effect in the next update().")
       .def(nb::init<const RobotDescription&, const ControllerConfig&>(), nb::arg("description"),
            nb::arg("config"))
       .def(
           "activate",
           [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns) {
             if (!self.activate({as_joint_vector(q, "q"), as_joint_vector(dq, "dq")}, time_ns)) {
-              throw std::invalid_argument(
-                  "activate needs finite, plausible q and dq of " +
-                  std::to_string(self.model().n()) + " values; the controller stays inactive");
+              throw std::invalid_argument("activate needs finite, plausible q and dq of " +
+                                          std::to_string(self.model().n()) +
+                                          " values; the controller stays inactive");
             }
           },
           nb::arg("q"), nb::arg("dq"), nb::arg("time_ns"),
@@ -174,8 +176,9 @@ void bind_controller(nb::module_& m) {
           },
           "(opening in m, max_force in N), or None until a chunk has commanded the gripper.")
       .def("state", &Controller::state)
-      .def_prop_ro("config", [](const Controller& self) { return self.config(); },
-                   "A copy, with all defaults filled in.")
+      .def_prop_ro(
+          "config", [](const Controller& self) { return self.config(); },
+          "A copy, with all defaults filled in.")
       .def_prop_ro("description", [](const Controller& self) { return self.description(); });
 }
 

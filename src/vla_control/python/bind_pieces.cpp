@@ -92,8 +92,8 @@ void bind_pieces(nb::module_& m) {
       "operational_space",
       [](const Eigen::MatrixXd& jacobian, const Eigen::MatrixXd& mass_matrix,
          const Matrix6& stiffness, double damping_ratio, double min_frequency) {
-        const OperationalSpace space = space_of(dynamics_of(jacobian, mass_matrix), stiffness,
-                                                damping_ratio, min_frequency);
+        const OperationalSpace space =
+            space_of(dynamics_of(jacobian, mass_matrix), stiffness, damping_ratio, min_frequency);
         return std::make_pair(space.inertia, space.damping);
       },
       nb::arg("jacobian"), nb::arg("mass_matrix"), nb::arg("stiffness"),

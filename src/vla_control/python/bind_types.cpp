@@ -10,8 +10,8 @@ namespace {
 /// Largest deviation of R^T R from the identity that is taken for rounding.
 constexpr double kOrthonormal = 1e-2;
 
-/// Waypoint of a homogeneous matrix. A matrix that is no rigid motion becomes a zero quaternion, which
-/// push_chunk rejects: garbage must not be repaired on the way in.
+/// Waypoint of a homogeneous matrix. A matrix that is no rigid motion becomes a zero quaternion,
+/// which push_chunk rejects: garbage must not be repaired on the way in.
 Waypoint waypoint_of(const double* data) {
   using RowMajor4 = Eigen::Matrix<double, 4, 4, Eigen::RowMajor>;
   const RowMajor4 T = RowMajor4::Map(data);
@@ -22,9 +22,10 @@ Waypoint waypoint_of(const double* data) {
     out.quat_xyzw.setConstant(std::nan(""));
     return out;
   }
-  const bool rigid = (R.transpose() * R - Matrix3::Identity()).cwiseAbs().maxCoeff() < kOrthonormal &&
-                     R.determinant() > 0.0 &&
-                     (T.row(3) - Eigen::RowVector4d(0, 0, 0, 1)).cwiseAbs().maxCoeff() < kOrthonormal;
+  const bool rigid =
+      (R.transpose() * R - Matrix3::Identity()).cwiseAbs().maxCoeff() < kOrthonormal &&
+      R.determinant() > 0.0 &&
+      (T.row(3) - Eigen::RowVector4d(0, 0, 0, 1)).cwiseAbs().maxCoeff() < kOrthonormal;
   out.quat_xyzw.setZero();
   if (rigid) out.quat_xyzw = Eigen::Quaterniond(R).normalized().coeffs();
   return out;
@@ -98,8 +99,9 @@ void bind_enums(nb::module_& m) {
 }
 
 void bind_chunk(nb::module_& m) {
-  nb::class_<Chunk>(m, "Chunk", "Future commanded tool poses; step i is meant for stamp_ns + i * "
-                                "step_dt. Checked by Controller.push_chunk, not here.")
+  nb::class_<Chunk>(m, "Chunk",
+                    "Future commanded tool poses; step i is meant for stamp_ns + i * "
+                    "step_dt. Checked by Controller.push_chunk, not here.")
       .def(
           "__init__",
           [](Chunk* self, std::int64_t stamp_ns, double step_dt, const std::string& base_frame,
@@ -148,8 +150,7 @@ void bind_chunk(nb::module_& m) {
           "poses", [](const Chunk& self) { return matrices_of(self.waypoints); },
           [](Chunk& self, nb::object poses) { self.waypoints = waypoints_of_matrices(poses); },
           nb::for_setter(nb::sig("def poses(self, value: object, /) -> None")),
-          nb::for_getter(nb::sig(
-              "def poses(self) -> numpy.typing.NDArray[numpy.float64]")),
+          nb::for_getter(nb::sig("def poses(self) -> numpy.typing.NDArray[numpy.float64]")),
           "(steps, 4, 4) tool frame in the base frame. Getting it copies.");
 }
 
@@ -175,9 +176,10 @@ void bind_config(nb::module_& m) {
                                "Settings; checked by Controller, which names what is out of range.")
       .def(nb::init<>())
       .def("__copy__", [](const ControllerConfig& self) { return ControllerConfig(self); })
-      .def("__deepcopy__",
-           [](const ControllerConfig& self, nb::handle) { return ControllerConfig(self); },
-           nb::arg("memo"))
+      .def(
+          "__deepcopy__",
+          [](const ControllerConfig& self, nb::handle) { return ControllerConfig(self); },
+          nb::arg("memo"))
       .def_rw("rate", &ControllerConfig::rate)
       .def_rw("translational_stiffness", &ControllerConfig::translational_stiffness)
       .def_rw("rotational_stiffness", &ControllerConfig::rotational_stiffness)

@@ -5,7 +5,8 @@ NB_MODULE(_core, m) {
   // Objects that live in globals of Python modules outlive this one; that is no leak.
   nanobind::set_leak_warnings(false);
   m.doc() =
-      "Compliant controller core. SI units, radians, int64 nanoseconds, poses as 4x4 matrices of the "
+      "Compliant controller core. SI units, radians, int64 nanoseconds, poses as 4x4 matrices of "
+      "the "
       "tool frame in the base frame, quaternions xyzw.";
   m.attr("MAX_JOINTS") = vla_control::kMaxJoints;
   m.attr("MAX_STEPS") = vla_control::kMaxSteps;

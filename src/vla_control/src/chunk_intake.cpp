@@ -147,9 +147,10 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
   out.gripper.steps = static_cast<int>(chunk.gripper_opening.size());
   for (std::size_t i = 0; i < chunk.gripper_opening.size(); ++i) {
     out.gripper.opening[i] = std::clamp(chunk.gripper_opening[i], 0.0, gripper_.max_opening);
-    out.gripper.max_force[i] = chunk.gripper_max_force.empty()
-                                   ? gripper_.default_force
-                                   : std::clamp(chunk.gripper_max_force[i], 0.0, gripper_.max_force);
+    out.gripper.max_force[i] =
+        chunk.gripper_max_force.empty()
+            ? gripper_.default_force
+            : std::clamp(chunk.gripper_max_force[i], 0.0, gripper_.max_force);
   }
   return check_motion(out.spline, view);
 }

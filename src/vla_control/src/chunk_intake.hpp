@@ -21,8 +21,9 @@ struct Epoch {
 /// What a chunk is checked against: the controller as of its last update.
 struct IntakeView {
   std::int64_t time_ns = 0;
-  std::int64_t not_before_ns = 0;  ///< older stamps are from before an activation, reset, revocation
-  std::uint64_t activation = 0;    ///< counts activations
+  std::int64_t not_before_ns =
+      0;                         ///< older stamps are from before an activation, reset, revocation
+  std::uint64_t activation = 0;  ///< counts activations
   Phase phase = Phase::kInactive;
   bool heartbeat_fresh = false;
   Epoch epoch;

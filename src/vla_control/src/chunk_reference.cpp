@@ -125,8 +125,8 @@ ReferenceSample cross_fade(const ReferenceSample& from, const ReferenceSample& t
   const Vector3 ddpsi = ddsigma * phi + 2.0 * dsigma * dphi + sigma * ddphi;
   out.pose.rotation.noalias() = from.pose.rotation * so3::exp(psi);
   const Vector3 w_psi = out.pose.rotation * so3::right_jacobian(psi, dpsi);
-  const Vector3 alpha_psi = out.pose.rotation * (so3::right_jacobian(psi, ddpsi) +
-                                                 so3::right_jacobian_rate(psi, dpsi));
+  const Vector3 alpha_psi =
+      out.pose.rotation * (so3::right_jacobian(psi, ddpsi) + so3::right_jacobian_rate(psi, dpsi));
   out.angular_velocity = from.angular_velocity + w_psi;
   out.angular_acceleration =
       from.angular_acceleration + alpha_psi + from.angular_velocity.cross(w_psi);
@@ -174,9 +174,9 @@ void ChunkReference::follow(const ChunkSpline& spline, std::int64_t now_ns) noex
   splines_[newest_] = spline;
   following_ = true;
   blend_start_ns_ = std::max(now_ns, spline.start_ns());
-  blend_time_ = std::max(min_blend_time_,
-                         blend_time_needed(sample_old(blend_start_ns_),
-                                           spline.sample(blend_start_ns_), limits_));
+  blend_time_ = std::max(
+      min_blend_time_,
+      blend_time_needed(sample_old(blend_start_ns_), spline.sample(blend_start_ns_), limits_));
 }
 
 double ChunkReference::blend_phase(std::int64_t now_ns) const noexcept {

@@ -39,8 +39,7 @@ Evaluated evaluate(const Eigen::Matrix<double, 3, 6>& c, double u, double step_d
       c.col(0) + u * (c.col(1) + u * (c.col(2) + u * (c.col(3) + u * (c.col(4) + u * c.col(5)))));
   out.first = c.col(1) + u * (2.0 * c.col(2) +
                               u * (3.0 * c.col(3) + u * (4.0 * c.col(4) + u * 5.0 * c.col(5))));
-  out.second =
-      2.0 * c.col(2) + u * (6.0 * c.col(3) + u * (12.0 * c.col(4) + u * 20.0 * c.col(5)));
+  out.second = 2.0 * c.col(2) + u * (6.0 * c.col(3) + u * (12.0 * c.col(4) + u * 20.0 * c.col(5)));
   out.first /= step_dt;
   out.second /= step_dt * step_dt;
   return out;
@@ -73,8 +72,7 @@ void ChunkSpline::build(std::span<const Pose> poses, std::int64_t start_ns, doub
     Vector3 turn_before = Vector3::Zero(), turn_after = Vector3::Zero();
     if (has_before) {
       before = (poses[at].position - poses[at - 1].position) / step_dt;
-      turn_before =
-          -so3::log(poses[at].rotation.transpose() * poses[at - 1].rotation) / step_dt;
+      turn_before = -so3::log(poses[at].rotation.transpose() * poses[at - 1].rotation) / step_dt;
     }
     if (has_after) {
       after = (poses[at + 1].position - poses[at].position) / step_dt;
@@ -88,8 +86,7 @@ void ChunkSpline::build(std::span<const Pose> poses, std::int64_t start_ns, doub
       // At the knot itself the rotation vector is zero, where its derivatives are the body rates.
       knot.angular_velocity = 0.5 * (turn_before + turn_after);
       knot.angular_acceleration = (turn_after - turn_before) / step_dt;
-      demand_.linear_acceleration =
-          std::max(demand_.linear_acceleration, knot.acceleration.norm());
+      demand_.linear_acceleration = std::max(demand_.linear_acceleration, knot.acceleration.norm());
       demand_.angular_acceleration =
           std::max(demand_.angular_acceleration, knot.angular_acceleration.norm());
     } else {
@@ -113,9 +110,8 @@ void ChunkSpline::build(std::span<const Pose> poses, std::int64_t start_ns, doub
     const Vector3 dphi = so3::right_jacobian_inverse(phi, b.angular_velocity);
     const Vector3 ddphi = so3::right_jacobian_inverse(
         phi, b.angular_acceleration - so3::right_jacobian_rate(phi, dphi));
-    segment.rotation =
-        quintic(Vector3::Zero(), a.angular_velocity * step_dt, a.angular_acceleration * dt2, phi,
-                dphi * step_dt, ddphi * dt2);
+    segment.rotation = quintic(Vector3::Zero(), a.angular_velocity * step_dt,
+                               a.angular_acceleration * dt2, phi, dphi * step_dt, ddphi * dt2);
   }
 
   // The brake may reach back over several waypoints; the fastest it touches decides.
@@ -158,11 +154,10 @@ ReferenceSample ChunkSpline::sample_path(double t) const noexcept {
   out.linear_acceleration = x.second;
   const Evaluated phi = evaluate(segment.rotation, u, step_dt_);
   out.pose.rotation.noalias() = segment.start * so3::exp(phi.value);
-  out.angular_velocity.noalias() =
-      out.pose.rotation * so3::right_jacobian(phi.value, phi.first);
+  out.angular_velocity.noalias() = out.pose.rotation * so3::right_jacobian(phi.value, phi.first);
   out.angular_acceleration.noalias() =
-      out.pose.rotation * (so3::right_jacobian(phi.value, phi.second) +
-                           so3::right_jacobian_rate(phi.value, phi.first));
+      out.pose.rotation *
+      (so3::right_jacobian(phi.value, phi.second) + so3::right_jacobian_rate(phi.value, phi.first));
   return out;
 }
 

@@ -79,7 +79,8 @@ void complete_joints(ControllerConfig& config, const RobotModel& model) {
   const Eigen::Map<const Eigen::VectorXd> rate(config.torque_rate_limit.data(), model.n());
   complete("braking_torque_rate_limit", config.braking_torque_rate_limit, 10.0 * rate, 1.0, 1e6);
   for (std::size_t i = 0; i < config.torque_rate_limit.size(); ++i) {
-    require(element("braking_torque_rate_limit", i), config.braking_torque_rate_limit[i], config.torque_rate_limit[i], 1e6);
+    require(element("braking_torque_rate_limit", i), config.braking_torque_rate_limit[i],
+            config.torque_rate_limit[i], 1e6);
   }
   complete("max_joint_velocity", config.max_joint_velocity, model.velocity_limit(), 0.01,
            kInfinity);

@@ -16,9 +16,7 @@ JointVector to_joint_vector(const std::vector<double>& values) {
 }  // namespace
 
 Controller::Impl::Impl(const RobotDescription& description_in, const ControllerConfig& config_in)
-    : description(description_in),
-      model(description_in),
-      config(validated(config_in, model)) {
+    : description(description_in), model(description_in), config(validated(config_in, model)) {
   intake.configure(config, description.base_frame, description.tool_frame);
   reference.configure(motion_limits(config), config.chunk.blend_time);
   task_law.configure(config);

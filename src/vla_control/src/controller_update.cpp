@@ -118,8 +118,8 @@ void Controller::Impl::raise(Fault reason, std::int64_t time_ns) noexcept {
 }
 
 void Controller::Impl::revoke_chunk(std::int64_t time_ns) noexcept {
-  // Commands from before this moment must not come back; those of the last cycle are the newest that
-  // could have been made in knowledge of nothing but the time before.
+  // Commands from before this moment must not come back; those of the last cycle are the newest
+  // that could have been made in knowledge of nothing but the time before.
   not_before_ns = std::max(not_before_ns, last_time_ns);
   if (!chunk_in_force) return;
   chunk_in_force = false;
@@ -272,8 +272,7 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   views.publish();
 
   Snapshot& snapshot = snapshots.writable();
-  const bool following =
-      chunk_in_force && (phase == Phase::kTracking || phase == Phase::kBraking);
+  const bool following = chunk_in_force && (phase == Phase::kTracking || phase == Phase::kBraking);
   ControllerState& state = snapshot.state;
   state.time_ns = time_ns;
   state.phase = phase;

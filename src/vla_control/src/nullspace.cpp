@@ -9,8 +9,8 @@ namespace {
 /// Time constant with which a displacement taken over at a hand-over fades. s
 constexpr double kOffsetFade = 0.5;
 
-/// Largest natural frequency of the joint hold as a fraction of the control rate (rad per cycle): with
-/// a cycle of delay a critically damped joint is stable well beyond it.
+/// Largest natural frequency of the joint hold as a fraction of the control rate (rad per cycle):
+/// with a cycle of delay a critically damped joint is stable well beyond it.
 constexpr double kLargestPhasePerCycle = 0.2;
 
 /// Bounds the setpoint's displacement of a mode that has hardly any inertia. Nm/rad
@@ -64,8 +64,7 @@ void Nullspace::compute(const Dynamics& dynamics, const OperationalSpace& space,
                         const JointVector& q, const JointVector& dq, double period,
                         JointVector& tau) noexcept {
   const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
-  const JointVector spring =
-      stiffness_ * (posture_ + offset_ - q) - damping.cwiseProduct(dq);
+  const JointVector spring = stiffness_ * (posture_ + offset_ - q) - damping.cwiseProduct(dq);
   tau = project_to_nullspace(spring, dynamics, space);
   offset_ *= std::exp(-period / kOffsetFade);
 }
@@ -81,8 +80,9 @@ void JointHold::engage(const JointVector& tau, const JointVector& q, const Joint
   // Modes of the mass matrix: each gets its own damping, and no more stiffness than can be damped.
   eigen_.compute(dynamics.mass_matrix);
   const JointVector inertia = eigen_.eigenvalues().cwiseMax(0.0);
-  const JointVector stiffness =
-      (max_frequency_ * max_frequency_ * inertia).cwiseMin(max_stiffness_).cwiseMax(kLeastStiffness);
+  const JointVector stiffness = (max_frequency_ * max_frequency_ * inertia)
+                                    .cwiseMin(max_stiffness_)
+                                    .cwiseMax(kLeastStiffness);
   const JointVector damping =
       2.0 * damping_ratio_ * (stiffness.array() * inertia.array()).sqrt().matrix();
   const JointMatrix& V = eigen_.eigenvectors();

@@ -101,11 +101,13 @@ pinocchio::Model reduced_model(const RobotDescription& description) {
   }
   for (const auto& name : names) {
     if (!full.existJointName(name)) {
-      throw std::invalid_argument("joint_names: '" + name + "' is not a movable joint of the URDF; " +
+      throw std::invalid_argument("joint_names: '" + name +
+                                  "' is not a movable joint of the URDF; " +
                                   "its joints are: " + movable_joints(full));
     }
     if (full.joints[full.getJointId(name)].nv() != 1) {
-      throw std::invalid_argument("joint_names: '" + name + "' has more than one degree of freedom");
+      throw std::invalid_argument("joint_names: '" + name +
+                                  "' has more than one degree of freedom");
     }
     if (std::count(names.begin(), names.end(), name) != 1) {
       throw std::invalid_argument("joint_names: '" + name + "' is named twice");
@@ -114,9 +116,9 @@ pinocchio::Model reduced_model(const RobotDescription& description) {
   Eigen::VectorXd q = pinocchio::neutral(full);
   for (const auto& [name, position] : description.locked_joints) {
     if (!full.existJointName(name) || std::count(names.begin(), names.end(), name) != 0) {
-      throw std::invalid_argument("locked_joints: '" + name +
-                                  "' is not a joint left to lock; joints of the URDF: " +
-                                  movable_joints(full));
+      throw std::invalid_argument(
+          "locked_joints: '" + name +
+          "' is not a joint left to lock; joints of the URDF: " + movable_joints(full));
     }
     const auto& joint = full.joints[full.getJointId(name)];
     if (joint.nq() != 1 || !std::isfinite(position)) {
@@ -357,7 +359,8 @@ RobotModel::InverseKinematics RobotModel::inverse_kinematics(const Pose& pose_to
     Vector6 error;
     error.head<3>() = pose_tool_in_base.position - pose.position;
     error.tail<3>() = so3::log(pose_tool_in_base.rotation * pose.rotation.transpose());
-    if (error.head<3>().norm() < kPositionTolerance && error.tail<3>().norm() < kRotationTolerance) {
+    if (error.head<3>().norm() < kPositionTolerance &&
+        error.tail<3>().norm() < kRotationTolerance) {
       result.converged = true;
       return result;
     }

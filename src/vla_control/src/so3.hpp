@@ -8,8 +8,8 @@
 /// Exponential, logarithm and right Jacobian of SO(3) with first derivatives in time.
 ///
 /// R(t) = exp(phi(t)) has the body angular velocity J_r(phi) phi'. See Chirikjian, "Stochastic
-/// Models, Information Theory, and Lie Groups", vol. 2, ch. 10. All functions are RT-safe and smooth
-/// through phi = 0; the right Jacobian's inverse exists for |phi| < 2 pi.
+/// Models, Information Theory, and Lie Groups", vol. 2, ch. 10. All functions are RT-safe and
+/// smooth through phi = 0; the right Jacobian's inverse exists for |phi| < 2 pi.
 namespace vla_control::so3 {
 
 /// Coefficients of the series in x = |phi|^2, and their derivatives by x.
@@ -78,8 +78,8 @@ inline Vector3 right_jacobian_inverse(const Vector3& phi, const Vector3& u) noex
   const double x = phi.squaredNorm();
   const Coefficients c = coefficients(x);
   // 1/x - (1 + cos)/(2 theta sin) = (1 - sinc / (2 cosc)) / x
-  const double k = x < 1e-2 ? 1.0 / 12.0 + x / 720.0 * (1.0 + x / 42.0)
-                            : (1.0 - 0.5 * c.sinc / c.cosc) / x;
+  const double k =
+      x < 1e-2 ? 1.0 / 12.0 + x / 720.0 * (1.0 + x / 42.0) : (1.0 - 0.5 * c.sinc / c.cosc) / x;
   const Vector3 cross = phi.cross(u);
   return u + 0.5 * cross + k * phi.cross(cross);
 }

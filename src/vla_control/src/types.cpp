@@ -5,48 +5,78 @@ namespace vla_control {
 
 std::string_view to_string(RejectReason reason) noexcept {
   switch (reason) {
-    case RejectReason::kNone: return "NONE";
-    case RejectReason::kNotActive: return "NOT_ACTIVE";
-    case RejectReason::kEmpty: return "EMPTY";
-    case RejectReason::kTooLong: return "TOO_LONG";
-    case RejectReason::kBadShape: return "BAD_SHAPE";
-    case RejectReason::kNotFinite: return "NOT_FINITE";
-    case RejectReason::kBadQuaternion: return "BAD_QUATERNION";
-    case RejectReason::kBadStep: return "BAD_STEP";
-    case RejectReason::kWrongFrame: return "WRONG_FRAME";
-    case RejectReason::kStale: return "STALE";
-    case RejectReason::kFuture: return "FUTURE";
-    case RejectReason::kOldGrant: return "OLD_GRANT";
-    case RejectReason::kOldSequence: return "OLD_SEQUENCE";
-    case RejectReason::kUnsupportedMode: return "UNSUPPORTED_MODE";
-    case RejectReason::kOutOfWorkspace: return "OUT_OF_WORKSPACE";
-    case RejectReason::kTooFast: return "TOO_FAST";
-    case RejectReason::kFault: return "FAULT";
-    case RejectReason::kBusy: return "BUSY";
+    case RejectReason::kNone:
+      return "NONE";
+    case RejectReason::kNotActive:
+      return "NOT_ACTIVE";
+    case RejectReason::kEmpty:
+      return "EMPTY";
+    case RejectReason::kTooLong:
+      return "TOO_LONG";
+    case RejectReason::kBadShape:
+      return "BAD_SHAPE";
+    case RejectReason::kNotFinite:
+      return "NOT_FINITE";
+    case RejectReason::kBadQuaternion:
+      return "BAD_QUATERNION";
+    case RejectReason::kBadStep:
+      return "BAD_STEP";
+    case RejectReason::kWrongFrame:
+      return "WRONG_FRAME";
+    case RejectReason::kStale:
+      return "STALE";
+    case RejectReason::kFuture:
+      return "FUTURE";
+    case RejectReason::kOldGrant:
+      return "OLD_GRANT";
+    case RejectReason::kOldSequence:
+      return "OLD_SEQUENCE";
+    case RejectReason::kUnsupportedMode:
+      return "UNSUPPORTED_MODE";
+    case RejectReason::kOutOfWorkspace:
+      return "OUT_OF_WORKSPACE";
+    case RejectReason::kTooFast:
+      return "TOO_FAST";
+    case RejectReason::kFault:
+      return "FAULT";
+    case RejectReason::kBusy:
+      return "BUSY";
   }
   return "UNKNOWN";
 }
 
 std::string_view to_string(Phase phase) noexcept {
   switch (phase) {
-    case Phase::kInactive: return "INACTIVE";
-    case Phase::kHolding: return "HOLDING";
-    case Phase::kTracking: return "TRACKING";
-    case Phase::kBraking: return "BRAKING";
-    case Phase::kFault: return "FAULT";
+    case Phase::kInactive:
+      return "INACTIVE";
+    case Phase::kHolding:
+      return "HOLDING";
+    case Phase::kTracking:
+      return "TRACKING";
+    case Phase::kBraking:
+      return "BRAKING";
+    case Phase::kFault:
+      return "FAULT";
   }
   return "UNKNOWN";
 }
 
 std::string_view to_string(Fault fault) noexcept {
   switch (fault) {
-    case Fault::kNone: return "NONE";
-    case Fault::kStopRequested: return "STOP_REQUESTED";
-    case Fault::kHeartbeatLost: return "HEARTBEAT_LOST";
-    case Fault::kChunkTimeout: return "CHUNK_TIMEOUT";
-    case Fault::kBadJointState: return "BAD_JOINT_STATE";
-    case Fault::kClockJump: return "CLOCK_JUMP";
-    case Fault::kNumeric: return "NUMERIC";
+    case Fault::kNone:
+      return "NONE";
+    case Fault::kStopRequested:
+      return "STOP_REQUESTED";
+    case Fault::kHeartbeatLost:
+      return "HEARTBEAT_LOST";
+    case Fault::kChunkTimeout:
+      return "CHUNK_TIMEOUT";
+    case Fault::kBadJointState:
+      return "BAD_JOINT_STATE";
+    case Fault::kClockJump:
+      return "CLOCK_JUMP";
+    case Fault::kNumeric:
+      return "NUMERIC";
   }
   return "UNKNOWN";
 }

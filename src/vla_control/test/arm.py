@@ -104,7 +104,7 @@ def moved(pose: np.ndarray, translation: np.ndarray, turn: np.ndarray | None = N
 
 @dataclass
 class Plant:
-    """Controller and rigid-body plant in closed loop; the plant is integrated finer than the loop."""
+    """Controller and rigid-body plant in closed loop; the plant may be integrated finer."""
 
     description: vc.RobotDescription = field(default_factory=make_description)
     config: vc.ControllerConfig = field(default_factory=make_config)
@@ -132,7 +132,10 @@ class Plant:
         return self.kinematics.forward_kinematics(self.q)
 
     def step(
-        self, q: np.ndarray | None = None, dq: np.ndarray | None = None, advance_ns: int | None = None
+        self,
+        q: np.ndarray | None = None,
+        dq: np.ndarray | None = None,
+        advance_ns: int | None = None,
     ) -> np.ndarray:
         """One cycle; `q` and `dq` replace the measurement, `advance_ns` the step of the clock."""
         period_ns = round(1e9 / self.rate)
@@ -192,3 +195,29 @@ def glide(
         fractions = fractions * fractions * (3 - 2 * fractions)
     turn = np.zeros(3) if turn is None else np.asarray(turn, dtype=float)
     return np.array([moved(start, f * np.asarray(translation), f * turn) for f in fractions])
+
+
+def long_glide(plant: Plant) -> np.ndarray:
+    """Sixteen steps of a motion that is nowhere near a limit."""
+    return glide(plant.pose, [0.12, 0.05, -0.08], [0.0, 0.2, 0.3])
+
+
+def start_moving(plant: Plant, seconds: float = 0.4) -> None:
+    """Pushes a chunk and runs into the middle of it."""
+    assert plant.push(long_glide(plant)) is vc.RejectReason.NONE
+    plant.run(seconds)
+    state = plant.controller.state()
+    assert state.phase is vc.Phase.TRACKING
+    assert np.linalg.norm(state.reference_twist_tool_in_base[:3]) > 0.1
+
+
+def assert_brakes_to_a_hold(plant: Plant, seconds: float = 1.0) -> None:
+    """Runs on: no limit becomes active, the reference brakes within its limits and rests."""
+    plant.controller.state()
+    states = plant.run(seconds)
+    accelerations = np.array([s.reference_acceleration_tool_in_base for s in states])
+    assert np.linalg.norm(accelerations[:, :3], axis=1).max() <= 5.0 * 1.01
+    assert np.linalg.norm(accelerations[:, 3:], axis=1).max() <= 15.0 * 1.01
+    assert not any(s.torque_saturated or s.torque_rate_saturated for s in states)
+    np.testing.assert_array_equal(states[-1].reference_twist_tool_in_base, np.zeros(6))
+    assert np.abs(plant.dq).max() < 0.02

@@ -20,9 +20,9 @@ inline RobotDescription make_chain(int joints) {
     const std::string joint = "joint" + std::to_string(i);
     urdf << "<link name='" << link << "'><inertial><origin xyz='0.01 0 0.1'/><mass value='"
          << 4.0 - 0.3 * i << "'/><inertia ixx='0.03' iyy='0.025' izz='0.01' ixy='0' ixz='0' "
-         << "iyz='0'/></inertial></link><joint name='" << joint << "' type='revolute'><parent link='"
-         << parent << "'/><child link='" << link << "'/><origin xyz='0.02 0 0.18'/><axis xyz='"
-         << (i % 2 == 1 ? "0 0 1" : "0 1 0")
+         << "iyz='0'/></inertial></link><joint name='" << joint
+         << "' type='revolute'><parent link='" << parent << "'/><child link='" << link
+         << "'/><origin xyz='0.02 0 0.18'/><axis xyz='" << (i % 2 == 1 ? "0 0 1" : "0 1 0")
          << "'/><limit lower='-2.9' upper='2.9' velocity='2.5' effort='80'/></joint>";
     parent = link;
     description.joint_names.push_back(joint);

@@ -203,7 +203,10 @@ int check_all() {
   failures += check("an allocation of this program is counted", here == 2, here);
   const long library = allocations_of([&] { (void)validated(config, model); });
   failures += check("an allocation within the library is counted", library > 0, library);
-  const long eigen = allocations_of([] { volatile double x = Eigen::VectorXd::Zero(20).eval()[3]; (void)x; });
+  const long eigen = allocations_of([] {
+    volatile double x = Eigen::VectorXd::Zero(20).eval()[3];
+    (void)x;
+  });
   failures += check("an allocation of Eigen is counted", eigen > 0, eigen);
   return failures == 0 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Hammers the hand-overs from many threads. Built with ThreadSanitizer (VLA_CONTROL_TSAN) it proves
-/// them free of data races; built without, it finds torn or reordered values. With --race it commits
-/// a race on purpose, which ThreadSanitizer must report.
+/// Hammers the hand-overs from many threads. Built with ThreadSanitizer (VLA_CONTROL_TSAN) it
+/// proves them free of data races; built without, it finds torn or reordered values. With --race it
+/// commits a race on purpose, which ThreadSanitizer must report.
 #include <cstdio>
 #include <cstring>
 #include <thread>
@@ -45,8 +45,8 @@ bool mailbox_hands_over_whole_values() {
   return good && !mailbox.refresh();
 }
 
-/// One thread per role of the controller, all at once; torques stay finite, both pushers get through
-/// and one of two pushers at the same time is told BUSY.
+/// One thread per role of the controller, all at once; torques stay finite, both pushers get
+/// through and one of two pushers at the same time is told BUSY.
 bool controller_survives_all_threads() {
   ControllerConfig config;
   config.command_includes_gravity = true;

@@ -83,8 +83,14 @@ def mirrored(poses: np.ndarray) -> np.ndarray:
         (R.TOO_FAST, {"poses": lambda p: glide(p[0], [0, 0, 0], [0, 0, 3.0], ramp=False)}),
         (R.TOO_FAST, {"poses": lambda p: np.array([moved(x, [0.6, 0, 0]) for x in p])}),
         (R.TOO_FAST, {"poses": lambda p: np.array([moved(x, [0, 0, 0], [1.5, 0, 0]) for x in p])}),
-        (R.TOO_FAST, {"poses": lambda p: np.array(
-            [moved(p[0], [0.045 * (i % 2), 0, 0]) for i in range(16)])}),
+        (
+            R.TOO_FAST,
+            {
+                "poses": lambda p: np.array(
+                    [moved(p[0], [0.045 * (i % 2), 0, 0]) for i in range(16)]
+                )
+            },
+        ),
     ],
 )
 def test_every_kind_of_bad_chunk_is_rejected_for_its_reason(
@@ -183,7 +189,9 @@ def test_a_rejected_chunk_leaves_no_trace_in_any_later_torque() -> None:
 
 
 numbers = st.one_of(
-    st.floats(-1.0, 1.0), st.floats(), st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e300, 1e-300])
+    st.floats(-1.0, 1.0),
+    st.floats(),
+    st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e300, 1e-300]),
 )
 
 
@@ -200,8 +208,10 @@ def test_garbage_never_poisons_the_torque(shared: Plant, data: st.DataObject) ->
     plant.controller.activate(plant.q, plant.dq, plant.time_ns)
     rows = data.draw(st.lists(st.lists(numbers, min_size=7, max_size=7), max_size=70))
     if data.draw(st.booleans()):  # plausible rotations get further
-        rows = [[*(plant.pose[:3, 3] + np.nan_to_num(np.clip(r[:3], -0.1, 0.1))), 1, 0, 0, 0]
-                for r in rows]
+        rows = [
+            [*(plant.pose[:3, 3] + np.nan_to_num(np.clip(r[:3], -0.1, 0.1))), 1, 0, 0, 0]
+            for r in rows
+        ]
     chunk = vc.Chunk(
         stamp_ns=data.draw(
             st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(10**8), 10**8))

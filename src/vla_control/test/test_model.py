@@ -18,7 +18,9 @@ def tool_in_base(model: pinocchio.Model, q: np.ndarray) -> pinocchio.SE3:
 
 
 @pytest.mark.parametrize(
-    "mount", [{}, {"base_xyz": "0.5 -0.2 1.1", "base_rpy": "0.7 -1.2 2.5"}], ids=["upright", "tilted"]
+    "mount",
+    [{}, {"base_xyz": "0.5 -0.2 1.1", "base_rpy": "0.7 -1.2 2.5"}],
+    ids=["upright", "tilted"],
 )
 def test_parity_with_the_python_bindings(mount: dict[str, str]) -> None:
     description = make_description(**mount)
@@ -102,7 +104,9 @@ def test_locked_joints_are_locked_where_asked() -> None:
     )
     assert np.abs(closed.gravity(HOME) - opened.gravity(HOME)).max() > 1e-3
     five = vc.RobotModel(
-        vc.RobotDescription(make_urdf(), JOINTS[:5], BASE, TOOL, {"joint6": HOME[5], "joint7": HOME[6]})
+        vc.RobotDescription(
+            make_urdf(), JOINTS[:5], BASE, TOOL, {"joint6": HOME[5], "joint7": HOME[6]}
+        )
     )
     np.testing.assert_allclose(
         five.forward_kinematics(HOME[:5]), closed.forward_kinematics(HOME), atol=1e-12

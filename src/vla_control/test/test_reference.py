@@ -155,8 +155,12 @@ def test_c2_across_overlapping_late_and_disagreeing_chunks() -> None:
     follow_c2(reference, first, 0, 0)
     check_c2(reference, 1 * MS, 430 * MS)
     # Overlaps by half, was observed 100 ms ago, and disagrees by 2 cm and 0.1 rad.
-    second = np.array([moved(p, [0, 0.02, 0], [0.1, 0, 0]) for p in glide(
-        first[8], [0.2, 0.0, 0.1], [0.2, 0.1, -0.3])])
+    second = np.array(
+        [
+            moved(p, [0, 0.02, 0], [0.1, 0, 0])
+            for p in glide(first[8], [0.2, 0.0, 0.1], [0.2, 0.1, -0.3])
+        ]
+    )
     follow_c2(reference, second, 330 * MS, 431 * MS)
     check_c2(reference, 432 * MS, 1000 * MS)
     # Comes only in the run-out of the second one.
@@ -172,8 +176,12 @@ def test_c2_when_chunks_come_in_the_middle_of_cross_fades() -> None:
     target = START
     for k in range(1, 8):
         offset = [0.01 * k, 0.012 * (-1) ** k, 0.0]
-        poses = np.array([moved(p, offset, [0.05 * (-1) ** k, 0, 0]) for p in glide(
-            START, [0.1, 0, 0.05], [0.2, 0.2, 0.2])])
+        poses = np.array(
+            [
+                moved(p, offset, [0.05 * (-1) ** k, 0, 0])
+                for p in glide(START, [0.1, 0, 0.05], [0.2, 0.2, 0.2])
+            ]
+        )
         follow_c2(reference, poses, now - 30 * MS, now)
         check_c2(reference, now + MS, now + 40 * MS)
         now += 41 * MS
@@ -256,16 +264,14 @@ def test_the_cross_fade_is_stretched_until_it_stays_within_the_limits() -> None:
     reference = vc.ChunkReference(START, 0)
     goal = moved(START, [0.15, 0, 0])
     reference.follow(goal[None], 0, 0.05, 0)
-    samples = [reference.sample(t * MS) for t in range(0, 1000)]
+    samples = [reference.sample(t * MS) for t in range(1000)]
     assert max(np.linalg.norm(s.linear_acceleration) for s in samples) <= 5.0 * 1.001
     assert max(np.linalg.norm(s.linear_velocity) for s in samples) <= 1.0
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    offsets=st.lists(
-        st.tuples(*[st.floats(-0.03, 0.03)] * 6), min_size=2, max_size=20
-    ),
+    offsets=st.lists(st.tuples(*[st.floats(-0.03, 0.03)] * 6), min_size=2, max_size=20),
     second=st.tuples(*[st.floats(-0.05, 0.05)] * 6),
     hand_over=st.integers(1, 900),
 )

@@ -19,14 +19,15 @@ struct MotionLimits {
 
 /// C2 curve through the waypoints of one chunk, ending at rest in the last one.
 ///
-/// Between waypoints: quintic polynomials that match position, velocity and acceleration at both ends,
-/// the rotation as a rotation vector from the segment's first waypoint, so that neither a rotation of
-/// pi from the base frame nor a long chain of rotations is special. Velocities and accelerations at
-/// the waypoints are those of the parabola through three neighbours; the ends have none.
+/// Between waypoints: quintic polynomials that match position, velocity and acceleration at both
+/// ends, the rotation as a rotation vector from the segment's first waypoint, so that neither a
+/// rotation of pi from the base frame nor a long chain of rotations is special. Velocities and
+/// accelerations at the waypoints are those of the parabola through three neighbours; the ends have
+/// none.
 ///
 /// Run-out: the curve's own time slows down smoothly over the last stretch, so that the reference
-/// brakes along the commanded path and rests exactly at the last waypoint. Before the first waypoint
-/// the curve is continued at constant velocity.
+/// brakes along the commanded path and rests exactly at the last waypoint. Before the first
+/// waypoint the curve is continued at constant velocity.
 class ChunkSpline {
  public:
   /// \param poses 1 to kMaxSteps checked waypoints, `step_dt` s apart, the first at `start_ns`
@@ -36,10 +37,11 @@ class ChunkSpline {
   [[nodiscard]] ReferenceSample sample(std::int64_t time_ns) const noexcept;
 
   [[nodiscard]] std::int64_t start_ns() const noexcept { return start_ns_; }
-  [[nodiscard]] std::int64_t end_ns() const noexcept { return end_ns_; }  ///< last waypoint
+  [[nodiscard]] std::int64_t end_ns() const noexcept { return end_ns_; }    ///< last waypoint
   [[nodiscard]] std::int64_t rest_ns() const noexcept { return rest_ns_; }  ///< at rest from here
 
-  /// Largest mean velocity between waypoints and largest acceleration at one: what the chunk demands.
+  /// Largest mean velocity between waypoints and largest acceleration at one: what the chunk
+  /// demands.
   [[nodiscard]] const MotionLimits& demand() const noexcept { return demand_; }
 
  private:
@@ -93,11 +95,13 @@ class MotionSegment {
   double brake_duration_ = 0.0;  // s; 0 = keeps its velocity
   Pose start_;
   Vector3 velocity_ = Vector3::Zero(), acceleration_ = Vector3::Zero();  // base axes
-  Vector3 angular_velocity_ = Vector3::Zero(), angular_acceleration_ = Vector3::Zero();  // body axes
+  Vector3 angular_velocity_ = Vector3::Zero(),
+          angular_acceleration_ = Vector3::Zero();  // body axes
 };
 
 /// Cross-fade between two references at weight `sigma` and its derivatives by time:
-/// x = x_old + sigma (x_new - x_old), R = R_old exp(sigma log(R_old^T R_new)), differentiated in full.
+/// x = x_old + sigma (x_new - x_old), R = R_old exp(sigma log(R_old^T R_new)), differentiated in
+/// full.
 [[nodiscard]] ReferenceSample cross_fade(const ReferenceSample& from, const ReferenceSample& to,
                                          double sigma, double dsigma, double ddsigma) noexcept;
 
@@ -105,11 +109,12 @@ class MotionSegment {
 [[nodiscard]] double blend_time_needed(const ReferenceSample& from, const ReferenceSample& to,
                                        const MotionLimits& limits) noexcept;
 
-/// The reference in force: C2 in time within and across chunks, whenever and however often they come.
+/// The reference in force: C2 in time within and across chunks, whenever and however often they
+/// come.
 ///
-/// A new chunk is cross-faded in over the blend time, stretched as its disagreement with the reference
-/// needs. If it comes in the middle of a cross-fade, the running reference is carried on at constant
-/// velocity as the old side. RT-safe.
+/// A new chunk is cross-faded in over the blend time, stretched as its disagreement with the
+/// reference needs. If it comes in the middle of a cross-fade, the running reference is carried on
+/// at constant velocity as the old side. RT-safe.
 class ChunkReference {
  public:
   void configure(const MotionLimits& limits, double blend_time) noexcept;

@@ -12,18 +12,18 @@ class RobotModel;
 
 /// Which chunks are accepted and how they are blended.
 struct ChunkConfig {
-  double max_age_s = 1.0;     ///< an older stamp is STALE
-  double max_future_s = 0.2;  ///< a later stamp is FUTURE
-  int max_steps = 64;         ///< more waypoints are TOO_LONG
+  double max_age_s = 1.0;      ///< an older stamp is STALE
+  double max_future_s = 0.2;   ///< a later stamp is FUTURE
+  int max_steps = 64;          ///< more waypoints are TOO_LONG
   double min_step_dt = 0.001;  ///< s, BAD_STEP below
   double max_step_dt = 1.0;    ///< s, BAD_STEP above
   double blend_time = 0.15;    ///< s, shortest cross-fade to a new chunk
   /// Longest cross-fade. It is stretched as the disagreement needs, to stay within the reference's
   /// velocity and acceleration limits; a chunk that would need longer is TOO_FAST.
   double max_blend_time = 0.6;  ///< s
-  /// A chunk is TOO_FAST beyond these multiples of the reference's limits. The mean velocity between
-  /// waypoints is compared, and the acceleration at a waypoint, which noise of a few millimetres
-  /// in densely spaced waypoints already makes large.
+  /// A chunk is TOO_FAST beyond these multiples of the reference's limits. The mean velocity
+  /// between waypoints is compared, and the acceleration at a waypoint, which noise of a few
+  /// millimetres in densely spaced waypoints already makes large.
   double velocity_factor = 1.2;
   double acceleration_factor = 6.0;
   /// After a chunk has run out for so long without another: FAULT_CHUNK_TIMEOUT. 0 = never; the arm
@@ -55,7 +55,7 @@ struct ControllerConfig {
   double nullspace_stiffness = 10.0;  ///< Nm/rad
   double nullspace_damping_ratio = 1.0;
   std::vector<double> nullspace_posture;  ///< rad; empty = posture at activation
-  double nullspace_speed = 0.3;           ///< rad/s, at which the posture moves to nullspace_posture
+  double nullspace_speed = 0.3;  ///< rad/s, at which the posture moves to nullspace_posture
 
   std::vector<double> torque_limit;       ///< Nm; empty = effort limits of the URDF
   std::vector<double> torque_rate_limit;  ///< Nm/s; empty = 1000
@@ -79,8 +79,8 @@ struct ControllerConfig {
 
   /// Age of the newest heartbeat above which the chunk in force is revoked. 0 = not watched.
   double heartbeat_timeout_s = 0.5;
-  /// Time without a heartbeat after which FAULT_HEARTBEAT_LOST is raised. 0 = never: the arm stays in
-  /// a stiff hold and a restarted supervisor is accepted without a reset.
+  /// Time without a heartbeat after which FAULT_HEARTBEAT_LOST is raised. 0 = never: the arm stays
+  /// in a stiff hold and a restarted supervisor is accepted without a reset.
   double heartbeat_fault_s = 0.0;
 
   double joint_state_timeout_s = 0.01;  ///< s of bad joint states after which FAULT_BAD_JOINT_STATE

@@ -10,7 +10,8 @@
 
 namespace vla_control {
 
-/// Follows chunks of tool poses with a compliant arm, and never moves without a fresh, owned command.
+/// Follows chunks of tool poses with a compliant arm, and never moves without a fresh, owned
+/// command.
 ///
 /// Threads: update(), activate() and deactivate() belong to one thread (the loop). push_chunk() may
 /// be called from any one thread at a time, heartbeat() from any one thread, state() from any one
@@ -20,8 +21,9 @@ namespace vla_control {
 /// Ownership: (boot_id, grant) is compared lexicographically. A newer pair, by heartbeat or by an
 /// accepted chunk, comes into force and revokes chunks of an older one; older ones are OLD_GRANT.
 ///
-/// Loss of the heartbeat (when watched): the chunk in force is revoked and the arm brakes to a hold;
-/// chunks are OLD_GRANT until a heartbeat arrives, then chunks observed since are followed again.
+/// Loss of the heartbeat (when watched): the chunk in force is revoked and the arm brakes to a
+/// hold; chunks are OLD_GRANT until a heartbeat arrives, then chunks observed since are followed
+/// again.
 ///
 /// After activation, reset or a revocation, only chunks whose stamp is not older than it count.
 class Controller {
@@ -52,7 +54,8 @@ class Controller {
   void revoke() noexcept;
 
   /// One cycle. RT-safe: no allocation, no lock, no throw.
-  /// \param state measured joint state; `time_ns` controller clock; `period` s since the cycle before
+  /// \param state measured joint state; `time_ns` controller clock; `period` s since the cycle
+  /// before
   /// \param out torques, always finite and within the limits
   void update(const JointState& state, std::int64_t time_ns, double period,
               JointTorques& out) noexcept;

@@ -7,7 +7,8 @@
 namespace vla_control {
 
 /// Posture spring in the dynamically consistent nullspace of the task:
-/// tau = (I - J^T Lambda J M^-1) (K (q_posture - q) - D dq), D from the joints' own inertia. RT-safe.
+/// tau = (I - J^T Lambda J M^-1) (K (q_posture - q) - D dq), D from the joints' own inertia.
+/// RT-safe.
 class Nullspace {
  public:
   void configure(const ControllerConfig& config) noexcept;
@@ -34,14 +35,15 @@ class Nullspace {
   JointVector offset_;
 };
 
-/// tau - J^T Lambda J M^-1 tau: the part of a joint torque that does not accelerate the tool. RT-safe.
+/// tau - J^T Lambda J M^-1 tau: the part of a joint torque that does not accelerate the tool.
+/// RT-safe.
 [[nodiscard]] JointVector project_to_nullspace(const JointVector& tau, const Dynamics& dynamics,
                                                const OperationalSpace& space) noexcept;
 
 /// Joint-space stiffness around the place where it was engaged: the law in FAULT. RT-safe.
 ///
-/// Stiffness and damping are designed along the modes of the mass matrix at that place, so that every
-/// mode has the damping ratio asked for; a mode too light for the control rate to damp at the
+/// Stiffness and damping are designed along the modes of the mass matrix at that place, so that
+/// every mode has the damping ratio asked for; a mode too light for the control rate to damp at the
 /// configured stiffness gets less.
 class JointHold {
  public:

@@ -22,14 +22,15 @@ struct RobotDescription {
 /// Everything the control law needs of the arm at one (q, dq).
 struct Dynamics {
   Pose pose_tool_in_base;
-  Jacobian jacobian;         ///< base axes, tool point
-  JointMatrix mass_matrix;   ///< symmetric, both triangles filled
-  JointVector bias;          ///< C(q, dq) dq, plus gravity if asked for; Nm
+  Jacobian jacobian;        ///< base axes, tool point
+  JointMatrix mass_matrix;  ///< symmetric, both triangles filled
+  JointVector bias;         ///< C(q, dq) dq, plus gravity if asked for; Nm
 };
 
 /// Rigid-body model of one arm. All other joints of the URDF (fingers) are locked.
 ///
-/// Copies share nothing. The const methods write to internal scratch memory: one object, one thread.
+/// Copies share nothing. The const methods write to internal scratch memory: one object, one
+/// thread.
 class RobotModel {
  public:
   /// \throws std::invalid_argument naming the wrong name and listing the valid ones.
@@ -52,10 +53,10 @@ class RobotModel {
   void compute(const JointVector& q, const JointVector& dq, bool include_gravity,
                Dynamics& out) const noexcept;
 
-  [[nodiscard]] Pose forward_kinematics(const JointVector& q) const noexcept;   ///< RT-safe
-  [[nodiscard]] Jacobian jacobian(const JointVector& q) const noexcept;         ///< RT-safe
-  [[nodiscard]] JointMatrix mass_matrix(const JointVector& q) const noexcept;   ///< RT-safe
-  [[nodiscard]] JointVector gravity(const JointVector& q) const noexcept;       ///< Nm, RT-safe
+  [[nodiscard]] Pose forward_kinematics(const JointVector& q) const noexcept;  ///< RT-safe
+  [[nodiscard]] Jacobian jacobian(const JointVector& q) const noexcept;        ///< RT-safe
+  [[nodiscard]] JointMatrix mass_matrix(const JointVector& q) const noexcept;  ///< RT-safe
+  [[nodiscard]] JointVector gravity(const JointVector& q) const noexcept;      ///< Nm, RT-safe
   /// C(q, dq) dq, Nm. RT-safe.
   [[nodiscard]] JointVector coriolis(const JointVector& q, const JointVector& dq) const noexcept;
 

@@ -61,7 +61,8 @@ class TaskLaw {
   void compute(const Dynamics& dynamics, const JointVector& dq, const ReferenceSample& reference,
                Output& out) noexcept;
 
-  /// Reference pose at which a resting law exerts `wrench`, for a hand-over without a jump. RT-safe.
+  /// Reference pose at which a resting law exerts `wrench`, for a hand-over without a jump.
+  /// RT-safe.
   [[nodiscard]] Pose reference_exerting(const Vector6& wrench, const Pose& measured,
                                         const Vector6& twist) const noexcept;
 

@@ -10,11 +10,12 @@
 
 /// Real-time core of the compliant controller: no ROS, no simulator, no logging.
 ///
-/// Units are SI, angles are radians. Times are int64 nanoseconds of one controller clock. Poses are of
-/// the tool frame in the base frame unless a name says otherwise.
+/// Units are SI, angles are radians. Times are int64 nanoseconds of one controller clock. Poses are
+/// of the tool frame in the base frame unless a name says otherwise.
 namespace vla_control {
 
-/// Most joints a controlled chain may have; bounds every joint-sized vector, so that none allocates.
+/// Most joints a controlled chain may have; bounds every joint-sized vector, so that none
+/// allocates.
 inline constexpr int kMaxJoints = 10;
 /// Most waypoints a chunk may have.
 inline constexpr int kMaxSteps = 64;
@@ -88,19 +89,19 @@ enum class Fault : std::uint8_t {
 
 /// Why a chunk was rejected. Numbers as REJECT_* of vla_msgs/ControllerState.
 enum class RejectReason : std::uint8_t {
-  kNone = 0,              ///< accepted
-  kNotActive = 1,         ///< the controller is not activated
-  kEmpty = 2,             ///< no waypoint
-  kTooLong = 3,           ///< more waypoints than configured
-  kBadShape = 4,          ///< array lengths that do not agree
-  kNotFinite = 5,         ///< NaN or infinity
-  kBadQuaternion = 6,     ///< not of unit norm, or a matrix that is no rotation
-  kBadStep = 7,           ///< step_dt out of range
-  kWrongFrame = 8,        ///< base or tool frame is not the configured one
-  kStale = 9,             ///< stamp too old, before the last activation/reset/revocation, or run out
-  kFuture = 10,           ///< stamp too far in the future
-  kOldGrant = 11,         ///< boot id and grant are older than those in force, or revoked
-  kOldSequence = 12,      ///< not newer than the chunk before
+  kNone = 0,           ///< accepted
+  kNotActive = 1,      ///< the controller is not activated
+  kEmpty = 2,          ///< no waypoint
+  kTooLong = 3,        ///< more waypoints than configured
+  kBadShape = 4,       ///< array lengths that do not agree
+  kNotFinite = 5,      ///< NaN or infinity
+  kBadQuaternion = 6,  ///< not of unit norm, or a matrix that is no rotation
+  kBadStep = 7,        ///< step_dt out of range
+  kWrongFrame = 8,     ///< base or tool frame is not the configured one
+  kStale = 9,          ///< stamp too old, before the last activation/reset/revocation, or run out
+  kFuture = 10,        ///< stamp too far in the future
+  kOldGrant = 11,      ///< boot id and grant are older than those in force, or revoked
+  kOldSequence = 12,   ///< not newer than the chunk before
   kUnsupportedMode = 13,  ///< a mode other than POSE
   kOutOfWorkspace = 14,   ///< a waypoint outside the workspace box
   kTooFast = 15,          ///< velocity, acceleration or jump beyond what may be followed

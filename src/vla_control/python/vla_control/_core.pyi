@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compliant controller core.
+
+SI units, radians, int64 nanoseconds; poses are 4x4 matrices of the tool frame in the base frame,
+quaternions are xyzw.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_JOINTS: int = 10
+MAX_STEPS: int = 64
+
+class RejectReason(enum.IntEnum):
+    """Why a chunk was rejected; numbers as REJECT_* of ControllerState."""
+
+    NONE = 0
+    NOT_ACTIVE = 1
+    EMPTY = 2
+    TOO_LONG = 3
+    BAD_SHAPE = 4
+    NOT_FINITE = 5
+    BAD_QUATERNION = 6
+    BAD_STEP = 7
+    WRONG_FRAME = 8
+    STALE = 9
+    FUTURE = 10
+    OLD_GRANT = 11
+    OLD_SEQUENCE = 12
+    UNSUPPORTED_MODE = 13
+    OUT_OF_WORKSPACE = 14
+    TOO_FAST = 15
+    FAULT = 16
+    BUSY = 17
+
+class Phase(enum.IntEnum):
+    """What the controller does; numbers as PHASE_* of ControllerState."""
+
+    INACTIVE = 0
+    HOLDING = 1
+    TRACKING = 2
+    BRAKING = 3
+    FAULT = 4
+
+class Fault(enum.IntEnum):
+    """Why it is in FAULT; numbers as FAULT_* of ControllerState."""
+
+    NONE = 0
+    STOP_REQUESTED = 1
+    HEARTBEAT_LOST = 2
+    CHUNK_TIMEOUT = 3
+    BAD_JOINT_STATE = 4
+    CLOCK_JUMP = 5
+    NUMERIC = 6
+
+class ChunkMode(enum.IntEnum):
+    """Numbers as MODE_* of ActionChunk."""
+
+    POSE = 0
+    JOINT_POSITION = 1
+    TWIST = 2
+
+class Chunk:
+    """Future commanded tool poses; step i is meant for stamp_ns + i * step_dt.
+
+    Checked by Controller.push_chunk, not here.
+    """
+
+    def __init__(
+        self,
+        stamp_ns: int,
+        step_dt: float,
+        base_frame: str,
+        tool_frame: str,
+        poses: ArrayLike | None = None,
+        gripper_opening: ArrayLike | None = None,
+        gripper_max_force: ArrayLike | None = None,
+        boot_id: int = 0,
+        grant: int = 0,
+        sequence: int = 0,
+        mode: ChunkMode = ChunkMode.POSE,
+        *,
+        poses_xyz_xyzw: ArrayLike | None = None,
+    ) -> None:
+        """Takes the poses as they are.
+
+        Args:
+            stamp_ns: When the observation was taken.
+            step_dt: Time between steps in s.
+            base_frame: Frame the poses are in.
+            tool_frame: Frame whose poses they are.
+            poses: (steps, 4, 4) homogeneous matrices.
+            gripper_opening: (steps,) m between the finger pads; none = leave it as it is.
+            gripper_max_force: (steps,) N; none = the default force.
+            boot_id: Start of the supervisor that granted control.
+            grant: Number of the grant under that boot id.
+            sequence: Counts from 1 within a grant; 0 = not numbered, not checked.
+            mode: Only POSE is accepted by push_chunk.
+            poses_xyz_xyzw: Instead of poses: (steps, 7) position in m and quaternion, as received.
+        """
+    stamp_ns: int
+    step_dt: float
+    base_frame: str
+    tool_frame: str
+    mode: ChunkMode
+    gripper_opening: list[float]
+    gripper_max_force: list[float]
+    boot_id: int
+    grant: int
+    sequence: int
+
+    def __len__(self) -> int: ...
+    @property
+    def poses(self) -> NDArray[np.float64]:
+        """(steps, 4, 4) tool frame in the base frame. Getting it copies."""
+
+    @poses.setter
+    def poses(self, value: ArrayLike, /) -> None: ...
+
+class ChunkConfig:
+    """Which chunks are accepted and how they are blended; see config.hpp."""
+
+    def __init__(self) -> None: ...
+    max_age_s: float
+    max_future_s: float
+    max_steps: int
+    min_step_dt: float
+    max_step_dt: float
+    blend_time: float
+    max_blend_time: float
+    velocity_factor: float
+    acceleration_factor: float
+    timeout_s: float
+
+class GripperConfig:
+    """Range of gripper commands; values outside are clamped."""
+
+    def __init__(self) -> None: ...
+    max_opening: float
+    default_force: float
+    max_force: float
+
+class ControllerConfig:
+    """Settings; checked by Controller, which names what is out of range."""
+
+    def __init__(self) -> None: ...
+    def __copy__(self) -> ControllerConfig: ...
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> ControllerConfig: ...
+    rate: float
+    translational_stiffness: list[float]
+    rotational_stiffness: list[float]
+    damping_ratio: float
+    max_position_error: float
+    max_rotation_error: float
+    min_task_frequency: float
+    nullspace_stiffness: float
+    nullspace_damping_ratio: float
+    nullspace_posture: list[float]
+    nullspace_speed: float
+    torque_limit: list[float]
+    torque_rate_limit: list[float]
+    braking_torque_rate_limit: list[float]
+    max_joint_velocity: list[float]
+    joint_velocity_damping: float
+    max_linear_velocity: float
+    max_linear_acceleration: float
+    max_angular_velocity: float
+    max_angular_acceleration: float
+    command_includes_gravity: bool | None
+    chunk: ChunkConfig
+    gripper: GripperConfig
+    heartbeat_timeout_s: float
+    heartbeat_fault_s: float
+    joint_state_timeout_s: float
+    clock_jump_periods: int
+    hold_stiffness: float
+    hold_damping_ratio: float
+    workspace_min: list[float]
+    workspace_max: list[float]
+
+class RobotDescription:
+    """What the controller needs to know of an arm."""
+
+    def __init__(
+        self,
+        urdf_xml: str,
+        joint_names: Sequence[str],
+        base_frame: str,
+        tool_frame: str,
+        locked_joints: Mapping[str, float] = {},
+    ) -> None: ...
+    urdf_xml: str
+    joint_names: list[str]
+    base_frame: str
+    tool_frame: str
+    locked_joints: dict[str, float]
+
+class RobotModel:
+    """Rigid-body model of one arm. One object, one thread."""
+
+    def __init__(self, description: RobotDescription) -> None: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def joint_names(self) -> list[str]: ...
+    @property
+    def position_lower(self) -> NDArray[np.float64]: ...
+    @property
+    def position_upper(self) -> NDArray[np.float64]: ...
+    @property
+    def velocity_limit(self) -> NDArray[np.float64]: ...
+    @property
+    def effort_limit(self) -> NDArray[np.float64]: ...
+    def forward_kinematics(self, q: ArrayLike) -> NDArray[np.float64]:
+        """4x4 pose of the tool in the base frame."""
+
+    def jacobian(self, q: ArrayLike) -> NDArray[np.float64]:
+        """6 x n, linear then angular, base axes, at the tool point."""
+
+    def mass_matrix(self, q: ArrayLike) -> NDArray[np.float64]: ...
+    def gravity(self, q: ArrayLike) -> NDArray[np.float64]:
+        """Torque that carries the arm's weight, Nm."""
+
+    def coriolis(self, q: ArrayLike, dq: ArrayLike) -> NDArray[np.float64]:
+        """C(q, dq) dq, Nm."""
+
+    def inverse_kinematics(
+        self, pose: ArrayLike, q_seed: ArrayLike
+    ) -> tuple[NDArray[np.float64], bool]:
+        """(q, converged): damped least squares from q_seed, within the joint limits."""
+
+class ControllerState:
+    """Snapshot; fields as vla_msgs/ControllerState."""
+
+    @property
+    def time_ns(self) -> int: ...
+    @property
+    def phase(self) -> Phase: ...
+    @property
+    def fault(self) -> Fault: ...
+    @property
+    def boot_id(self) -> int: ...
+    @property
+    def grant(self) -> int: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def chunk_age(self) -> float: ...
+    @property
+    def chunk_remaining(self) -> float: ...
+    @property
+    def q(self) -> NDArray[np.float64]: ...
+    @property
+    def dq(self) -> NDArray[np.float64]: ...
+    @property
+    def tau_command(self) -> NDArray[np.float64]: ...
+    @property
+    def tau_limit(self) -> NDArray[np.float64]: ...
+    @property
+    def pose_tool_in_base(self) -> NDArray[np.float64]: ...
+    @property
+    def twist_tool_in_base(self) -> NDArray[np.float64]: ...
+    @property
+    def reference_pose_tool_in_base(self) -> NDArray[np.float64]: ...
+    @property
+    def reference_twist_tool_in_base(self) -> NDArray[np.float64]: ...
+    @property
+    def reference_acceleration_tool_in_base(self) -> NDArray[np.float64]: ...
+    @property
+    def wrench_command(self) -> NDArray[np.float64]: ...
+    @property
+    def gripper_opening_command(self) -> float: ...
+    @property
+    def gripper_max_force(self) -> float: ...
+    @property
+    def gripper_commanded(self) -> bool: ...
+    @property
+    def torque_saturated(self) -> bool: ...
+    @property
+    def torque_rate_saturated(self) -> bool: ...
+    @property
+    def wrench_saturated(self) -> bool: ...
+    @property
+    def heartbeat_lost(self) -> bool: ...
+    @property
+    def cycles(self) -> int: ...
+    @property
+    def chunks_accepted(self) -> int: ...
+    @property
+    def chunks_rejected(self) -> int: ...
+    @property
+    def last_reject_reason(self) -> RejectReason: ...
+
+class Controller:
+    """Follows chunks of tool poses with a compliant arm.
+
+    Call update() from one thread; requests take effect in the next update().
+    """
+
+    def __init__(self, description: RobotDescription, config: ControllerConfig) -> None: ...
+    def activate(self, q: ArrayLike, dq: ArrayLike, time_ns: int) -> None:
+        """Resets everything and holds the arm where it is."""
+
+    def deactivate(self) -> None: ...
+    def push_chunk(self, chunk: Chunk) -> RejectReason:
+        """RejectReason.NONE if accepted. The chunk is taken up by the next update."""
+
+    def heartbeat(self, boot_id: int, grant: int, time_ns: int) -> None: ...
+    def stop(self) -> None:
+        """Brakes and goes to FAULT."""
+
+    def reset(self) -> None:
+        """Leaves FAULT to HOLDING, without a jump."""
+
+    def revoke(self) -> None:
+        """Drops the chunk in force and brakes to a hold."""
+
+    def update(
+        self, q: ArrayLike, dq: ArrayLike, time_ns: int, period_s: float
+    ) -> NDArray[np.float64]:
+        """Torques in Nm for one cycle."""
+
+    def gripper_command(self) -> tuple[float, float] | None:
+        """(opening in m, max_force in N), or None until a chunk has commanded the gripper."""
+
+    def state(self) -> ControllerState: ...
+    @property
+    def config(self) -> ControllerConfig:
+        """A copy, with all defaults filled in."""
+
+    @property
+    def description(self) -> RobotDescription: ...
+
+class ReferenceSample:
+    """A pose and its derivatives, base axes."""
+
+    @property
+    def pose(self) -> NDArray[np.float64]: ...
+    @property
+    def linear_velocity(self) -> NDArray[np.float64]: ...
+    @property
+    def angular_velocity(self) -> NDArray[np.float64]: ...
+    @property
+    def linear_acceleration(self) -> NDArray[np.float64]: ...
+    @property
+    def angular_acceleration(self) -> NDArray[np.float64]: ...
+
+class MotionLimits:
+    """What brakes and cross-fades may use."""
+
+    def __init__(self) -> None: ...
+    linear_velocity: float
+    linear_acceleration: float
+    angular_velocity: float
+    angular_acceleration: float
+
+class ChunkReference:
+    """The reference in force, on its own."""
+
+    def __init__(
+        self, pose: ArrayLike, now_ns: int, limits: MotionLimits = ..., blend_time: float = 0.15
+    ) -> None: ...
+    def follow(
+        self,
+        poses: ArrayLike,
+        start_ns: int,
+        step_dt: float,
+        now_ns: int,
+        limits: MotionLimits = ...,
+    ) -> None: ...
+    def brake(self, now_ns: int) -> None: ...
+    def sample(self, now_ns: int) -> ReferenceSample: ...
+    def at_rest(self, now_ns: int) -> bool: ...
+
+def so3_exp(phi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation matrix of a rotation vector."""
+
+def so3_log(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation vector, of norm at most pi."""
+
+def operational_space(
+    jacobian: NDArray[np.float64],
+    mass_matrix: NDArray[np.float64],
+    stiffness: NDArray[np.float64],
+    damping_ratio: float = 1.0,
+    min_frequency: float = 3.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(Lambda, D): inertia felt at the tool and the damping designed for a stiffness."""
+
+def project_to_nullspace(
+    tau: ArrayLike, jacobian: NDArray[np.float64], mass_matrix: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The part of a joint torque that does not accelerate the tool."""
+
+class TorqueLimiter:
+    """Velocity, torque and torque-rate limits."""
+
+    def __init__(
+        self,
+        torque: ArrayLike,
+        rate: ArrayLike,
+        braking_rate: ArrayLike,
+        velocity: ArrayLike,
+        velocity_damping: float = 0.0,
+    ) -> None: ...
+    def reset(self, tau: ArrayLike) -> None: ...
+    def apply(
+        self, tau: ArrayLike, dq: ArrayLike, period: float
+    ) -> tuple[NDArray[np.float64], bool, bool]:
+        """(torque, absolute limit was active, rate limit was active)."""
