@@ -137,9 +137,9 @@ def run(
         Exit status: 0; 1 with one line on standard error when the node cannot be built, or with a
         traceback when a callback has failed.
     """
-    stop = threading.Event()
+    asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: asked.set())
     # rclpy's own handlers would shut the context down before the node can finish its work.
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -150,29 +150,40 @@ def run(
         return 1
     executor = make_executor()
     executor.add_node(node)
-    failures: list[Exception] = []
-    spinner = threading.Thread(target=_spin, args=(executor, stop, failures), name="spin")
+    spinner = _Spinner(executor, asked)
     spinner.start()
-    stop.wait()
-    for name in ("finish", "close"):
-        if name == "close":
-            executor.shutdown(timeout_sec=SHUTDOWN_TIMEOUT)
-            spinner.join(timeout=SHUTDOWN_TIMEOUT)
-        ending = getattr(node, name, None)
-        if ending is not None:
-            ending()
+    asked.wait()
+    if spinner.failure is None:
+        getattr(node, "finish", lambda: None)()
+    spinner.stop()
+    getattr(node, "close", lambda: None)()
     rclpy.try_shutdown()
-    # A terminal and `ros2 launch` both pass on Ctrl-C: the second must not kill the ending process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for failure in failures:
-        traceback.print_exception(failure)
-    return int(bool(failures))
+    if spinner.failure is not None:
+        traceback.print_exception(spinner.failure)
+    return int(spinner.failure is not None)
 
 
-def _spin(executor: Executor, stop: threading.Event, failures: list[Exception]) -> None:
-    try:
-        executor.spin()
-    except Exception as error:
-        failures.append(error)
-    finally:
-        stop.set()
+class _Spinner(threading.Thread):
+    """Spins an executor until it is stopped or a callback fails."""
+
+    def __init__(self, executor: Executor, on_failure: threading.Event) -> None:
+        super().__init__(name="spin", daemon=True)
+        self.failure: Exception | None = None
+        self._executor = executor
+        self._on_failure = on_failure
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        try:
+            # Returns after each callback; the timer of the diagnostics alone sees to that.
+            while not self._stop_asked.is_set():
+                self._executor.spin_once()
+        except Exception as error:
+            self.failure = error
+            self._on_failure.set()
+
+    def stop(self) -> None:
+        """Lets callbacks under way finish."""
+        self._stop_asked.set()
+        self.join(timeout=SHUTDOWN_TIMEOUT)
+        self._executor.shutdown(timeout_sec=SHUTDOWN_TIMEOUT)

@@ -8,6 +8,8 @@ commands. Every stamp is the simulated time the message describes.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 import time
@@ -319,6 +321,9 @@ class SimNode(Node):
 
 def main() -> int:
     """Runs the node."""
+    # It stands for hardware, which does not wait for a busy computer.
+    with contextlib.suppress(PermissionError):
+        os.nice(-10)
     return run(SimNode)
 
 

@@ -123,9 +123,11 @@ class Run:
         self._drops = monitor.value(self._full_name(RECORDER), "drops")
         self._overruns = monitor.value(self._full_name(SIMULATOR), "overruns")
         self._latency = monitor.value(self._full_name(POLICY), "latency median (ms)")
+        log.write("vla", "ends all processes")
         if self.group is not None:
             self.respawns = self.group.respawns
             killed = self.group.stop()
+            log.write("vla", "all processes have ended")
             if killed:
                 self.console.print(f"had to be killed: {', '.join(killed)}")
         log.close()
