@@ -15,7 +15,15 @@ python3 -m venv "$folder"
 "$folder/bin/python" -m pip check
 {
   echo "# Written by scripts/lock.sh from requirements.in."
-  # A wheel for CPU alone says so behind a plus sign; the registry's own has none.
-  "$folder/bin/python" -m pip freeze --all | sed 's/+cpu$//' | grep -v '^pip=='
+  "$folder/bin/python" - <<'PYTHON'
+from importlib.metadata import distributions
+
+# Some wheels carry the metadata of the ROS package in them, which no installer has put there.
+installed = {d.name: d.version for d in distributions() if d.read_text("INSTALLER") == "pip\n"}
+for name in sorted(installed, key=str.lower):
+    if name != "pip":
+        # A wheel for CPU alone says so behind a plus sign; the registry's own has none.
+        print(f"{name}=={installed[name].removesuffix('+cpu')}")
+PYTHON
 } >"$folder/lock"
 mv "$folder/lock" requirements.lock
