@@ -122,10 +122,12 @@ def _gone(pid: int) -> bool:
 
 
 def test_only_shared_memory_of_the_dead_is_removed(tmp_path: Path) -> None:
-    for name in ("fastdds_dead", "fastdds_dead_el", "fastdds_alive", "fastdds_alive_el", "other"):
+    alive = ["fastrtps_alive", "fastrtps_alive_el"]
+    dead = ["fastdds_dead", "fastdds_dead_el", "fastrtps_port7_el", "sem.fastrtps_port7_mutex"]
+    for name in (*alive, *dead, "other"):
         (tmp_path / name).touch()
-    with (tmp_path / "fastdds_alive_el").open("r+") as held:
+    with (tmp_path / "fastrtps_alive_el").open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert shared_memory.remove_stale(tmp_path) == 2
+        assert shared_memory.remove_stale(tmp_path) == len(dead)
         left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["fastdds_alive", "fastdds_alive_el", "other"]
+    assert left == [*alive, "other"]

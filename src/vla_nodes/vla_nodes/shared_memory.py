@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 FOLDER = Path("/dev/shm")
+PREFIXES = ("fastrtps", "fastdds")  # of Fast DDS 2 (Jazzy) and 3
 
 
 def _is_free(lock: Path) -> bool:
@@ -36,7 +37,8 @@ def remove_stale(folder: Path = FOLDER) -> int:
         Number of files removed.
     """
     removed = 0
-    for lock in sorted(folder.glob("fastdds_*_el")):
+    locks = [lock for prefix in PREFIXES for lock in folder.glob(f"{prefix}_*_el")]
+    for lock in sorted(locks):
         base = lock.name.removesuffix("_el")
         shared = folder / f"{base}_sl"
         if not _is_free(lock) or (shared.exists() and not _is_free(shared)):
