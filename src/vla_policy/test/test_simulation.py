@@ -27,7 +27,7 @@ from vla_policy.recipe import train
 from vla_policy.rollout import black_images, run_episode
 from vla_policy.tokenizer import InstructionTokenizer
 from vla_policy.training import TrainConfig
-from vla_sim import samples
+from vla_sim import samples, scene
 from vla_sim.seeds import SeedError
 from vla_sim.simulation import Simulation
 
@@ -87,8 +87,12 @@ def test_auxiliary_positions_are_in_their_frames(
     np.testing.assert_allclose(
         target[:3], (np.linalg.inv(row.pose_tool_in_base) @ named)[:3], atol=1e-5
     )
-    np.testing.assert_allclose([*target[3:6], 0.5, 0.0, 0.0], named[:3], atol=1e-5)
-    assert demonstrations.data.positions_valid[5].all()
+    np.testing.assert_allclose(target[3:6] + np.array([0.5, 0.0, 0.0]), named[:3], atol=1e-5)
+    assert demonstrations.data.positions_valid[5, :9].all()
+    colors = list(scene.COLORS)
+    assert demonstrations.data.position_names[3:] == tuple(f"{c}_in_tool" for c in colors)
+    first = 9 + 3 * colors.index(row.target)
+    np.testing.assert_allclose(target[first : first + 3], target[:3], atol=1e-6)
 
 
 def test_whole_episodes_are_held_out(demonstrations: DemonstrationSet) -> None:

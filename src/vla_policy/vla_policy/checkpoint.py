@@ -104,14 +104,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def load_policy(
-    path: Path | str | None = None, *, device: str = "cpu", threads: int | None = None
+    path: Path | str | None = None, *, device: str = "cpu", threads: int | None = 1
 ) -> Policy:
     """Loads a policy.
 
     Args:
         path: Checkpoint folder; None for the one that comes with the package.
         device: Where it computes.
-        threads: CPU threads per inference; None leaves torch's setting.
+        threads: CPU threads per inference; None leaves torch's setting. One is the default because
+            on shared cores every operator of a parallel inference waits for the slowest thread.
 
     Raises:
         CheckpointError: Naming what is missing or does not fit.

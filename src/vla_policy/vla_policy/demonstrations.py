@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vla_sim import robots, samples, tasks
+from vla_sim import robots, samples, scene, tasks
 
 from .action_spec import ActionSpec, encode_states, invert_pose
 from .dataset import ImageStore, TrainingData
@@ -24,7 +24,14 @@ from .types import Array
 
 # One episode in this many is held out for validation.
 VALIDATION_EVERY = 32
-POSITION_NAMES = ("object_in_tool", "object_in_base", "prop_in_tool")
+# What is regressed beside the flow: the named cube in two frames, bowl or zone, and the cube of
+# every colour, so that seeing is learnt from all cubes and only choosing from the words.
+POSITION_NAMES = (
+    "object_in_tool",
+    "object_in_base",
+    "prop_in_tool",
+    *(f"{color}_in_tool" for color in scene.COLORS),
+)
 POSITION_SCALE = 0.1  # m per unit of an auxiliary target
 _RENDER_BLOCK = 1024
 
@@ -60,12 +67,10 @@ class DemonstrationSet:
 
 def all_instructions() -> list[str]:
     """Every instruction that the tasks of ``vla_sim`` can give."""
-    from vla_sim.scene import COLORS
-
     return [
         text
         for task in tasks.TASKS.values()
-        for color in COLORS
+        for color in scene.COLORS
         for text in task.instructions(color)
     ]
 
@@ -241,7 +246,7 @@ def _paraphrases(row: samples.Sample) -> list[str]:
 
 
 def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
-    """Auxiliary targets (N, 9) in m; NaN where a scene lacks the prop."""
+    """Auxiliary targets (N, 21) in m; NaN where a scene lacks the prop or the colour."""
     named = np.stack([row.object_positions[0] for row in rows])
     prop = np.stack([np.append(row.prop_position, 0.0) for row in rows])
     inverse = invert_pose(pose)
@@ -253,4 +258,15 @@ def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
     centred = named - np.array([0.5, 0.0, 0.0])
     prop_in_tool = in_tool(prop)
     prop_in_tool[~np.isfinite(prop).all(axis=1)] = np.nan
-    return np.concatenate([in_tool(named), centred, prop_in_tool], axis=1)
+    colors = list(scene.COLORS)
+    by_color = np.full((len(rows), len(colors), 3), np.nan)
+    present: dict[tuple[str, int], list[str]] = {}
+    for index, row in enumerate(rows):
+        key = (row.task, row.seed)
+        if key not in present:
+            layout = tasks.get(row.task).draw(row.seed, robots.get(row.robot)).layout
+            present[key] = [cube.color for cube in layout.cubes]
+        for color, place in zip(present[key], row.object_positions, strict=False):
+            by_color[index, colors.index(color)] = place
+    cubes = [in_tool(by_color[:, index]) for index in range(len(colors))]
+    return np.concatenate([in_tool(named), centred, prop_in_tool, *cubes], axis=1)

@@ -48,6 +48,7 @@ def collect_kinematic(
     out_dir: Path,
     *,
     samples_per_episode: int = 6,
+    first_s: float = _MAX_TIME,
     processes: int = 2,
     shard_size: int = 100,
 ) -> dict[str, Any]:
@@ -59,6 +60,8 @@ def collect_kinematic(
         seed_list: Seeds of the scenes, from the range of demonstrations.
         out_dir: Folder to write.
         samples_per_episode: Instants kept of every episode.
+        first_s: They are drawn from this beginning of it, s. Where to go is decided there: later
+            the arm itself gives the target away.
         processes: Number of processes.
         shard_size: Episodes per file.
 
@@ -76,7 +79,7 @@ def collect_kinematic(
     out_dir.mkdir(parents=True, exist_ok=True)
     shards = [wanted[i : i + shard_size] for i in range(0, len(wanted), shard_size)]
     jobs = [
-        (task, robot, shard, out_dir / f"shard_{index:04d}.npz", samples_per_episode)
+        (task, robot, shard, out_dir / f"shard_{index:04d}.npz", samples_per_episode, first_s)
         for index, shard in enumerate(shards)
     ]
     if processes > 1:
@@ -89,7 +92,11 @@ def collect_kinematic(
         "robot": robot,
         "task": task,
         "purpose": "demonstrations",
-        "settings": {"kinematic": True, "samples_per_episode": samples_per_episode},
+        "settings": {
+            "kinematic": True,
+            "samples_per_episode": samples_per_episode,
+            "first_s": first_s,
+        },
         "horizon": HORIZON,
         "step_dt": STEP_DT,
         "execute_steps": EXECUTE_STEPS,
@@ -104,10 +111,10 @@ def collect_kinematic(
     return manifest
 
 
-def _collect_shard(job: tuple[str, str, Sequence[int], Path, int]) -> int:
-    task, robot, shard, path, per_episode = job
+def _collect_shard(job: tuple[str, str, Sequence[int], Path, int, float]) -> int:
+    task, robot, shard, path, per_episode, first_s = job
     arm = _Arm(robot)
-    rows = [row for seed in shard for row in _episode(arm, task, seed, per_episode)]
+    rows = [row for seed in shard for row in _episode(arm, task, seed, per_episode, first_s)]
     arrays: dict[str, Any] = {
         name: np.array([getattr(row, name) for row in rows], dtype=np.float32)
         for name in samples.ARRAYS
@@ -194,7 +201,7 @@ class _Arm:
         return full[:, self._dof]
 
 
-def _episode(arm: _Arm, task: str, seed: int, count: int) -> list[samples.Sample]:
+def _episode(arm: _Arm, task: str, seed: int, count: int, first_s: float) -> list[samples.Sample]:
     instance = tasks.get(task).draw(seed, arm.spec)
     rng = np.random.default_rng([seed, 2])
     arm.lay(instance)
@@ -204,7 +211,7 @@ def _episode(arm: _Arm, task: str, seed: int, count: int) -> list[samples.Sample
     history: list[World] = []
     still = 0.0
     kicks = sorted(rng.uniform(0.2, 5.0, rng.integers(0, 3)))
-    while len(history) * STEP_DT < _MAX_TIME and still < _IDLE_TIME:
+    while len(history) * STEP_DT < first_s and still < _IDLE_TIME:
         history.append(_copy(world))
         opening = world.opening
         for _ in range(_SUBSTEPS):
@@ -231,7 +238,8 @@ def _start(arm: _Arm, instance: tasks.TaskInstance, rng: np.random.Generator) ->
     cube = np.array([target.x, target.y, 0.5 * scene.CUBE_SIZE])
     kind = rng.random()
     if kind < 0.6:
-        near = cube[:2] + rng.normal(0.0, 0.05, 2)
+        about = layout.cubes[int(rng.integers(len(layout.cubes)))] if kind < 0.2 else target
+        near = np.array([about.x, about.y]) + rng.normal(0.0, 0.05, 2)
         far = rng.uniform([0.33, -0.24], [0.68, 0.24])
         low = 0.05 if instance.task in ("pick", "place") else 0.06
         height = rng.uniform(low, 0.12) if kind < 0.3 else rng.uniform(0.09, 0.32)

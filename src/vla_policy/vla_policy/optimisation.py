@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -118,10 +118,12 @@ class MasterOptimizer:
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, source)
 
-    def start_from(self, weights: list[Tensor]) -> None:
-        """Sets master weights and average, in the order of ``parameters``."""
-        torch._foreach_copy_(self.master, weights)
-        torch._foreach_copy_(self.average, weights)
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Sets master weights and average of the parameters that ``weights`` names."""
+        for name, master, average in zip(self.names, self.master, self.average, strict=True):
+            if name in weights:
+                master.copy_(weights[name])
+                average.copy_(weights[name])
         self.load_into_model(self.master)
 
     def state_dict(self) -> dict[str, Any]:

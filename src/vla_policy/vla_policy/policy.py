@@ -89,7 +89,7 @@ class NanoPi0Policy(Policy):
         statistics: Statistics,
         spec: PolicySpec,
         device: str = "cpu",
-        threads: int | None = None,
+        threads: int | None = 1,
     ) -> None:
         expected = state_names(spec.joint_names)
         if spec.state_names != expected:

@@ -257,7 +257,9 @@ class Trainer:
         return result
 
     def start_from(self, state_file: Path) -> None:
-        """Takes the averaged weights of an earlier stage as the start; the optimiser is new.
+        """Takes the policy's averaged weights of an earlier stage as the start.
+
+        Optimiser and auxiliary head are new.
 
         Raises:
             ValueError: If they belong to a network of another shape.
@@ -265,7 +267,14 @@ class Trainer:
         state = torch.load(state_file, map_location="cpu", weights_only=True)
         if state["shape"] != self.shape.to_dict():
             raise ValueError(f"{state_file} belongs to a network of another shape")
-        self.optimizer.start_from(state["optimizer"]["average"])
+        saved = state["optimizer"]
+        self.optimizer.start_from(
+            {
+                name: weight
+                for name, weight in zip(saved["names"], saved["average"], strict=True)
+                if name.startswith("policy.")
+            }
+        )
         self._log({"event": "started from", "state": str(state_file), "of": state["samples"]})
 
     def average_weights(self) -> dict[str, Tensor]:
