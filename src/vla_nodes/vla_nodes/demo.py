@@ -108,9 +108,14 @@ class Demo(threading.Thread):
 
     def _wait_until_ready(self) -> None:
         monitor = self._monitor
-        if not monitor.wait(
-            lambda: not monitor.missing(self._manager), READY_TIMEOUT, self._stop_asked
-        ):
+
+        def decided() -> bool:
+            return not monitor.missing(self._manager) or bool(monitor.lasting_error())
+
+        ready = monitor.wait(decided, READY_TIMEOUT, self._stop_asked)
+        if error := monitor.lasting_error():
+            raise DemoError(f"not ready: {error}")
+        if not ready:
             raise DemoError(f"not ready: {'; '.join(monitor.missing(self._manager))}")
 
     def _run_episode(self, request: Request) -> Episode:

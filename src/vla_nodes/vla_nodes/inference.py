@@ -69,6 +69,7 @@ class InferenceThread:
         observe: Callable[[int, str], Observation],
         now_ns: Callable[[], int],
         emit: Callable[[Inference], None],
+        warm_up: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepares the thread.
 
@@ -78,12 +79,14 @@ class InferenceThread:
                 ObservationError.
             now_ns: ROS time, ns.
             emit: Called in the thread with each result.
+            warm_up: Called in the thread before anything else.
         """
         self.statistics = InferenceStatistics()
         self._policy = policy
         self._observe = observe
         self._now_ns = now_ns
         self._emit = emit
+        self._warm_up = warm_up
         spec = policy.spec
         self._period_ns = round(spec.execute_steps * spec.step_dt * 1e9)
         self._slack_ns = round(0.25 * spec.step_dt * 1e9)
@@ -137,6 +140,7 @@ class InferenceThread:
     def _run(self) -> None:
         due_ns = 0
         grant = (0, 0)
+        self._warm_up()
         while True:
             with self._wake:
                 if self._stopping:

@@ -14,7 +14,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 
 from vla_nodes.configs import LifecycleConfig
-from vla_nodes.node_tools import OK, WARN, Diagnostics, run
+from vla_nodes.node_tools import OK, WARN, Diagnostics, EssentialThread, run
 from vla_nodes.parameters import declare
 
 ANSWER_TIMEOUT = 5.0  # s for a state to be told
@@ -44,7 +44,7 @@ class LifecycleManager(Node):
             for name in self.config.node_names
         }
         self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
-        self._thread = threading.Thread(target=self._run, name="manage", daemon=True)
+        self._thread = EssentialThread(target=self._run, name="manage", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ from vla_msgs.srv import ResetScene
 from vla_nodes import convert
 from vla_nodes.node_tools import CLOCK, RELIABLE, RateMeter
 
+ERROR_LEVEL = 2  # DiagnosticStatus.ERROR
+LASTING = 5.0  # s after which an error counts as one that will not go away by itself
 STALE = 3.0  # s (steady) after which a status counts as gone
 
 
@@ -32,6 +34,7 @@ class Health:
     message: str
     values: dict[str, str]
     seen_at: float
+    error_since: float | None = None
 
 
 @dataclass
@@ -90,7 +93,11 @@ class Monitor(Node):
             values = {pair.key: pair.value for pair in status.values}
             level = int.from_bytes(status.level, "little")
             with self._changed:
-                self.health[status.name] = Health(level, status.message, values, now)
+                before = self.health.get(status.name)
+                since = before.error_since if before and before.error_since is not None else now
+                self.health[status.name] = Health(
+                    level, status.message, values, now, since if level >= ERROR_LEVEL else None
+                )
                 self._changed.notify_all()
             if "real-time factor" in values and self._autonomous():
                 self.measured.realtime_factors.append(float(values["real-time factor"]))
@@ -118,6 +125,15 @@ class Monitor(Node):
                     return bool(predicate())
                 self._changed.wait(min(0.2, remaining))
         return True
+
+    def lasting_error(self) -> str:
+        """What a node has reported as an error for a while; empty = none has."""
+        now = time.monotonic()
+        with self._changed:
+            for name, told in self.health.items():
+                if told.error_since is not None and now - told.error_since > LASTING:
+                    return f"{name}: {told.message}"
+        return ""
 
     def missing(self, manager: str | None) -> list[str]:
         """What a demo still waits for; empty = everything is there."""

@@ -50,6 +50,21 @@ SHUTDOWN_TIMEOUT = 5.0  # s for callbacks under way
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
+class EssentialThread(threading.Thread):
+    """A thread without which its node is worth nothing: if it fails, the process ends."""
+
+    failed = threading.Event()
+
+    def run(self) -> None:
+        """Runs the target."""
+        try:
+            super().run()
+        except Exception:
+            traceback.print_exc()
+            self.failed.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class RateMeter:
     """Events per second of steady time over a sliding window. Thread-safe."""
 
@@ -160,7 +175,7 @@ def run(
     rclpy.try_shutdown()
     if spinner.failure is not None:
         traceback.print_exception(spinner.failure)
-    return int(spinner.failure is not None)
+    return int(spinner.failure is not None or EssentialThread.failed.is_set())
 
 
 class _Spinner(threading.Thread):

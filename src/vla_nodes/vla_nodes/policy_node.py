@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
@@ -41,6 +42,7 @@ from vla_nodes.scripted import make_scripted
 
 JOINT_STATES = "joint_states"
 DEFAULT_CHECKPOINT = "nano_pi0"
+SCRIPTED = "scripted/"
 
 
 def load(config: PolicyConfig) -> Any:
@@ -49,7 +51,7 @@ def load(config: PolicyConfig) -> Any:
     Raises:
         ValueError or OSError: Naming what is missing.
     """
-    if config.checkpoint.startswith("scripted/"):
+    if config.checkpoint.startswith(SCRIPTED):
         return make_scripted(config.checkpoint, config.joint_names)
     # Loads torch, which takes seconds and which scripted policies do without.
     from vla_policy import PolicyError, load_policy
@@ -100,7 +102,9 @@ class PolicyNode(LifecycleNode):
         self._failure = ""
         self._contract = make_contract(self.config, self._policy.spec)
         self._signals = self._contract.signals()
-        self._thread = InferenceThread(self._policy, self._observe, self._now_ns, self._emit)
+        self._thread = InferenceThread(
+            self._policy, self._observe, self._now_ns, self._emit, self._warm_up
+        )
         self._chunk_pub = self.create_lifecycle_publisher(
             ActionChunk, "policy/action_chunk", RELIABLE
         )
@@ -190,6 +194,26 @@ class PolicyNode(LifecycleNode):
         if model is None:
             raise ObservationError("robot_description", "no valid one has arrived")
         return self._contract.build(self._signals, now_ns, model.forward_kinematics, instruction)
+
+    def _warm_up(self) -> None:
+        """The first inference of a process is ten times slower than the rest."""
+        if self.config.checkpoint.startswith(SCRIPTED):
+            return
+        spec = self._policy.spec
+        size, joints = spec.image_size, len(spec.joint_names)
+        picture = np.zeros((size, size, 3), dtype=np.uint8)
+        observation = Observation(
+            stamp_ns=0,
+            images=dict.fromkeys(spec.cameras, picture),
+            q=np.zeros(joints),
+            dq=np.zeros(joints),
+            gripper_opening=0.0,
+            instruction="warm up",
+            pose_tool_in_base=np.eye(4),
+        )
+        for _ in range(2):
+            self._policy.act(self._policy.encode(observation), observation)
+        self._policy.reset(self.config.seed)
 
     def _emit(self, inference: Inference) -> None:
         instruction_id = inference.assignment.instruction_id

@@ -38,6 +38,7 @@ from vla_nodes.node_tools import (
     RELIABLE,
     WARN,
     Diagnostics,
+    EssentialThread,
     RateMeter,
     run,
 )
@@ -55,6 +56,8 @@ class SimNode(Node):
         """Builds the scene and starts it."""
         super().__init__("sim")
         config = self.config = declare(self, SimConfig, "sim_node")
+        if config.viewer and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise ValueError("viewer needs a display; DISPLAY and WAYLAND_DISPLAY are not set")
         self._sim = Simulation(
             config.robot,
             config.task,
@@ -81,7 +84,7 @@ class SimNode(Node):
         self._publish_latched()
         self._sim.start_realtime()
         self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
+            EssentialThread(target=target, name=name, daemon=True)
             for name, target in (("states", self._run_states), ("cameras", self._run_cameras))
         ]
         for thread in self._threads:
