@@ -102,6 +102,7 @@ def make_batch(inputs: dict[str, Tensor]) -> Batch:
         noise=inputs["actions"],
         time=inputs["time"],
         positions=torch.randn(BATCH, 9, generator=generator),
+        patches=torch.randint(-1, 64, (BATCH, 2, 6), generator=generator),
         positions_valid=torch.tensor([[1.0] * 9, [1.0] * 6 + [0.0] * 3]),
     )
 
@@ -109,7 +110,7 @@ def make_batch(inputs: dict[str, Tensor]) -> Batch:
 def test_loss_of_k_copies_is_the_mean_of_k_single_losses(
     network: NanoPi0, inputs: dict[str, Tensor]
 ) -> None:
-    objective = Objective(network, 9, 0.5)
+    objective = Objective(network, 9, 6, 0.5, 0.0)
     batch = make_batch(inputs)
     with torch.no_grad():
         total, flow, position = objective(batch)
@@ -124,7 +125,7 @@ def test_loss_of_k_copies_is_the_mean_of_k_single_losses(
 
 
 def test_unknown_positions_do_not_count(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
-    objective = Objective(network, 9, 0.5)
+    objective = Objective(network, 9, 6, 0.5, 0.1)
     batch = make_batch(inputs)
     changed = Batch(**{**vars(batch), "positions": batch.positions.clone()})
     changed.positions[1, 6:] += 100.0

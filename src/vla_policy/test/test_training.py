@@ -35,6 +35,7 @@ def data() -> TrainingData:
         choices=torch.from_numpy(rng.integers(0, 4, (COUNT, 2))),
         positions=torch.randn(COUNT, 3),
         positions_valid=torch.ones(COUNT, 3),
+        patches=torch.from_numpy(rng.integers(-1, 64, (COUNT, 2, 4))),
         position_names=("object",),
         position_scale=0.1,
         statistics=statistics,

@@ -51,6 +51,8 @@ class TrainingData:
         choices: (N, P) rows of the table that say the same; the first is the recorded one.
         positions: (N, 3·len(position_names)) auxiliary targets divided by ``position_scale``.
         positions_valid: (N, …) 1 where known, else 0.
+        patches: (N, cameras, C) patch that shows each of C objects, -1 for hidden; the last two
+            are those that the words name.
         position_names: What the targets are, in threes.
         position_scale: m per unit.
         statistics: Of the training split.
@@ -67,6 +69,7 @@ class TrainingData:
     choices: Tensor
     positions: Tensor
     positions_valid: Tensor
+    patches: Tensor
     position_names: tuple[str, ...]
     position_scale: float
     statistics: Statistics

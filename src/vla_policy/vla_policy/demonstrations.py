@@ -18,6 +18,8 @@ from vla_sim import robots, samples, scene, tasks
 
 from .action_spec import ActionSpec, encode_states, invert_pose
 from .dataset import ImageStore, TrainingData
+from .nano_pi0 import NanoPi0Config
+from .pointers import patch_indices, scene_colors
 from .statistics import Statistics
 from .tokenizer import InstructionTokenizer
 from .types import Array
@@ -30,6 +32,7 @@ POSITION_NAMES = (
     "object_in_tool",
     "object_in_base",
     "prop_in_tool",
+    "prop_in_base",
     *(f"{color}_in_tool" for color in scene.COLORS),
 )
 POSITION_SCALE = 0.1  # m per unit of an auxiliary target
@@ -121,7 +124,9 @@ def load_demonstrations(
         stores.append(_render(part, path, image_size, cameras, processes, report, folder.name))
     joint_names = tuple(robots.get(robot).joint_names)
     tokenizer = InstructionTokenizer.build(all_instructions(), text_tokens)
-    data = _training_data(rows, ImageStore(stores), tokenizer, len(joint_names))
+    data = _training_data(
+        rows, ImageStore(stores), tokenizer, len(joint_names), cameras, image_size
+    )
     return DemonstrationSet(
         data=data,
         tokenizer=tokenizer,
@@ -196,6 +201,8 @@ def _training_data(
     images: ImageStore,
     tokenizer: InstructionTokenizer,
     joints: int,
+    cameras: tuple[str, ...],
+    image_size: int,
 ) -> TrainingData:
     pose = np.stack([row.pose_tool_in_base for row in rows])
     state = encode_states(
@@ -212,7 +219,8 @@ def _training_data(
     held_out = np.array([row.seed % VALIDATION_EVERY == 0 for row in rows])
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     statistics = Statistics.of(state[train], actions[train])
-    positions = _positions(rows, pose) / POSITION_SCALE
+    present = scene_colors(rows)
+    positions = _positions(rows, pose, present) / POSITION_SCALE
     known = np.isfinite(positions)
     table: dict[str, int] = {}
     choices = np.array(
@@ -231,6 +239,9 @@ def _training_data(
         choices=torch.from_numpy(choices),
         positions=torch.from_numpy(np.where(known, positions, 0.0).astype(np.float32)),
         positions_valid=torch.from_numpy(known.astype(np.float32)),
+        patches=torch.from_numpy(
+            patch_indices(rows, present, cameras, image_size, NanoPi0Config.patch_size)
+        ),
         position_names=POSITION_NAMES,
         position_scale=POSITION_SCALE,
         statistics=statistics,
@@ -245,8 +256,10 @@ def _paraphrases(row: samples.Sample) -> list[str]:
     return [row.instruction, *(text for text in wordings if text != row.instruction)]
 
 
-def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
-    """Auxiliary targets (N, 21) in m; NaN where a scene lacks the prop or the colour."""
+def _positions(
+    rows: Sequence[samples.Sample], pose: Array, present: Sequence[Sequence[str]]
+) -> Array:
+    """Auxiliary targets (N, 24) in m; NaN where a scene lacks the prop or the colour."""
     named = np.stack([row.object_positions[0] for row in rows])
     prop = np.stack([np.append(row.prop_position, 0.0) for row in rows])
     inverse = invert_pose(pose)
@@ -260,13 +273,10 @@ def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
     prop_in_tool[~np.isfinite(prop).all(axis=1)] = np.nan
     colors = list(scene.COLORS)
     by_color = np.full((len(rows), len(colors), 3), np.nan)
-    present: dict[tuple[str, int], list[str]] = {}
-    for index, row in enumerate(rows):
-        key = (row.task, row.seed)
-        if key not in present:
-            layout = tasks.get(row.task).draw(row.seed, robots.get(row.robot)).layout
-            present[key] = [cube.color for cube in layout.cubes]
-        for color, place in zip(present[key], row.object_positions, strict=False):
+    for index, (row, here) in enumerate(zip(rows, present, strict=True)):
+        for color, place in zip(here, row.object_positions, strict=False):
             by_color[index, colors.index(color)] = place
     cubes = [in_tool(by_color[:, index]) for index in range(len(colors))]
-    return np.concatenate([in_tool(named), centred, prop_in_tool, *cubes], axis=1)
+    prop_in_base = prop - np.array([0.5, 0.0, 0.0])
+    prop_in_base[~np.isfinite(prop).all(axis=1)] = np.nan
+    return np.concatenate([in_tool(named), centred, prop_in_tool, prop_in_base, *cubes], axis=1)

@@ -49,6 +49,7 @@ def collect_kinematic(
     *,
     samples_per_episode: int = 6,
     first_s: float = _MAX_TIME,
+    astray: float = 0.6,
     processes: int = 2,
     shard_size: int = 100,
 ) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def collect_kinematic(
         samples_per_episode: Instants kept of every episode.
         first_s: They are drawn from this beginning of it, s. Where to go is decided there: later
             the arm itself gives the target away.
+        astray: Share of episodes that begin anywhere, e.g. low over another cube, so that where
+            the arm is does not tell where it should go.
         processes: Number of processes.
         shard_size: Episodes per file.
 
@@ -79,7 +82,15 @@ def collect_kinematic(
     out_dir.mkdir(parents=True, exist_ok=True)
     shards = [wanted[i : i + shard_size] for i in range(0, len(wanted), shard_size)]
     jobs = [
-        (task, robot, shard, out_dir / f"shard_{index:04d}.npz", samples_per_episode, first_s)
+        (
+            task,
+            robot,
+            shard,
+            out_dir / f"shard_{index:04d}.npz",
+            samples_per_episode,
+            first_s,
+            astray,
+        )
         for index, shard in enumerate(shards)
     ]
     if processes > 1:
@@ -96,6 +107,7 @@ def collect_kinematic(
             "kinematic": True,
             "samples_per_episode": samples_per_episode,
             "first_s": first_s,
+            "astray": astray,
         },
         "horizon": HORIZON,
         "step_dt": STEP_DT,
@@ -111,10 +123,12 @@ def collect_kinematic(
     return manifest
 
 
-def _collect_shard(job: tuple[str, str, Sequence[int], Path, int, float]) -> int:
-    task, robot, shard, path, per_episode, first_s = job
+def _collect_shard(job: tuple[str, str, Sequence[int], Path, int, float, float]) -> int:
+    task, robot, shard, path, per_episode, first_s, astray = job
     arm = _Arm(robot)
-    rows = [row for seed in shard for row in _episode(arm, task, seed, per_episode, first_s)]
+    rows = [
+        row for seed in shard for row in _episode(arm, task, seed, per_episode, first_s, astray)
+    ]
     arrays: dict[str, Any] = {
         name: np.array([getattr(row, name) for row in rows], dtype=np.float32)
         for name in samples.ARRAYS
@@ -201,12 +215,14 @@ class _Arm:
         return full[:, self._dof]
 
 
-def _episode(arm: _Arm, task: str, seed: int, count: int, first_s: float) -> list[samples.Sample]:
+def _episode(
+    arm: _Arm, task: str, seed: int, count: int, first_s: float, astray: float
+) -> list[samples.Sample]:
     instance = tasks.get(task).draw(seed, arm.spec)
     rng = np.random.default_rng([seed, 2])
     arm.lay(instance)
     goals = _GOALS[task]()
-    world = _start(arm, instance, rng)
+    world = _start(arm, instance, rng, astray)
     named = world.cube_yaw
     history: list[World] = []
     still = 0.0
@@ -228,7 +244,9 @@ def _episode(arm: _Arm, task: str, seed: int, count: int, first_s: float) -> lis
     ]
 
 
-def _start(arm: _Arm, instance: tasks.TaskInstance, rng: np.random.Generator) -> World:
+def _start(
+    arm: _Arm, instance: tasks.TaskInstance, rng: np.random.Generator, astray: float
+) -> World:
     """The start of an episode: at home, or anywhere it might get to."""
     layout = instance.layout
     target = next(cube for cube in layout.cubes if cube.color == instance.target)
@@ -236,13 +254,12 @@ def _start(arm: _Arm, instance: tasks.TaskInstance, rng: np.random.Generator) ->
     position, rotation = pose[:3, 3].copy(), pose[:3, :3].copy()
     opening = arm.spec.max_opening
     cube = np.array([target.x, target.y, 0.5 * scene.CUBE_SIZE])
-    kind = rng.random()
-    if kind < 0.6:
-        about = layout.cubes[int(rng.integers(len(layout.cubes)))] if kind < 0.2 else target
+    if rng.random() < astray:
+        about = layout.cubes[int(rng.integers(len(layout.cubes)))]
         near = np.array([about.x, about.y]) + rng.normal(0.0, 0.05, 2)
         far = rng.uniform([0.33, -0.24], [0.68, 0.24])
         low = 0.05 if instance.task in ("pick", "place") else 0.06
-        height = rng.uniform(low, 0.12) if kind < 0.3 else rng.uniform(0.09, 0.32)
+        height = rng.uniform(low, 0.12) if rng.random() < 0.6 else rng.uniform(0.09, 0.32)
         position = np.array([*(near if rng.random() < 0.6 else far), height])
         yaw, tilt = rng.uniform(-0.9, 0.9), rng.normal(0.0, 0.03, 2)
         rotation = rotation_matrix(np.array([*tilt, 0.0])) @ (

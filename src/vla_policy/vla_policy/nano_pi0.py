@@ -142,13 +142,13 @@ class Prefix:
         keys: Per layer (B, kv_heads, P, head_dim).
         values: Per layer (B, kv_heads, P, head_dim).
         valid: (B, P) true where the token is not padding.
-        hidden: (B, P, language_width) last hidden states; used by auxiliary losses.
+        patches: (B, image tokens, language_width) projected patches; for auxiliary losses.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     valid: Tensor
-    hidden: Tensor
+    patches: Tensor
 
     def cache(self) -> DynamicCache:
         """A fresh transformers cache over the same tensors (the expert appends to a copy)."""
@@ -204,7 +204,7 @@ class NanoPi0(nn.Module):
         mask = _bias(valid[:, None, None, :].expand(batch, 1, length, length), embeddings.dtype)
         positions = (valid.long().cumsum(-1) - 1).clamp_min(0)
         cache = DynamicCache()
-        output = vlm.language_model(
+        vlm.language_model(
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=positions,
@@ -215,7 +215,7 @@ class NanoPi0(nn.Module):
             keys=tuple(layer.keys for layer in cache.layers),
             values=tuple(layer.values for layer in cache.layers),
             valid=valid,
-            hidden=output.last_hidden_state,
+            patches=patches,
         )
 
     def velocity(

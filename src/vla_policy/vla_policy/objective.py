@@ -9,7 +9,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from .nano_pi0 import NanoPi0
+from .nano_pi0 import NanoPi0, Prefix
+
+# The named cube, and bowl or zone.
+_NAMED = 2
+# Language layers whose values must tell the named patches from the others.
+_VALUE_LAYERS = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Batch:
         time: (B, K) flow time, 1 = noise.
         positions: (B, P) auxiliary targets, m, scaled.
         positions_valid: (B, P) 1 where the target exists, else 0.
+        patches: (B, cameras, C) patch that shows each of C objects, -1 for hidden; the last two
+            are those that the words name.
     """
 
     images: Tensor
@@ -37,6 +44,7 @@ class Batch:
     time: Tensor
     positions: Tensor
     positions_valid: Tensor
+    patches: Tensor
 
 
 def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
@@ -47,49 +55,99 @@ def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
 
 
 class Objective(nn.Module):
-    """Policy plus the auxiliary head, which exists in training only.
+    """Policy plus the auxiliary heads, which exist in training only.
+
+    Positions are regressed at the state token, which puts objects in relation to the arm. What
+    is where is also asked of every patch: of the projected image tokens for all objects, and,
+    for those that the words name, of the values that the action expert reads in the last layers.
 
     Args:
         policy: The network.
-        position_dim: Number of auxiliary targets.
-        position_weight: Weight of the auxiliary loss.
+        position_dim: Number of positions regressed.
+        objects: Number of objects that patches may show, the two named ones included.
+        position_weight: Weight of the regression.
+        patch_weight: Weight of the patches' cross-entropies.
     """
 
-    def __init__(self, policy: NanoPi0, position_dim: int, position_weight: float) -> None:
+    def __init__(
+        self,
+        policy: NanoPi0,
+        position_dim: int,
+        objects: int,
+        position_weight: float,
+        patch_weight: float,
+    ) -> None:
         super().__init__()
         self.policy = policy
-        width = policy.config.expert_width
-        self.position_head = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, position_dim)
-        )
+        config = policy.config
+        self.state_position_head = _head(config.expert_width, position_dim)
+        self.object_patch_head = nn.Linear(config.language_width, objects - _NAMED)
+        value_width = _VALUE_LAYERS * config.kv_heads * config.head_dim
+        self.named_patch_head = nn.Linear(value_width, _NAMED)
         self.position_weight = position_weight
+        self.patch_weight = patch_weight
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Total loss, flow loss and auxiliary loss, each a scalar in fp32."""
-        prefix = self.policy.encode(batch.images, batch.token_ids, batch.token_valid)
+        """Total loss, flow loss and position loss, each a scalar in fp32."""
         dtype = batch.images.dtype
+        prefix = self.policy.encode(batch.images, batch.token_ids, batch.token_valid)
         noised, target = interpolate(batch.actions, batch.noise, batch.time)
         velocity, _, state_hidden = self.policy.velocity(
             prefix, batch.state.to(dtype), noised.to(dtype), batch.time
         )
         flow = (velocity.float() - target).square().mean()
-        error = self.position_head(state_hidden).float() - batch.positions
-        robust = torch.nn.functional.smooth_l1_loss(
-            error, torch.zeros_like(error), beta=0.1, reduction="none"
-        )
-        position = (robust * batch.positions_valid).sum() / batch.positions_valid.sum().clamp_min(1)
-        return flow + self.position_weight * position, flow, position
+        position = _position_loss(self.state_position_head(state_hidden), batch)
+        patch = _patch_loss(self.object_patch_head(prefix.patches), batch.patches[..., :-_NAMED])
+        named = self.named_patch_head(_image_values(prefix))
+        patch = patch + _patch_loss(named, batch.patches[..., -_NAMED:])
+        total = flow + self.position_weight * position + self.patch_weight * patch
+        return total, flow, position
 
     def positions(self, batch: Batch) -> Tensor:
-        """Predicted auxiliary targets (B, P), scaled."""
+        """Auxiliary targets (B, P) as predicted at the state token, scaled."""
         prefix = self.policy.encode(batch.images, batch.token_ids, batch.token_valid)
         dtype = batch.images.dtype
         noised, _ = interpolate(batch.actions, batch.noise, batch.time)
         _, _, hidden = self.policy.velocity(
             prefix, batch.state.to(dtype), noised.to(dtype), batch.time
         )
-        result: Tensor = self.position_head(hidden).float()
+        result: Tensor = self.state_position_head(hidden).float()
         return result
+
+
+def _head(width: int, position_dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, 256), nn.GELU(), nn.Linear(256, position_dim)
+    )
+
+
+def _image_values(prefix: Prefix) -> Tensor:
+    """Values (B, image tokens, layers·heads·head_dim) of the image tokens in the last layers."""
+    count = prefix.patches.shape[1]
+    layers = [v[:, :, :count].transpose(1, 2).flatten(2) for v in prefix.values[-_VALUE_LAYERS:]]
+    return torch.cat(layers, dim=-1)
+
+
+def _patch_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy over the patches of every camera.
+
+    Args:
+        logits: (B, cameras·patches, C).
+        target: (B, cameras, C), -1 for hidden.
+    """
+    batch, cameras, classes = target.shape
+    spread = logits.float().reshape(batch, cameras, -1, classes).log_softmax(dim=2)
+    chosen = spread.gather(2, target.clamp_min(0)[:, :, None])[:, :, 0]
+    visible = (target >= 0).float()
+    return -(chosen * visible).sum() / visible.sum().clamp_min(1.0)
+
+
+def _position_loss(predicted: Tensor, batch: Batch) -> Tensor:
+    error = predicted.float() - batch.positions
+    robust = torch.nn.functional.smooth_l1_loss(
+        error, torch.zeros_like(error), beta=0.1, reduction="none"
+    )
+    return (robust * batch.positions_valid).sum() / batch.positions_valid.sum().clamp_min(1)
 
 
 def interpolate(actions: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,10 +46,13 @@ class TrainConfig:
         warmup: Fraction of the training with a rising rate.
         decay: Fraction at the end with a falling rate.
         position_weight: Weight of the auxiliary loss.
+        patch_weight: Weight of the loss on what each patch shows.
         shift_px: Largest random shift of an image.
         jitter: Spread of brightness and contrast.
         state_noise: Standard deviation of noise on the normalised state.
         velocity_dropout: Probability of hiding all joint velocities of a sample.
+        state_dropout: Probability of hiding a sample's whole state: the arm is seen in the images
+            too, and a policy that trusts its own position more than its eyes confirms its errors.
         bfloat16: Whether the network computes in bf16 (weights keep an fp32 master).
         compile: Whether to compile the objective.
         threads: CPU threads.
@@ -70,10 +73,12 @@ class TrainConfig:
     warmup: float = 0.02
     decay: float = 0.25
     position_weight: float = 0.5
-    shift_px: int = 2
+    patch_weight: float = 0.1
+    shift_px: int = 1
     jitter: float = 0.15
     state_noise: float = 0.02
     velocity_dropout: float = 0.2
+    state_dropout: float = 0.1
     bfloat16: bool = True
     compile: bool = True
     threads: int = 2
@@ -133,7 +138,13 @@ class Trainer:
         policy = NanoPi0(shape)
         # SDPA's CPU backward takes three times as long as plain matrix products at these sizes.
         policy.pi0.set_attn_implementation("eager" if self._device.type == "cpu" else "sdpa")
-        self.objective = Objective(policy, data.positions.shape[1], config.position_weight)
+        self.objective = Objective(
+            policy,
+            data.positions.shape[1],
+            data.patches.shape[2],
+            config.position_weight,
+            config.patch_weight,
+        )
         self._dtype = torch.bfloat16 if config.bfloat16 else torch.float32
         named = list(self.objective.named_parameters())
         self.objective.to(self._device)
@@ -230,6 +241,8 @@ class Trainer:
         state = state + config.state_noise * torch.randn(state.shape, generator=generator)
         hidden = torch.rand((count, 1), generator=generator) < config.velocity_dropout
         state = torch.where(hidden & self.data.is_velocity[None, :], 0.0, state)
+        blind = torch.rand((count, 1), generator=generator) < config.state_dropout
+        state = torch.where(blind, 0.0, state)
         choice = torch.rand(count, generator=generator)
         tokens, valid = self.data.instruction_tokens(indices, choice)
         shape = (count, config.copies, self.shape.horizon, self.shape.action_dim)
@@ -243,6 +256,7 @@ class Trainer:
             time=sample_time(shape[:2], generator),
             positions=self.data.positions[indices],
             positions_valid=self.data.positions_valid[indices],
+            patches=self.data.patches[indices],
         )
 
     def _batch(self, **tensors: Tensor) -> Batch:

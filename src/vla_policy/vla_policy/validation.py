@@ -58,6 +58,7 @@ def validate(
             "time": sample_time((count, 1), generator),
             "positions": data.positions[part],
             "positions_valid": data.positions_valid[part],
+            "patches": data.patches[part],
         }
         images = torch.from_numpy(data.read_images(part)).to(device)
         batch = Batch(
