@@ -7,6 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,12 @@ def load(config: PolicyConfig) -> Any:
     """
     if config.checkpoint.startswith(SCRIPTED):
         return make_scripted(config.checkpoint, config.joint_names)
+    path = None if config.checkpoint == DEFAULT_CHECKPOINT else Path(config.checkpoint)
+    if path is not None and not path.is_dir():
+        raise ValueError(f"no checkpoint folder at {path}")
     # Loads torch, which takes seconds and which scripted policies do without.
     from vla_policy import PolicyError, load_policy
 
-    path = None if config.checkpoint == DEFAULT_CHECKPOINT else config.checkpoint
     try:
         policy = load_policy(path, threads=config.threads)
     except PolicyError as error:
@@ -197,8 +200,6 @@ class PolicyNode(LifecycleNode):
 
     def _warm_up(self) -> None:
         """The first inference of a process is ten times slower than the rest."""
-        if self.config.checkpoint.startswith(SCRIPTED):
-            return
         spec = self._policy.spec
         size, joints = spec.image_size, len(spec.joint_names)
         picture = np.zeros((size, size, 3), dtype=np.uint8)

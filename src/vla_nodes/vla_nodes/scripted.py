@@ -72,6 +72,11 @@ class CirclePolicy:
         self._start: tuple[int, Any] | None = None
         self._inferences = 0
 
+    def reset(self, seed: int = 0) -> None:
+        """Forgets the circle; it draws nothing, so that the seed does not matter."""
+        del seed
+        self._start, self._inferences = None, 0
+
     def encode(self, observation: Any) -> Any:
         """Remembers where the circle starts; a tool far from the circle starts a new one."""
         pose = np.asarray(observation.pose_tool_in_base, dtype=np.float64)
