@@ -71,10 +71,10 @@ def patch_indices(
                 pose = row.pose_tool_in_base @ pose
             fovy = float(camera.fovy[0])
             pixel = project(points[index], pose, fovy, image_size)
-            inside = ((pixel >= 0) & (pixel < image_size)).all(axis=1)
-            cell = np.where(inside[:, None], pixel, 0.0).astype(np.int64) // patch_size
+            inside = np.all((pixel >= 0) & (pixel < image_size), axis=1, keepdims=True)
+            cell = np.where(inside, pixel, 0.0).astype(np.int64) // patch_size
             flat = cell[:, 1] * (image_size // patch_size) + cell[:, 0]
-            result[index, number] = np.where(inside, flat, HIDDEN)
+            result[index, number] = np.where(inside[:, 0], flat, HIDDEN)
     return result
 
 
