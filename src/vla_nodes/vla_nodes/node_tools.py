@@ -201,4 +201,5 @@ class _Spinner(threading.Thread):
         """Lets callbacks under way finish."""
         self._stop_asked.set()
         self.join(timeout=SHUTDOWN_TIMEOUT)
-        self._executor.shutdown(timeout_sec=SHUTDOWN_TIMEOUT)
+        # The executor's own shutdown would take its guard conditions from under callbacks that are
+        # still under way in a pool of threads.
