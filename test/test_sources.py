@@ -23,7 +23,8 @@ DANGEROUS = {
     "unpickling": r"\bpickle\b|allow_pickle\s*=\s*True|weights_only\s*=\s*False|\bdill\b",
     "evaluating text": r"(?<![\w.])(eval|exec)\(",
     "a shell": r"shell\s*=\s*True|os\.system\(",
-    "weights loaded loosely": r"strict\s*=\s*False",
+    # zip(strict=False) is about lengths, not about weights.
+    "weights loaded loosely": r"^(?!.*\bzip\().*\bstrict\s*=\s*False",
     "unsafe YAML": r"yaml\.(load|unsafe_load|full_load)\(",
 }
 PLACES = {
@@ -97,7 +98,14 @@ def test_a_find_is_found(patterns: dict[str, str], line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["model.eval()", "self.eval(x)", "$HOME/work", "https://arxiv.org/abs/1"]
+    "line",
+    [
+        "model.eval()",
+        "zip(a, b, strict=False)",
+        "self.eval(x)",
+        "$HOME/work",
+        "https://arxiv.org/abs/1",
+    ],
 )
 def test_innocent_lines_pass(line: str) -> None:
     patterns = {**DANGEROUS, **PLACES}
