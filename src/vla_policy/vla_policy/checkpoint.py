@@ -80,7 +80,9 @@ def save_checkpoint(
         (MANIFEST, manifest),
     ):
         temporary = folder / (name + ".tmp")
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        # A line per seed would make a manifest of tens of thousands of lines.
+        indent = None if name == MANIFEST else 1
+        temporary.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
         os.replace(temporary, folder / name)
     return policy_id(folder)
 

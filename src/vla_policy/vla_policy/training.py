@@ -196,10 +196,9 @@ class Trainer:
             "reason": self._stop or "training complete",
             "samples": self.samples,
             "hours": self.elapsed / 3600.0,
-            "kept": str(self.out_dir / STATE_FILE),
         }
         self._log(result)
-        return result
+        return {**result, "kept": str(self.out_dir / STATE_FILE)}
 
     def step(self) -> dict[str, float]:
         """One optimiser step on the next batch; returns its losses."""
@@ -289,7 +288,9 @@ class Trainer:
                 if name.startswith("policy.")
             }
         )
-        self._log({"event": "started from", "state": str(state_file), "of": state["samples"]})
+        self._log(
+            {"event": "started from", "stage": state_file.parent.name, "of": state["samples"]}
+        )
 
     def average_weights(self) -> dict[str, Tensor]:
         """Averaged fp32 weights of the policy (without the auxiliary head), by name."""
