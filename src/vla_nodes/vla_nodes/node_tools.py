@@ -202,4 +202,5 @@ class _Spinner(threading.Thread):
         self._stop_asked.set()
         self.join(timeout=SHUTDOWN_TIMEOUT)
         # The executor's own shutdown would take its guard conditions from under callbacks that are
-        # still under way in a pool of threads.
+        # still under way in a pool of threads; it has no public way to wait for these.
+        self._executor._work_tracker.wait(SHUTDOWN_TIMEOUT)

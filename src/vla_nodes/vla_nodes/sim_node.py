@@ -46,6 +46,7 @@ from vla_nodes.parameters import declare
 from vla_sim.simulation import Simulation
 
 SECOND = 1_000_000_000
+LOOP_PRIORITY = 20  # of SCHED_FIFO
 SLOW = 0.95  # real-time factor below which the simulation is reported as slow
 
 
@@ -82,7 +83,7 @@ class SimNode(Node):
         self._create_publishers()
         self._create_inputs()
         self._publish_latched()
-        self._sim.start_realtime()
+        self._start_loop()
         self._threads = [
             EssentialThread(target=target, name=name, daemon=True)
             for name, target in (("states", self._run_states), ("cameras", self._run_cameras))
@@ -92,6 +93,17 @@ class SimNode(Node):
         self._diagnostics = Diagnostics(
             self, config.diagnostics_rate, self._health, lambda: self._sim.time_ns
         )
+
+    def _start_loop(self) -> None:
+        """Starts real time, with the priority a controller's loop has on a robot if allowed.
+
+        No other thread of this process starts threads meanwhile, so the new one is the loop.
+        """
+        before = set(os.listdir("/proc/self/task"))
+        self._sim.start_realtime()
+        for thread in set(os.listdir("/proc/self/task")) - before:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(LOOP_PRIORITY))
 
     def _create_publishers(self) -> None:
         create = self.create_publisher
@@ -183,7 +195,7 @@ class SimNode(Node):
                 self._episode_id = f"{started}-{self._episodes:03d}-{request.task}-{request.seed}"
                 self._laid_ns = self._sim.time_ns
                 self._publish_latched()
-            self._sim.start_realtime()
+            self._start_loop()
         response.instruction = self._sim.instruction
         response.episode_id = self._episode_id
         return response
@@ -324,9 +336,6 @@ class SimNode(Node):
 
 def main() -> int:
     """Runs the node."""
-    # It stands for hardware, which does not wait for a busy computer.
-    with contextlib.suppress(PermissionError):
-        os.nice(-10)
     return run(SimNode)
 
 
