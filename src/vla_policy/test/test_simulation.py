@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy import ActionSpec, RobotState, load_policy, rollout
+from vla_policy import ActionSpec, RobotState, load_policy, read_manifest, rollout
 from vla_policy.causality import (
     chosen_object,
     colour_pairs,
@@ -115,13 +115,17 @@ def test_kinematic_seeds_come_from_the_demonstrations(tmp_path: Path) -> None:
 def test_training_gives_a_policy_that_loads(folder: Path, tmp_path: Path) -> None:
     entries: list[dict[str, Any]] = []
     config = TrainConfig(samples=4, batch_size=2, copies=2, compile=False, threads=1)
-    result = train([folder], tmp_path, config, device="cpu", report=entries.append)
+    result = train(
+        [folder], tmp_path, config, device="cpu", kinematic_scenes=1, report=entries.append
+    )
     assert result["event"] == "finished"
     policy = load_policy(result["checkpoint"])
     assert policy.spec.policy_id == result["policy_id"]
     assert policy.spec.robot == "panda"
     assert len(policy.spec.joint_names) == 7
     assert entries[-1]["samples"] == 4
+    used = read_manifest(Path(result["checkpoint"]))["demonstrations"]
+    assert [len(entry["seeds"]) for entry in used] == [3, 1, 1, 1]
     sizes = [file.stat().st_size for file in Path(result["checkpoint"]).iterdir()]
     assert sum(sizes) < 14e6
 

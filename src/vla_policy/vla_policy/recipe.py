@@ -11,14 +11,22 @@ from typing import Any
 
 import torch
 
+from vla_sim.samples import MANIFEST
+from vla_sim.samples import read_manifest as read_demonstrations_manifest
+
 from .action_spec import ACTION_DIM, state_names
 from .checkpoint import policy_id, save_checkpoint
 from .demonstrations import DemonstrationSet, load_demonstrations
+from .kinematic_demonstrations import collect_kinematic
 from .nano_pi0 import NanoPi0Config
 from .spec import PolicySpec
 from .training import LOG_FILE, STATE_FILE, TrainConfig, Trainer
 
 Report = Callable[[dict[str, Any]], None]
+
+# Kinematic scenes take their seeds from here on, each set within a span of its own.
+_KINEMATIC_SEED = 500_000
+_KINEMATIC_SPAN = 40_000
 
 # Assumed from observation to the chunk's arrival, s; see ``measure_latency``.
 DEFAULT_LATENCY_S = 0.1
@@ -67,6 +75,7 @@ def train(
     *,
     initial_state: Path | None = None,
     rate: float = 5.0,
+    kinematic_scenes: int = 0,
     device: str | None = None,
     latency_s: float = DEFAULT_LATENCY_S,
     report: Report | None = None,
@@ -82,6 +91,9 @@ def train(
         config: How to train.
         initial_state: Training state of an earlier stage whose weights are the start.
         rate: Chunk starts per second of an episode that are used.
+        kinematic_scenes: Scenes per task that are demonstrated without physics beside ``folders``;
+            see ``kinematic_demonstrations``. They teach seeing and choosing; 2500 were used for
+            the checkpoint that comes with the package.
         device: ``cpu``, ``cuda`` or None for CUDA where present.
         latency_s: Inference latency stored with the checkpoint, s.
         report: Called with every log entry.
@@ -94,6 +106,7 @@ def train(
         if report is not None:
             report({"event": "rendering", "data": name, "done": done, "total": total})
 
+    folders = [*folders, *_kinematic(folders, out_dir / "kinematic", kinematic_scenes)]
     demonstrations = load_demonstrations(folders, out_dir / "cache", rate=rate, report=rendered)
     shape = network_config(demonstrations)
     checkpoint = out_dir / "checkpoint"
@@ -114,6 +127,34 @@ def train(
         trainer.start_from(initial_state)
     result = trainer.run()
     return {**result, "checkpoint": str(checkpoint), "policy_id": policy_id(checkpoint)}
+
+
+def _kinematic(folders: Sequence[Path], out_dir: Path, scenes: int) -> list[Path]:
+    """Kinematic demonstrations for the tasks of some data sets; made where they are missing.
+
+    Three sets per task: whole episodes, first seconds, and first seconds of an arm that begins
+    anywhere. Their seeds lie in the upper half of the demonstrations' range.
+    """
+    if not 0 <= scenes <= _KINEMATIC_SPAN:
+        raise ValueError(f"{scenes} kinematic scenes; valid: 0 to {_KINEMATIC_SPAN}")
+    if scenes == 0:
+        return []
+    variants: dict[str, dict[str, Any]] = {
+        "whole": {"samples_per_episode": 5},
+        "first": {"samples_per_episode": 2, "first_s": 1.0},
+        "astray": {"samples_per_episode": 2, "first_s": 0.8, "astray": 1.0},
+    }
+    made = []
+    manifests = [read_demonstrations_manifest(folder) for folder in folders]
+    for number, manifest in enumerate(manifests):
+        for place, (name, settings) in enumerate(variants.items()):
+            folder = out_dir / f"{manifest['task']}_{name}"
+            first = _KINEMATIC_SEED + _KINEMATIC_SPAN * (len(variants) * number + place)
+            if not (folder / MANIFEST).is_file():
+                seeds = range(first, first + scenes)
+                collect_kinematic(manifest["task"], manifest["robot"], seeds, folder, **settings)
+            made.append(folder)
+    return made
 
 
 def export(
