@@ -2,13 +2,12 @@
 # The Python package vla_control: a nanobind module and a few lines that re-export it.
 execute_process(
   COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir
-  OUTPUT_VARIABLE nanobind_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE
-  RESULT_VARIABLE nanobind_missing)
-if(nanobind_missing)
+  OUTPUT_VARIABLE nanobind_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+find_package(nanobind CONFIG QUIET)
+if(NOT nanobind_FOUND)
   message(FATAL_ERROR "nanobind is not installed for ${Python_EXECUTABLE}; "
                       "install it (pip install nanobind) or set VLA_CONTROL_PYTHON=OFF")
 endif()
-find_package(nanobind CONFIG REQUIRED)
 
 nanobind_add_module(vla_control_python NB_STATIC NB_SUPPRESS_WARNINGS
   python/bind_controller.cpp

@@ -40,7 +40,8 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
     return;
   }
   ++cycles;
-  if (!(period >= kShortestPeriod && period <= kLongestPeriod)) period = 1.0 / config.rate;
+  const bool possible = period >= kShortestPeriod && period <= kLongestPeriod;
+  if (!possible) period = 1.0 / config.rate;
   watch_clock(time_ns);
   now_ns = time_ns;
   take_heartbeat(time_ns);
