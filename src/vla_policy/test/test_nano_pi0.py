@@ -26,7 +26,7 @@ def inputs(network: NanoPi0) -> dict[str, Tensor]:
     }
 
 
-def velocity(network: NanoPi0, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def velocity(network: NanoPi0, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     prefix = network.encode(inputs["images"], inputs["token_ids"], inputs["token_valid"])
     with torch.no_grad():
         return network.velocity(prefix, inputs["state"], inputs["actions"], inputs["time"])
@@ -38,7 +38,7 @@ def test_default_size_is_about_6_5_million_parameters() -> None:
 
 
 def test_velocity_equals_transformers_pi0(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
-    ours, _, _ = velocity(network, inputs)
+    ours, _ = velocity(network, inputs)
     image_ids = torch.full((BATCH, network.config.image_tokens), network.config.image_token_id)
     ids = torch.cat([image_ids, inputs["token_ids"]], dim=1)
     mask = torch.cat([torch.ones_like(image_ids), inputs["token_valid"].long()], dim=1)
@@ -57,27 +57,50 @@ def test_velocity_equals_transformers_pi0(network: NanoPi0, inputs: dict[str, Te
 
 
 def test_copies_do_not_see_each_other(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
-    together, _, _ = velocity(network, inputs)
+    together, _ = velocity(network, inputs)
     changed = {**inputs, "actions": inputs["actions"].clone()}
     changed["actions"][:, 1:] += 1.0
-    apart, _, _ = velocity(network, changed)
+    apart, _ = velocity(network, changed)
     torch.testing.assert_close(apart[:, 0], together[:, 0])
     assert not torch.allclose(apart[:, 1], together[:, 1], atol=1e-3)
 
 
 def test_shapes_of_velocity_and_features(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
-    v, features, state = velocity(network, inputs)
+    v, features = velocity(network, inputs)
     assert v.shape == (BATCH, COPIES, 16, 10)
     assert features.shape == (BATCH, COPIES, 16, network.config.expert_width)
-    assert state.shape == (BATCH, network.config.expert_width)
     torch.testing.assert_close(network.pi0.action_out_proj(features), v)
 
 
+def test_state_attention_is_that_of_the_expert(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
+    seen: dict[int, Tensor] = {}
+    layers = network.pi0.model.dit.layers
+    network.pi0.set_attn_implementation("eager")
+    hooks = [
+        layer.self_attn.register_forward_hook(
+            lambda _module, _inputs, output, number=number: seen.update({number: output[1]})
+        )
+        for number, layer in enumerate(layers)
+    ]
+    with torch.no_grad():
+        prefix = network.encode(inputs["images"], inputs["token_ids"], inputs["token_valid"])
+        output = network.expert(prefix, inputs["state"], inputs["actions"], inputs["time"])
+        for number in range(len(layers)):
+            length = prefix.valid.shape[1]
+            theirs = seen[number][:, :, 0, :length]
+            ours = network.state_attention(prefix, output, number).softmax(-1)
+            share = theirs.sum(-1, keepdim=True)
+            torch.testing.assert_close(ours * share, theirs, atol=1e-5, rtol=1e-4)
+    for hook in hooks:
+        hook.remove()
+    network.pi0.set_attn_implementation("sdpa")
+
+
 def test_padding_is_not_read(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
-    before, _, _ = velocity(network, inputs)
+    before, _ = velocity(network, inputs)
     changed = {**inputs, "token_ids": inputs["token_ids"].clone()}
     changed["token_ids"][0, 6:] = 5
-    after, _, _ = velocity(network, changed)
+    after, _ = velocity(network, changed)
     torch.testing.assert_close(after, before)
     changed["token_ids"][0, 2] = 5
     assert not torch.allclose(velocity(network, changed)[0][0], before[0], atol=1e-5)
@@ -85,7 +108,7 @@ def test_padding_is_not_read(network: NanoPi0, inputs: dict[str, Tensor]) -> Non
 
 @pytest.mark.parametrize("camera", [0, 1])
 def test_every_camera_is_read(network: NanoPi0, inputs: dict[str, Tensor], camera: int) -> None:
-    before, _, _ = velocity(network, inputs)
+    before, _ = velocity(network, inputs)
     changed = {**inputs, "images": inputs["images"].clone()}
     changed["images"][:, camera, :, 30:60, 30:60] = 1.0
     assert not torch.allclose(velocity(network, changed)[0], before, atol=1e-5)

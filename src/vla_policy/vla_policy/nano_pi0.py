@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PI0Config, PI0ForConditionalGeneration
 from transformers.cache_utils import DynamicCache
+from transformers.models.gemma.modeling_gemma import apply_rotary_pos_emb
 
 _MAX_COPIES = 40
 _MASKED = -1.0e9  # additive attention bias; finite, so a fully masked row cannot become NaN
@@ -155,6 +156,26 @@ class Prefix:
         return DynamicCache(list(zip(self.keys, self.values, strict=True)))
 
 
+@dataclass(frozen=True)
+class ExpertOutput:
+    """What the action expert computes.
+
+    Attributes:
+        velocity: (B, K, horizon, action_dim).
+        features: (B, K, horizon, expert_width) hidden states that it is projected from,
+            "pre-velocity".
+        state_hidden: (B, expert_width) last hidden state of the state token.
+        state_inputs: Per layer (B, 1, expert_width) what the state token enters it with.
+        state_rotary: Cosine and sine of the state token's position.
+    """
+
+    velocity: Tensor
+    features: Tensor
+    state_hidden: Tensor
+    state_inputs: tuple[Tensor, ...]
+    state_rotary: tuple[Tensor, Tensor]
+
+
 class NanoPi0(nn.Module):
     """π0 at nano scale.
 
@@ -220,8 +241,13 @@ class NanoPi0(nn.Module):
 
     def velocity(
         self, prefix: Prefix, state: Tensor, actions: Tensor, time: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Velocity of the flow at K noised chunks per condition.
+    ) -> tuple[Tensor, Tensor]:
+        """Velocity (B, K, horizon, action_dim) and features; see ``expert``."""
+        output = self.expert(prefix, state, actions, time)
+        return output.velocity, output.features
+
+    def expert(self, prefix: Prefix, state: Tensor, actions: Tensor, time: Tensor) -> ExpertOutput:
+        """Runs the action expert at K noised chunks per condition.
 
         Args:
             prefix: Encoded images and instruction of B conditions.
@@ -229,10 +255,8 @@ class NanoPi0(nn.Module):
             actions: (B, K, horizon, action_dim) noised chunks.
             time: (B, K) flow time, 1 = noise, 0 = actions.
 
-        Returns:
-            Velocity (B, K, horizon, action_dim), the hidden states it is projected from
-            ("pre-velocity", (B, K, horizon, expert_width)), and the state token's last hidden
-            state (B, expert_width).
+        Raises:
+            ValueError: If K is too large.
         """
         batch, copies, horizon, _ = actions.shape
         if copies > _MAX_COPIES - 8:
@@ -243,21 +267,48 @@ class NanoPi0(nn.Module):
         width = tokens.shape[-1]
         tokens = tokens.reshape(batch, copies, horizon + 1, width)
         # The state token is the same for every copy: it does not depend on noise or time.
-        suffix = torch.cat(
+        hidden = torch.cat(
             [tokens[:, 0, :1], tokens[:, :, 1:].reshape(batch, copies * horizon, width)], dim=1
         )
-        mask = self._suffix_mask(prefix.valid, copies, suffix.dtype)
+        mask = self._suffix_mask(prefix.valid, copies, hidden.dtype)
         offsets = self.suffix_offsets[: 1 + copies * horizon]
         positions = prefix.valid.long().sum(-1, keepdim=True) + offsets[None, :]
-        hidden = self.pi0.model.dit(
-            inputs_embeds=suffix,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=prefix.cache(),
-        ).last_hidden_state
-        state_hidden = hidden[:, 0]
+        dit = self.pi0.model.dit
+        rotary = dit.rotary_emb(hidden, position_ids=positions)
+        cache = prefix.cache()
+        state_inputs = []
+        for layer in dit.layers:
+            state_inputs.append(hidden[:, :1])
+            hidden = layer(
+                hidden,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                position_embeddings=rotary,
+            )
+        hidden = dit.norm(hidden)
         features = hidden[:, 1:].reshape(batch, copies, horizon, width)
-        return self.pi0.action_out_proj(features), features, state_hidden
+        return ExpertOutput(
+            velocity=self.pi0.action_out_proj(features),
+            features=features,
+            state_hidden=hidden[:, 0],
+            state_inputs=tuple(state_inputs),
+            state_rotary=(rotary[0][:, :1], rotary[1][:, :1]),
+        )
+
+    def state_attention(self, prefix: Prefix, output: ExpertOutput, layer: int) -> Tensor:
+        """Logits (B, heads, P) of the state token's attention to the prefix in one layer."""
+        block = self.pi0.model.dit.layers[layer]
+        attention = block.self_attn
+        query = attention.q_proj(block.input_layernorm(output.state_inputs[layer]))
+        query = query.unflatten(-1, (self.config.heads, self.config.head_dim)).transpose(1, 2)
+        query, _ = apply_rotary_pos_emb(query, query, *output.state_rotary)
+        keys = prefix.keys[layer].repeat_interleave(
+            self.config.heads // self.config.kv_heads, dim=1
+        )
+        logits = (query @ keys.transpose(2, 3))[:, :, 0] * attention.scaling
+        return logits + _bias(prefix.valid[:, None], logits.dtype)
 
     def _suffix_mask(self, prefix_valid: Tensor, copies: int, dtype: torch.dtype) -> Tensor:
         """Additive mask (B, 1, 1 + K·H, P + 1 + K·H): state → actions, no copy sees another."""

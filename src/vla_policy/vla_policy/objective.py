@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from .nano_pi0 import NanoPi0, Prefix
+from .nano_pi0 import ExpertOutput, NanoPi0, Prefix
 
 # The named cube, and bowl or zone.
 _NAMED = 2
@@ -92,26 +92,44 @@ class Objective(nn.Module):
         dtype = batch.images.dtype
         prefix = self.policy.encode(batch.images, batch.token_ids, batch.token_valid)
         noised, target = interpolate(batch.actions, batch.noise, batch.time)
-        velocity, _, state_hidden = self.policy.velocity(
-            prefix, batch.state.to(dtype), noised.to(dtype), batch.time
-        )
-        flow = (velocity.float() - target).square().mean()
-        position = _position_loss(self.state_position_head(state_hidden), batch)
+        output = self.policy.expert(prefix, batch.state.to(dtype), noised.to(dtype), batch.time)
+        flow = (output.velocity.float() - target).square().mean()
+        position = _position_loss(self.state_position_head(output.state_hidden), batch)
         patch = _patch_loss(self.object_patch_head(prefix.patches), batch.patches[..., :-_NAMED])
         named = self.named_patch_head(_image_values(prefix))
         patch = patch + _patch_loss(named, batch.patches[..., -_NAMED:])
+        patch = patch + self._attention_loss(prefix, output, batch.patches[..., -_NAMED:])
         total = flow + self.position_weight * position + self.patch_weight * patch
         return total, flow, position
+
+    def _attention_loss(self, prefix: Prefix, output: ExpertOutput, named: Tensor) -> Tensor:
+        """Cross-entropy of the state token's attention in the last layers.
+
+        The first head is to look at the named cube in the first camera, the second in the second
+        camera, the third at bowl or zone in the first camera: left to itself, the state token
+        attends to the arm's own whereabouts for a long time.
+        """
+        config = self.policy.config
+        patches = config.image_tokens // config.cameras
+        wanted = [(0, 0), (min(1, config.cameras - 1), 0), (0, 1)][: config.heads]
+        losses = []
+        for layer in range(config.layers - _VALUE_LAYERS, config.layers):
+            spread = self.policy.state_attention(prefix, output, layer).float().log_softmax(-1)
+            for head, (camera, thing) in enumerate(wanted):
+                target = named[:, camera, thing]
+                index = target.clamp_min(0) + camera * patches
+                chosen = spread[:, head].gather(1, index[:, None])[:, 0]
+                visible = (target >= 0).float()
+                losses.append(-(chosen * visible).sum() / visible.sum().clamp_min(1.0))
+        return torch.stack(losses).mean()
 
     def positions(self, batch: Batch) -> Tensor:
         """Auxiliary targets (B, P) as predicted at the state token, scaled."""
         prefix = self.policy.encode(batch.images, batch.token_ids, batch.token_valid)
         dtype = batch.images.dtype
         noised, _ = interpolate(batch.actions, batch.noise, batch.time)
-        _, _, hidden = self.policy.velocity(
-            prefix, batch.state.to(dtype), noised.to(dtype), batch.time
-        )
-        result: Tensor = self.state_position_head(hidden).float()
+        output = self.policy.expert(prefix, batch.state.to(dtype), noised.to(dtype), batch.time)
+        result: Tensor = self.state_position_head(output.state_hidden).float()
         return result
 
 

@@ -170,7 +170,7 @@ class NanoPi0Policy(Policy):
 
         def flow(actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]:
             time = torch.full((1, 1), t, device=self._device)
-            v, features, _ = self._network.velocity(
+            v, features = self._network.velocity(
                 context.prefix, network_state, actions[:, None], time
             )
             return v[:, 0], features[:, 0]

@@ -91,7 +91,7 @@ def _sample(objective: Objective, batch: Batch) -> Tensor:
 
     def velocity(actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]:
         time = torch.full((len(actions), 1), t, device=actions.device)
-        v, features, _ = policy.velocity(
+        v, features = policy.velocity(
             prefix, batch.state.to(dtype), actions[:, None].to(dtype), time
         )
         return v[:, 0].float(), features[:, 0]
