@@ -307,7 +307,7 @@ class NanoPi0(nn.Module):
         keys = prefix.keys[layer].repeat_interleave(
             self.config.heads // self.config.kv_heads, dim=1
         )
-        logits = (query @ keys.transpose(2, 3))[:, :, 0] * attention.scaling
+        logits: Tensor = (query @ keys.transpose(2, 3))[:, :, 0] * attention.scaling
         return logits + _bias(prefix.valid[:, None], logits.dtype)
 
     def _suffix_mask(self, prefix_valid: Tensor, copies: int, dtype: torch.dtype) -> Tensor:
