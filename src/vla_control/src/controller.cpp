@@ -16,7 +16,10 @@ JointVector to_joint_vector(const std::vector<double>& values) {
 }  // namespace
 
 Controller::Impl::Impl(const RobotDescription& description_in, const ControllerConfig& config_in)
-    : description(description_in), model(description_in), config(validated(config_in, model)) {
+    : description(description_in),
+      model(description_in),
+      config(validated(config_in, model)),
+      include_gravity(config.command_includes_gravity.value_or(true)) {
   intake.configure(config, description.base_frame, description.tool_frame);
   reference.configure(motion_limits(config), config.chunk.blend_time);
   task_law.configure(config);
@@ -38,7 +41,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
 bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) noexcept {
   deactivate();
   if (!is_plausible(joints)) return false;
-  model.compute(joints.q, joints.dq, *config.command_includes_gravity, dynamics);
+  model.compute(joints.q, joints.dq, include_gravity, dynamics);
   reference.hold(dynamics.pose_tool_in_base, time_ns);
   sample = reference.sample(time_ns);
   gripper.reset();

@@ -59,6 +59,7 @@ struct Controller::Impl {
   const RobotDescription description;
   RobotModel model;
   const ControllerConfig config;
+  const bool include_gravity;
 
   // Hand-over into the loop.
   ChunkIntake intake;  // thread of push_chunk()

@@ -51,7 +51,7 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
   if (!is_plausible(joints)) {
     if (bad_state_time <= 0.0) {
       tau_blind.setZero(model.n());
-      if (*config.command_includes_gravity) tau_blind = model.gravity(good.q);
+      if (include_gravity) tau_blind = model.gravity(good.q);
     }
     bad_state_time += period;
     if (bad_state_time > config.joint_state_timeout_s) {
@@ -76,7 +76,7 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
     rate_saturations += activity.rate ? 1U : 0U;
   } else {
     tau_blind.setZero(model.n());
-    if (*config.command_includes_gravity) {
+    if (include_gravity) {
       tau_blind = model.gravity(joints.q);
       if (!tau_blind.allFinite()) tau_blind.setZero();
     }
@@ -207,7 +207,7 @@ void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
 
 void Controller::Impl::compute_torque(const JointState& joints, double period,
                                       JointVector& tau) noexcept {
-  model.compute(joints.q, joints.dq, *config.command_includes_gravity, dynamics);
+  model.compute(joints.q, joints.dq, include_gravity, dynamics);
   task_law.compute(dynamics, joints.dq, sample, task);
   if (phase == Phase::kFault) {
     engage_hold_when_at_rest(joints);

@@ -34,8 +34,7 @@ JointVector OperationalSpace::solve_mass(const JointVector& b) const noexcept {
 }
 
 Vector6 OperationalSpace::wrench_of(const JointVector& tau) const noexcept {
-  JointVector whitened = tau;
-  mass_cholesky.matrixL().solveInPlace(whitened);
+  const JointVector whitened = mass_cholesky.matrixL().solve(tau);
   const Vector6 acceleration = whitened_jacobian.transpose().lazyProduct(whitened);
   return inertia * acceleration;
 }
