@@ -31,7 +31,7 @@ if ! CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
   --merge-install --symlink-install \
   --executor sequential --continue-on-error \
   --event-handlers console_cohesion- console_stderr- console_start_end+ summary- \
-  --cmake-args -G Ninja --no-warn-unused-cli \
+  --cmake-args -G Ninja -Wno-unused-cli \
   "-DPython_EXECUTABLE=$PWD/.venv/bin/python" "-DPython3_EXECUTABLE=$PWD/.venv/bin/python" 2>&1 | tee log/build.txt; then
   for package in $(sed -n 's/^Failed *<<< \([a-z0-9_]*\).*/\1/p' log/build.txt); do
     echo "--- $package ---" >&2
