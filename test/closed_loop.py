@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -24,7 +25,7 @@ from vla_msgs.action import RunTask
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner
 from vla_msgs.srv import SetPaused
 from vla_nodes import shared_memory
-from vla_nodes.node_tools import RELIABLE
+from vla_nodes.node_tools import RELIABLE, in_executor
 from vla_nodes.processes import LogFile, Process, ProcessGroup
 from vla_nodes.system import System
 from vla_nodes.up import environment
@@ -161,6 +162,7 @@ class Watcher(Node):
             lambda: (
                 self.states
                 and self.owner
+                and self.owner.header.stamp != Time()
                 and self.health.get("/lifecycle_manager", (2, "", {}))[1] == "all nodes are active"
             ),
             STARTED,
@@ -170,7 +172,7 @@ class Watcher(Node):
         """Asks for a circle and waits until the arm follows it."""
         assert self.run_task.wait_for_server(SOON)
         goal = RunTask.Goal(instruction="trace a circle", time_limit=time_limit)
-        sent = self.run_task.send_goal_async(goal)
+        sent = in_executor(self, lambda: self.run_task.send_goal_async(goal))
         handle = self.wait("goal", lambda: sent.result() if sent.done() else None)
         assert handle.accepted
         self.task = handle
@@ -192,7 +194,7 @@ class Watcher(Node):
 
     def result(self, handle: Any, timeout: float = SOON) -> Any:
         """The result of a task."""
-        future = handle.get_result_async()
+        future = in_executor(self, handle.get_result_async)
         return self.wait(
             "result", lambda: future.result().result if future.done() else None, timeout
         )
@@ -217,6 +219,7 @@ def seconds(state: ControllerState) -> float:
 
 def assert_within_limits(states: list[ControllerState]) -> None:
     """The arm has moved as its limits say: torques, and no jump of the reference."""
+    states = list(states)  # more of them arrive meanwhile
     assert len(states) > 10
     torques = np.array([state.tau_command for state in states])
     limits = np.array(states[0].tau_limit)

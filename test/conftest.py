@@ -19,7 +19,7 @@ def domain() -> int:
     return FIRST_DOMAIN + os.getpid() % DOMAINS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def circle(tmp_path_factory: pytest.TempPathFactory, domain: int) -> Iterator[object]:
     """A running system whose policy traces a circle, and a node that watches it."""
     import rclpy

@@ -6,11 +6,15 @@ The policy traces a circle, so no checkpoint is needed; everything else is what 
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from closed_loop import SOON, Watcher, assert_within_limits, position, speed
+from closed_loop import SOON, Watcher, assert_within_limits, position, seconds, speed
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 from std_srvs.srv import Trigger
@@ -19,6 +23,7 @@ from vla_data import bag_info
 from vla_msgs.action import RunTask
 from vla_msgs.msg import ControllerState, ControlOwner, Outcome
 from vla_msgs.srv import SetPaused
+from vla_nodes.node_tools import in_executor
 
 # A restart may take a while on a busy machine; a test has two of them at most.
 pytestmark = pytest.mark.timeout(240)
@@ -34,14 +39,14 @@ def loop(circle: Watcher) -> Iterator[Watcher]:
     circle.wait("states", lambda: circle.states)
     yield circle
     if circle.task is not None:
-        circle.task.cancel_goal_async()  # harmless when it has ended
+        in_executor(circle, circle.task.cancel_goal_async)  # harmless when it has ended
     if circle.owner is not None and circle.owner.state == ControlOwner.STATE_FAULT:
         circle.call(circle.reset, Trigger.Request())
 
 
 def cancel(loop: Watcher, handle: object) -> None:
     """Ends a task and waits for its end."""
-    handle.cancel_goal_async()  # type: ignore[attr-defined]
+    in_executor(loop, handle.cancel_goal_async)  # type: ignore[attr-defined]
     loop.result(handle)
 
 
@@ -161,9 +166,8 @@ def test_anyone_may_stop_and_only_a_reset_releases(loop: Watcher) -> None:
     loop.wait("fault", lambda: loop.state.phase == ControllerState.PHASE_FAULT)
     assert loop.state.fault == ControllerState.FAULT_STOP_REQUESTED
     loop.wait("rest", lambda: speed(loop.state) < 0.005)
-    goal = loop.run_task.send_goal_async(
-        RunTask.Goal(instruction="trace a circle", time_limit=SOON)
-    )
+    request = RunTask.Goal(instruction="trace a circle", time_limit=SOON)
+    goal = in_executor(loop, lambda: loop.run_task.send_goal_async(request))
     refused = loop.wait("answer", lambda: goal.result() if goal.done() else None)
     assert not refused.accepted, "a stopped arm takes no task"
     assert_at_rest(loop)
@@ -199,11 +203,29 @@ def test_a_pause_holds_and_a_new_goal_preempts(loop: Watcher) -> None:
     assert_within_limits(loop.states)
 
 
+def test_a_second_system_in_the_same_domain_is_refused(
+    loop: Watcher, domain: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vla_nodes.cli", "up", "sim_franka", "--episodes", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        capture_output=True,
+        text=True,
+        timeout=SOON,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "another supervisor runs" in " ".join(done.stderr.split())
+
+
 def test_the_limits_check_itself_can_fail(loop: Watcher) -> None:
     loop.wait("states", lambda: len(loop.states) > 50)
     states = list(loop.states)
     assert_within_limits(states)
-    for state in states[25:]:
+    times = np.array([seconds(state) for state in states])
+    jump = int(np.flatnonzero(np.diff(times) < 0.03)[-1]) + 1
+    for state in states[jump:]:
         state.reference_pose_tool_in_base.position.x += 0.05
     with pytest.raises(AssertionError):
         assert_within_limits(states)

@@ -37,6 +37,8 @@ def test_the_gate_opens_once_when_all_required_topics_have_been_seen(episodes: E
     episodes.take("/b", TYPE, DATA, 4)
     assert episodes.ready_now()
     assert not episodes.ready_now()
+    episodes.announce_again()
+    assert episodes.ready_now()
     episodes.close(EpisodeOutcome(), 5)
     episodes.join(10.0)
 

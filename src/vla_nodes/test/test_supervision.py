@@ -238,6 +238,13 @@ def test_the_episode_waits_for_the_recorder_and_names_what_is_missing() -> None:
     assert core.state is State.AUTONOMOUS
     assert task.granted_ns == NOW + SECOND
 
+    again = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    again.begin(GOAL, NOW)
+    for tick in range(1, 31):
+        again.tick(NOW + tick * SECOND // 10)
+    starts = [event for event in again.drain_events() if event.kind is EventKind.START]
+    assert len(starts) == 3, "repeated about once per second while no recorder answers"
+
     late = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
     task = late.begin(GOAL, NOW)
     late.on_recorder_note("no message on /cameras/wrist/image_raw")
@@ -255,6 +262,12 @@ def test_bad_goals_are_refused_and_change_nothing(goal: Goal) -> None:
         core.begin(goal, NOW)
     assert core.grant == grant
     assert core.task is not None
+
+
+def test_no_goal_is_taken_before_ros_time_has_begun() -> None:
+    core = Supervisor(1, LIMITS)
+    with pytest.raises(ValueError, match="/clock"):
+        core.begin(GOAL, 0)
 
 
 def test_boot_id_must_be_positive() -> None:

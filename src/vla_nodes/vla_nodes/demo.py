@@ -14,6 +14,7 @@ from action_msgs.msg import GoalStatus
 from vla_msgs.action import RunTask
 from vla_msgs.srv import ResetScene
 from vla_nodes.monitor import Monitor
+from vla_nodes.node_tools import in_executor
 from vla_nodes.supervision_types import Source, Verdict
 
 SERVICE_TIMEOUT = 20.0  # s of steady time for a scene to be laid or a goal to be taken
@@ -145,14 +146,17 @@ class Demo(threading.Thread):
         feedback: list[Any] = []
         if not monitor.run_task.wait_for_server(SERVICE_TIMEOUT):
             raise DemoError("the action run_task is not there")
-        sent = monitor.run_task.send_goal_async(
-            goal, feedback_callback=lambda message: feedback.append(message.feedback)
+        sent = in_executor(
+            monitor,
+            lambda: monitor.run_task.send_goal_async(
+                goal, feedback_callback=lambda message: feedback.append(message.feedback)
+            ),
         )
         handle = self._result(sent, SERVICE_TIMEOUT, "run_task did not take the goal")
         if not handle.accepted:
             raise DemoError(f"run_task refused the goal {goal.instruction!r}")
         boot_id = monitor.owner.boot_id if monitor.owner else 0
-        pending = handle.get_result_async()
+        pending = in_executor(monitor, handle.get_result_async)
         deadline = time.monotonic() + OUTCOME_SLACK * self._time_limit + OUTCOME_EXTRA
         canceled = False
         while not pending.done():
@@ -162,7 +166,7 @@ class Demo(threading.Thread):
                 return self._episode(request, goal, None, feedback, message)
             if self._stop_asked.is_set() and not canceled:
                 canceled = True
-                handle.cancel_goal_async()
+                in_executor(monitor, handle.cancel_goal_async)
                 deadline = min(deadline, time.monotonic() + 5.0)
             monitor.wait(pending.done, 0.2, threading.Event())
         response = pending.result()

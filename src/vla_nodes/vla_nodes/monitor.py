@@ -140,6 +140,8 @@ class Monitor(Node):
         missing = []
         if self.owner is None:
             missing.append("the supervisor's heartbeat (control_owner)")
+        elif convert.from_time(self.owner.header.stamp) == 0:
+            missing.append("the clock, at the supervisor")
         if self.controller is None:
             missing.append("the controller's state (controller/state)")
         if manager is not None:

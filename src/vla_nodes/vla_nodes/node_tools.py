@@ -65,6 +65,23 @@ class EssentialThread(threading.Thread):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def in_executor(node: Node, call: Callable[[], Any], timeout: float = 10.0) -> Any:
+    """Runs a call in the thread that spins a node, from another thread, and returns its result.
+
+    An action client forgets a response that arrives before its request has been noted, so its
+    requests must come from the thread that takes the responses.
+
+    Raises:
+        TimeoutError: The node is not spun.
+    """
+    done = threading.Event()
+    task = node.executor.create_task(call)
+    task.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout):
+        raise TimeoutError(f"{node.get_name()} is not spun")
+    return task.result()
+
+
 class RateMeter:
     """Events per second of steady time over a sliding window. Thread-safe."""
 

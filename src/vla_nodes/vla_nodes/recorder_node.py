@@ -214,7 +214,9 @@ class RecorderNode(LifecycleNode):
         episodes = self._episodes
         if episodes is None or not self._active:
             return
-        if event.event == EpisodeEvent.START:
+        if event.event == EpisodeEvent.START and event.episode_id == episodes.episode_id:
+            episodes.announce_again()  # the supervisor has missed the answer
+        elif event.event == EpisodeEvent.START:
             info = EpisodeInfo(
                 event.episode_id, task=event.task, seed=event.seed, instruction=event.instruction
             )

@@ -104,6 +104,10 @@ class Episodes:
         self._announced = True
         return True
 
+    def announce_again(self) -> None:
+        """Makes :meth:`ready_now` true once more."""
+        self._announced = False
+
     @property
     def waiting(self) -> bool:
         """Whether a bag is open and still lacks a required topic."""

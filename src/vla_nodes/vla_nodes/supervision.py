@@ -36,6 +36,8 @@ from vla_nodes.supervision_types import (
     Verdict,
 )
 
+START_REPEAT = 1.0  # s
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -84,6 +86,7 @@ class Supervisor:
         self._last_sequence = 0
         self._grant_ns = 0
         self._pause_began_ns = 0
+        self._told_ns = 0
         self._policy_silent = False
         self._resetting = False
         self._controller_seen_ns: int | None = None
@@ -114,6 +117,8 @@ class Supervisor:
             raise ValueError("the instruction is empty")
         if not 0.0 < goal.time_limit < 1e6:
             raise ValueError(f"time_limit is {goal.time_limit} s; valid range: (0, 1e6)")
+        if now_ns <= 0:
+            raise ValueError("ROS time has not begun; nobody publishes /clock")
         if self.state is State.FAULT:
             raise ValueError(f"stopped ({self.reason}); only a reset releases")
         if self.task is not None:
@@ -123,7 +128,7 @@ class Supervisor:
             goal.episode_id or f"{goal.task or 'free'}_{self.boot_id}_{self._instruction_id}"
         )
         self.task = Task(goal, episode_id, self._instruction_id, now_ns)
-        self._emit(EventKind.START, now_ns)
+        self._tell_start(now_ns)
         if self._limits.recorder_timeout > 0.0:
             self._recorder_text = "no recorder answered"
             self._hand_over(State.IDLE, Owner.NONE, "waits for the recorder")
@@ -252,6 +257,8 @@ class Supervisor:
             self._end(Verdict.ABORTED, Source.NONE, "the clock jumped back", now_ns)
             self._hand_over(State.IDLE, Owner.NONE, "the clock jumped back")
         elif task.granted_ns is None:
+            if now_ns - self._told_ns > START_REPEAT * SECOND:
+                self._tell_start(now_ns)
             if now_ns - task.accepted_ns > self._limits.recorder_timeout * SECOND:
                 message = f"not recorded: {self._recorder_text}"
                 self._end(Verdict.ABORTED, Source.TIMEOUT, message, now_ns)
@@ -283,7 +290,8 @@ class Supervisor:
             self._note(self.reason, now_ns)
 
     def _running_ns(self, task: Task, now_ns: int) -> int:
-        return now_ns - (task.granted_ns or now_ns) - task.paused_ns
+        since_ns = now_ns if task.granted_ns is None else task.granted_ns
+        return now_ns - since_ns - task.paused_ns
 
     def _grant_policy(self, now_ns: int, reason: str = "granted to the policy") -> None:
         if self.task is not None and self.task.granted_ns is None:
@@ -317,6 +325,11 @@ class Supervisor:
         self._emit(EventKind.END, now_ns, message)
         self.task = None
         self._policy_silent = False
+
+    def _tell_start(self, now_ns: int) -> None:
+        # Repeated while nobody answers: a recorder that has just appeared has missed the first.
+        self._told_ns = now_ns
+        self._emit(EventKind.START, now_ns)
 
     def _drop(self, why: Drop) -> Drop:
         self.counters.dropped[why] += 1

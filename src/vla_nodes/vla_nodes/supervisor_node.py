@@ -182,10 +182,11 @@ class SupervisorNode(Node):
     # --- the action -------------------------------------------------------------------------------
 
     def _on_goal(self, goal: RunTask.Goal) -> GoalResponse:
-        if self.core.state is State.FAULT or not goal.instruction.strip() or goal.time_limit <= 0.0:
+        stopped, now_ns = self.core.state is State.FAULT, self.now_ns()
+        if stopped or now_ns <= 0 or not goal.instruction.strip() or goal.time_limit <= 0.0:
             self.get_logger().warning(
                 f"goal refused: state {self.core.state.name}, instruction {goal.instruction!r}, "
-                f"time_limit {goal.time_limit} s"
+                f"time_limit {goal.time_limit} s, ROS time {now_ns} ns"
             )
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT

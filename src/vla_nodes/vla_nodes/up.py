@@ -35,6 +35,7 @@ from vla_nodes.system import (
 from vla_nodes.view import View, episode_table
 
 LOOP_PERIOD = 0.1  # s
+DISCOVERY = 1.0  # s
 
 
 class Run:
@@ -82,6 +83,12 @@ class Run:
         self.console.print(f"{self.system.name}: {self.system.description}. Log: {log.path}")
         interrupted = False
         try:
+            if _another_runs(monitor):
+                domain = os.environ.get("ROS_DOMAIN_ID", "0")
+                raise OSError(
+                    f"another supervisor runs in ROS domain {domain}; "
+                    "end it, or choose another ROS_DOMAIN_ID"
+                )
             self.group = ProcessGroup(self.system.nodes, log, environment())
             demo.start()
             view.start()
@@ -93,7 +100,7 @@ class Run:
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows is short and must be whole
             view.stop()
-            self._finish(demo, monitor, log, interrupted)
+            self._finish(demo, monitor, log, spinner, interrupted)
         return self._conclude(demo, monitor, interrupted)
 
     def _watch(self, demo: Demo, view: View) -> None:
@@ -112,7 +119,14 @@ class Run:
                 return
             time.sleep(LOOP_PERIOD)
 
-    def _finish(self, demo: Demo, monitor: Monitor, log: LogFile, interrupted: bool) -> None:
+    def _finish(
+        self,
+        demo: Demo,
+        monitor: Monitor,
+        log: LogFile,
+        spinner: threading.Thread,
+        interrupted: bool,
+    ) -> None:
         if interrupted:
             self.console.print("Stopping ...")
         if self.problem and monitor.supervisor_stop.service_is_ready():
@@ -131,8 +145,9 @@ class Run:
             if killed:
                 self.console.print(f"had to be killed: {', '.join(killed)}")
         log.close()
-        monitor.destroy_node()
         rclpy.try_shutdown()
+        spinner.join(timeout=5.0)
+        monitor.destroy_node()
         shared_memory.remove_stale()
 
     def _full_name(self, executable: str) -> str:
@@ -268,6 +283,13 @@ def _spin(monitor: Monitor) -> None:
         executor.spin()
     except ExternalShutdownException:
         return
+
+
+def _another_runs(monitor: Monitor) -> bool:
+    """Whether somebody else owns an arm in this domain; looks for as long as discovery takes."""
+    return monitor.wait(
+        lambda: monitor.count_publishers("control_owner") > 0, DISCOVERY, threading.Event()
+    )
 
 
 def _stop_request() -> Any:
