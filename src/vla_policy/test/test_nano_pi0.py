@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config
+from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config, sincos_2d
 from vla_policy.objective import Batch, Objective, split_batch
 
 BATCH, COPIES = 2, 4
@@ -35,6 +35,19 @@ def velocity(network: NanoPi0, inputs: dict[str, Tensor]) -> tuple[Tensor, Tenso
 def test_default_size_is_about_6_5_million_parameters() -> None:
     network = NanoPi0(NanoPi0Config(320, 3, 24, 10))
     assert 6.0e6 < network.parameter_count() < 7.0e6
+
+
+def test_patches_know_where_they_are() -> None:
+    grid = sincos_2d(8, 192)
+    assert grid.shape == (64, 192)
+    assert 0.7 < float(grid.std()) < 1.5
+    line, column = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    places = torch.stack([column.flatten(), line.flatten()], dim=1)
+    read = torch.linalg.lstsq(torch.cat([grid, torch.ones(64, 1)], 1).double(), places.double())
+    again = torch.cat([grid, torch.ones(64, 1)], 1).double() @ read.solution
+    assert float((again - places).abs().max()) < 0.1
+    with pytest.raises(ValueError, match="multiple of 4"):
+        sincos_2d(8, 30)
 
 
 def test_velocity_equals_transformers_pi0(network: NanoPi0, inputs: dict[str, Tensor]) -> None:
