@@ -54,6 +54,7 @@ class Monitor(Node):
         """Connects."""
         super().__init__("vla_up")
         self.owner: ControlOwner | None = None
+        self.rival = False  # two supervisors talk at the same time
         self.controller: ControllerState | None = None
         self.health: dict[str, Health] = {}
         self.clock_ns = 0
@@ -71,7 +72,11 @@ class Monitor(Node):
 
     def _on_owner(self, message: ControlOwner) -> None:
         with self._changed:
-            self.owner = message
+            # A restarted supervisor has a newer boot id and the one before is silent.
+            older = self.owner is not None and message.boot_id < self.owner.boot_id
+            self.rival = self.rival or older
+            if not older:
+                self.owner = message
             self._changed.notify_all()
 
     def _on_state(self, message: ControllerState) -> None:

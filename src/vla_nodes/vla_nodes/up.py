@@ -36,6 +36,7 @@ from vla_nodes.view import View, episode_table
 
 LOOP_PERIOD = 0.1  # s
 DISCOVERY = 1.0  # s
+RIVAL = "another supervisor runs in this ROS domain; end it, or choose another ROS_DOMAIN_ID"
 
 
 class Run:
@@ -84,15 +85,11 @@ class Run:
         interrupted = False
         try:
             if _another_runs(monitor):
-                domain = os.environ.get("ROS_DOMAIN_ID", "0")
-                raise OSError(
-                    f"another supervisor runs in ROS domain {domain}; "
-                    "end it, or choose another ROS_DOMAIN_ID"
-                )
+                raise OSError(RIVAL)
             self.group = ProcessGroup(self.system.nodes, log, environment())
             demo.start()
             view.start()
-            self._watch(demo, view)
+            self._watch(demo, view, monitor)
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -103,7 +100,7 @@ class Run:
             self._finish(demo, monitor, log, spinner, interrupted)
         return self._conclude(demo, monitor, interrupted)
 
-    def _watch(self, demo: Demo, view: View) -> None:
+    def _watch(self, demo: Demo, view: View, monitor: Monitor) -> None:
         """Until the demo is done, a required process ends, or Ctrl-C."""
         while demo.is_alive() or not self.requests:
             ended = self.group.check() if self.group else None
@@ -113,6 +110,9 @@ class Run:
                     "everything is shut down"
                 )
                 _print_tail(self.console, ended)
+                return
+            if monitor.rival:
+                self.problem = RIVAL
                 return
             view.update()
             if not self.requests and demo.error:
