@@ -25,7 +25,9 @@ if [ ! -d .venv/share/tf2_msgs ]; then paths+=(compat/tf2_msgs); fi
 
 echo "Building the workspace ..."
 mkdir -p log
-if ! CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" \
+jobs="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
+# With MAKEFLAGS set, colcon does not hold jobs back while the machine has other work.
+if ! CMAKE_BUILD_PARALLEL_LEVEL="$jobs" MAKEFLAGS="-j$jobs" \
   colcon --log-base log/colcon build \
   --base-paths "${paths[@]}" \
   --merge-install --symlink-install \
