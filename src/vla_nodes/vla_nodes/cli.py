@@ -76,6 +76,13 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     train.set_defaults(module="vla_nodes.train_command")
     train.add_argument("demonstrations", type=Path, help="folder written by `vla demos`")
     train.add_argument("folder", type=Path, help="receives state, log and checkpoint; resumable")
+    train.add_argument(
+        "--kinematic-scenes",
+        type=int,
+        default=2500,
+        metavar="N",
+        help="demonstrated without physics, in each of three sets per task (2500); 0 = none",
+    )
     train.add_argument("--samples", type=_count, help="conditions to process in all")
     train.add_argument("--max-hours", type=_positive, help="wall-clock budget over all runs")
     train.add_argument("--threads", type=_count, help="CPU threads")

@@ -32,7 +32,14 @@ def main(options: argparse.Namespace) -> int:
         )
         return 1
     try:
-        result = train(folders, options.folder, config, device=options.device, report=_tell)
+        result = train(
+            folders,
+            options.folder,
+            config,
+            kinematic_scenes=options.kinematic_scenes,
+            device=options.device,
+            report=_tell,
+        )
     except (PolicyError, ValueError, OSError) as error:
         print(f"vla train: {error}", file=sys.stderr)
         return 1

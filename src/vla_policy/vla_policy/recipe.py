@@ -91,9 +91,9 @@ def train(
         config: How to train.
         initial_state: Training state of an earlier stage whose weights are the start.
         rate: Chunk starts per second of an episode that are used.
-        kinematic_scenes: Scenes per task that are demonstrated without physics beside ``folders``;
-            see ``kinematic_demonstrations``. They teach seeing and choosing; 2500 were used for
-            the checkpoint that comes with the package.
+        kinematic_scenes: Scenes in each of three sets per task that are demonstrated without
+            physics beside ``folders``; see ``kinematic_demonstrations``. They teach seeing and
+            choosing; the checkpoint that comes with the package saw 6200 per task in all.
         device: ``cpu``, ``cuda`` or None for CUDA where present.
         latency_s: Inference latency stored with the checkpoint, s.
         report: Called with every log entry.
