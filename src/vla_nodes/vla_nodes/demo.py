@@ -22,6 +22,8 @@ READY_TIMEOUT = 180.0  # s: a model has to be loaded
 # An outcome must come, even when the simulation runs at a third of real time.
 OUTCOME_SLACK = 3.0
 OUTCOME_EXTRA = 60.0  # s
+# s; longer than the recorder's tail, so that a bag does not show the next scene being laid.
+PAUSE_AFTER_EPISODE = 0.6
 
 
 class DemoError(RuntimeError):
@@ -102,6 +104,7 @@ class Demo(threading.Thread):
                 episode = self._run_episode(request)
                 self.episodes.append(episode)
                 self._on_episode(episode)
+                self._stop_asked.wait(PAUSE_AFTER_EPISODE)
         except DemoError as error:
             if not self._stop_asked.is_set():
                 self.error = str(error)
