@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -125,6 +126,9 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and runs the command. Returns the exit status."""
     options = make_parser().parse_args(arguments)
+    # Whoever started this may ignore SIGINT, as a shell does for what a script runs in the
+    # background, and Python would take that over: then nothing stops cleanly.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return int(import_module(options.module).main(options))
     except KeyboardInterrupt:
