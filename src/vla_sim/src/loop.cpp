@@ -5,21 +5,26 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace vla_sim {
 
 using Clock = std::chrono::steady_clock;
 
 Loop::Loop(Plant& plant, vla_control::Controller& controller)
-    : plant_(plant),
-      controller_(controller),
-      period_ns_(std::llround(plant.model().opt.timestep * 1e9)) {
+    : Loop(plant, std::make_unique<ControllerLaw>(controller)) {}
+
+Loop::Loop(Plant& plant, std::unique_ptr<Law> law) : Loop(plant, *law) {
+  owned_law_ = std::move(law);
+}
+
+Loop::Loop(Plant& plant, Law& law)
+    : plant_(plant), law_(law), period_ns_(std::llround(plant.period() * 1e9)) {
   if (period_ns_ <= 0) throw std::invalid_argument("the timestep must be positive");
   plant_.measure(state_);
-  if (state_.q.size() != controller_.model().n()) {
+  if (state_.q.size() != law_.joints()) {
     throw std::invalid_argument("the plant has " + std::to_string(state_.q.size()) +
-                                " arm joints, the controller " +
-                                std::to_string(controller_.model().n()));
+                                " arm joints, the law " + std::to_string(law_.joints()));
   }
   torques_.tau.setZero(state_.q.size());
   publish();
@@ -34,20 +39,27 @@ void Loop::reset(std::int64_t time_ns) {
   plant_.reset();
   plant_.measure(state_);
   torques_.tau.setZero(state_.q.size());
-  if (!controller_.activate(state_, time_ns_)) {
-    throw std::runtime_error("the controller refused the joint state at activation");
+  if (!law_.activate(state_, time_ns_)) {
+    throw std::runtime_error("the law refused the joint state at activation");
   }
   publish();
 }
 
 void Loop::advance(std::uint64_t cycles) {
   require_stopped("advance");
+  if (trace_ != nullptr) trace_->reserve(cycles);
   for (std::uint64_t i = 0; i < cycles; ++i) cycle();
   publish();
 }
 
+void Loop::set_trace(Trace* trace) {
+  require_stopped("set_trace");
+  trace_ = trace;
+}
+
 void Loop::start_realtime(double speed) {
   require_stopped("start_realtime");
+  if (trace_ != nullptr) throw std::logic_error("a trace can only be recorded in lockstep");
   if (!(speed > 0.0) || !std::isfinite(speed)) {
     throw std::invalid_argument("speed " + std::to_string(speed) + " must be positive");
   }
@@ -83,8 +95,12 @@ void Loop::set_clock(std::int64_t time_ns, std::uint64_t cycles) {
 
 void Loop::cycle() noexcept {
   plant_.measure(state_);
-  controller_.update(state_, time_ns_, static_cast<double>(period_ns_) * 1e-9, torques_);
-  plant_.step(torques_, controller_.gripper_command());
+  law_.update(state_, time_ns_, static_cast<double>(period_ns_) * 1e-9, torques_);
+  plant_.step(torques_, law_.gripper_command());
+  if (trace_ != nullptr) {
+    trace_->record(time_ns_, state_, torques_, law_.report(),
+                   plant_.contact_force(trace_->watched_body()));
+  }
   time_ns_ += period_ns_;
   ++cycles_;
 }

@@ -2,22 +2,30 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
 
+#include "vla_sim/comparison_laws.hpp"
 #include "vla_sim/loop.hpp"
 #include "vla_sim/plant.hpp"
 
 namespace nb = nanobind;
 using nb::literals::operator""_a;
+using vla_sim::Law;
 using vla_sim::Loop;
 using vla_sim::ObjectEvents;
+using vla_sim::PeerConfig;
+using vla_sim::PeerLaw;
 using vla_sim::Plant;
 using vla_sim::PlantConfig;
 using vla_sim::PlantLayout;
 using vla_sim::PlantMemory;
+using vla_sim::PositionLaw;
 using vla_sim::Snapshot;
+using vla_sim::Trace;
 
 namespace {
 
@@ -27,6 +35,55 @@ nb::ndarray<nb::numpy, double, nb::ndim<1>> to_numpy(const std::vector<double>& 
   const nb::capsule owner(copy,
                           [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
   return nb::ndarray<nb::numpy, double, nb::ndim<1>>(copy->data(), {copy->size()}, owner);
+}
+
+/// A 4x4 homogeneous matrix as a pose; it is not checked.
+vla_control::Pose to_pose(const nb::ndarray<const double, nb::shape<4, 4>, nb::c_contig>& matrix) {
+  vla_control::Pose pose;
+  for (int i = 0; i < 3; ++i) {
+    for (int k = 0; k < 3; ++k) pose.rotation(i, k) = matrix(i, k);
+    pose.position[i] = matrix(i, 3);
+  }
+  return pose;
+}
+
+void bind_comparison(nb::module_& m) {
+  nb::class_<Law>(m, "Law");
+
+  nb::class_<PeerConfig>(m, "PeerConfig")
+      .def(nb::init<>())
+      .def_rw("translational_stiffness", &PeerConfig::translational_stiffness)
+      .def_rw("rotational_stiffness", &PeerConfig::rotational_stiffness)
+      .def_rw("position_error_clip", &PeerConfig::position_error_clip)
+      .def_rw("rotation_error_clip", &PeerConfig::rotation_error_clip)
+      .def_rw("nullspace_stiffness", &PeerConfig::nullspace_stiffness)
+      .def_rw("nullspace_torque_limit", &PeerConfig::nullspace_torque_limit)
+      .def_rw("target_smoothing", &PeerConfig::target_smoothing)
+      .def_rw("torque_step_limit", &PeerConfig::torque_step_limit)
+      .def_rw("command_includes_gravity", &PeerConfig::command_includes_gravity);
+
+  nb::class_<PeerLaw, Law>(m, "PeerLaw")
+      .def(nb::init<const vla_control::RobotDescription&, const PeerConfig&,
+                    vla_control::Controller*>(),
+           "description"_a, "config"_a, "preview"_a.none(), nb::keep_alive<1, 4>())
+      .def(
+          "set_target",
+          [](PeerLaw& self, const nb::ndarray<const double, nb::shape<4, 4>, nb::c_contig>& pose) {
+            self.set_target(to_pose(pose));
+          },
+          "pose"_a);
+
+  nb::class_<PositionLaw, Law>(m, "PositionLaw")
+      .def(nb::init<const vla_control::RobotDescription&, double, bool, vla_control::Controller&>(),
+           "description"_a, "frequency"_a, "command_includes_gravity"_a, "preview"_a,
+           nb::keep_alive<1, 5>());
+
+  nb::class_<Trace>(m, "Trace")
+      .def(nb::init<const vla_control::RobotDescription&, int>(), "description"_a, "watched_body"_a)
+      .def("clear", &Trace::clear)
+      .def_prop_ro("columns", &Trace::columns)
+      .def_prop_ro(
+          "values", [](const Trace& self) { return to_numpy(self.values()); }, nb::rv_policy::move);
 }
 
 }  // namespace
@@ -55,7 +112,8 @@ NB_MODULE(_core, m) {
       .def_rw("gripper_stiffness", &PlantConfig::gripper_stiffness)
       .def_rw("gripper_damping", &PlantConfig::gripper_damping)
       .def_rw("lifted_height", &PlantConfig::lifted_height)
-      .def_rw("actuation_delay", &PlantConfig::actuation_delay);
+      .def_rw("delay_cycles", &PlantConfig::delay_cycles)
+      .def_rw("substeps", &PlantConfig::substeps);
 
   nb::class_<ObjectEvents>(m, "ObjectEvents")
       .def_ro("first_touched", &ObjectEvents::first_touched)
@@ -94,9 +152,14 @@ NB_MODULE(_core, m) {
       .def_prop_ro(
           "qvel", [](const Snapshot& self) { return to_numpy(self.qvel); }, nb::rv_policy::move);
 
+  bind_comparison(m);
+
   nb::class_<Loop>(m, "Loop")
       .def(nb::init<Plant&, vla_control::Controller&>(), "plant"_a, "controller"_a,
            nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
+      .def(nb::init<Plant&, Law&>(), "plant"_a, "law"_a, nb::keep_alive<1, 2>(),
+           nb::keep_alive<1, 3>())
+      .def("set_trace", &Loop::set_trace, "trace"_a.none(), nb::keep_alive<1, 2>())
       .def("reset", &Loop::reset, "time_ns"_a)
       .def("advance", &Loop::advance, "cycles"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("start_realtime", &Loop::start_realtime, "speed"_a = 1.0)

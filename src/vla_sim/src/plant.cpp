@@ -9,6 +9,9 @@
 namespace vla_sim {
 namespace {
 
+constexpr int kMostDelayCycles = 20;
+constexpr int kMostSubsteps = 100;
+
 void check_index(int index, mjtSize size, const char* what) {
   if (index < 0 || index >= size) {
     throw std::invalid_argument(std::string(what) + " index " + std::to_string(index) +
@@ -38,6 +41,15 @@ Plant::Plant(const mjModel* model, mjData* data, PlantLayout layout, const Plant
   for (const int i : layout_.finger_body) check_index(i, model_->nbody, "finger_body");
   for (const int i : layout_.object_body) check_index(i, model_->nbody, "object_body");
 
+  if (config_.delay_cycles < 0 || config_.delay_cycles > kMostDelayCycles) {
+    throw std::invalid_argument("delay_cycles " + std::to_string(config_.delay_cycles) +
+                                " is outside 0.." + std::to_string(kMostDelayCycles));
+  }
+  if (config_.substeps < 1 || config_.substeps > kMostSubsteps) {
+    throw std::invalid_argument("substeps " + std::to_string(config_.substeps) + " is outside 1.." +
+                                std::to_string(kMostSubsteps));
+  }
+
   const auto bodies = static_cast<std::size_t>(model_->nbody);
   finger_of_body_.assign(bodies, -1);
   object_of_body_.assign(bodies, -1);
@@ -51,7 +63,8 @@ Plant::Plant(const mjModel* model, mjData* data, PlantLayout layout, const Plant
 }
 
 void Plant::reset() {
-  memory_.delayed_torque.assign(layout_.arm_qpos.size(), 0.0);
+  memory_.delayed_torque.assign(
+      layout_.arm_qpos.size() * static_cast<std::size_t>(config_.delay_cycles), 0.0);
   memory_.gripper_setpoint = gripper_opening();
   memory_.gripper_command = memory_.gripper_setpoint;
   memory_.gripper_force = config_.gripper_default_force;
@@ -77,15 +90,48 @@ void Plant::measure(vla_control::JointState& state) const noexcept {
 
 void Plant::step(const vla_control::JointTorques& torques,
                  const vla_control::GripperCommand& gripper) noexcept {
-  for (std::size_t i = 0; i < layout_.arm_actuator.size(); ++i) {
-    const double now = torques.tau[static_cast<Eigen::Index>(i)];
-    data_->ctrl[layout_.arm_actuator[i]] =
-        config_.actuation_delay ? memory_.delayed_torque[i] : now;
-    memory_.delayed_torque[i] = now;
+  delay(torques);
+  for (int i = 0; i < config_.substeps; ++i) {
+    drive_gripper(gripper);
+    mj_step(model_, data_);
   }
-  drive_gripper(gripper);
-  mj_step(model_, data_);
   watch_objects();
+}
+
+void Plant::delay(const vla_control::JointTorques& torques) noexcept {
+  const std::size_t n = layout_.arm_actuator.size();
+  std::vector<double>& late = memory_.delayed_torque;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double now = torques.tau[static_cast<Eigen::Index>(i)];
+    data_->ctrl[layout_.arm_actuator[i]] = late.empty() ? now : late[i];
+  }
+  if (late.empty()) return;
+  std::rotate(late.begin(), late.begin() + static_cast<std::ptrdiff_t>(n), late.end());
+  for (std::size_t i = 0; i < n; ++i) {
+    late[late.size() - n + i] = torques.tau[static_cast<Eigen::Index>(i)];
+  }
+}
+
+double Plant::period() const noexcept {
+  return model_->opt.timestep * static_cast<double>(config_.substeps);
+}
+
+std::array<double, 3> Plant::contact_force(int body) const noexcept {
+  std::array<double, 3> sum{};
+  for (int c = 0; c < data_->ncon; ++c) {
+    const mjContact& contact = data_->contact[c];
+    if (contact.geom[0] < 0 || contact.geom[1] < 0) continue;
+    const bool first = model_->geom_bodyid[contact.geom[0]] == body;
+    const bool second = model_->geom_bodyid[contact.geom[1]] == body;
+    if (first == second) continue;
+    std::array<mjtNum, 6> local{};
+    std::array<mjtNum, 3> world{};
+    mj_contactForce(model_, data_, c, local.data());
+    // The contact frame's axes are the rows; its force is that of the first geom on the second.
+    mju_mulMatTVec(world.data(), contact.frame, local.data(), 3, 3);
+    for (std::size_t k = 0; k < 3; ++k) sum[k] += first ? world[k] : -world[k];
+  }
+  return sum;
 }
 
 double Plant::gripper_opening() const noexcept {
@@ -94,7 +140,7 @@ double Plant::gripper_opening() const noexcept {
 
 void Plant::set_memory(const PlantMemory& memory) {
   const std::size_t objects = layout_.object_body.size();
-  if (memory.delayed_torque.size() != layout_.arm_qpos.size() ||
+  if (memory.delayed_torque.size() != memory_.delayed_torque.size() ||
       memory.rest_height.size() != objects || memory.events.finger_contact.size() != objects) {
     throw std::invalid_argument("the memory is of another plant: its sizes differ");
   }

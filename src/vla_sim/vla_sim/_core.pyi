@@ -24,7 +24,8 @@ class PlantConfig:
     gripper_stiffness: float
     gripper_damping: float
     lifted_height: float
-    actuation_delay: bool
+    delay_cycles: int
+    substeps: int
     def __init__(self) -> None: ...
 
 class ObjectEvents:
@@ -73,8 +74,49 @@ class Snapshot:
     @property
     def qvel(self) -> npt.NDArray[np.float64]: ...
 
+class Law: ...
+
+class PeerConfig:
+    translational_stiffness: float
+    rotational_stiffness: float
+    position_error_clip: float
+    rotation_error_clip: float
+    nullspace_stiffness: float
+    nullspace_torque_limit: float
+    target_smoothing: float
+    torque_step_limit: float
+    command_includes_gravity: bool
+    def __init__(self) -> None: ...
+
+class PeerLaw(Law):
+    def __init__(
+        self,
+        description: vla_control.RobotDescription,
+        config: PeerConfig,
+        preview: vla_control.Controller | None,
+    ) -> None: ...
+    def set_target(self, pose: npt.NDArray[np.float64]) -> None: ...
+
+class PositionLaw(Law):
+    def __init__(
+        self,
+        description: vla_control.RobotDescription,
+        frequency: float,
+        command_includes_gravity: bool,
+        preview: vla_control.Controller,
+    ) -> None: ...
+
+class Trace:
+    def __init__(self, description: vla_control.RobotDescription, watched_body: int) -> None: ...
+    def clear(self) -> None: ...
+    @property
+    def columns(self) -> list[tuple[str, int]]: ...
+    @property
+    def values(self) -> npt.NDArray[np.float64]: ...
+
 class Loop:
-    def __init__(self, plant: Plant, controller: vla_control.Controller) -> None: ...
+    def __init__(self, plant: Plant, law: vla_control.Controller | Law) -> None: ...
+    def set_trace(self, trace: Trace | None) -> None: ...
     def reset(self, time_ns: int) -> None: ...
     def advance(self, cycles: int) -> None: ...
     def start_realtime(self, speed: float = 1.0) -> None: ...

@@ -154,17 +154,25 @@ def build_model(
     """
     spec = mujoco.MjSpec.from_string(robot.mujoco_urdf())
     spec.modelname = f"vla_{robot.name}"
-    _set_options(spec, timestep, shadow_size, max_image_size)
-    _dress_robot(spec, robot, gravity_compensation, coulomb_friction, viscous_friction)
+    set_options(spec, timestep)
+    _set_rendering(spec, shadow_size, max_image_size)
+    n = len(robot.joint_names)
+    dress_robot(
+        spec,
+        robot,
+        gravity_compensation=gravity_compensation,
+        coulomb_friction=np.full(n, coulomb_friction),
+        viscous_friction=np.full(n, viscous_friction),
+        armature=robot.armature,
+    )
     _add_surroundings(spec)
     _add_objects(spec)
     _add_cameras(spec, robot)
     return spec.compile()
 
 
-def _set_options(
-    spec: mujoco.MjSpec, timestep: float, shadow_size: int, max_image_size: tuple[int, int]
-) -> None:
+def set_options(spec: mujoco.MjSpec, timestep: float) -> None:
+    """Choose integrator, solver and ``timestep`` (s)."""
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
@@ -172,6 +180,9 @@ def _set_options(
     spec.option.impratio = 10.0
     spec.option.iterations = 30
     spec.option.ls_iterations = 20
+
+
+def _set_rendering(spec: mujoco.MjSpec, shadow_size: int, max_image_size: tuple[int, int]) -> None:
     spec.visual.quality.shadowsize = shadow_size
     spec.visual.quality.offsamples = 4
     spec.visual.global_.offwidth, spec.visual.global_.offheight = max_image_size
@@ -183,13 +194,25 @@ def _set_options(
     spec.stat.center = [0.4, 0.0, 0.2]
 
 
-def _dress_robot(
+def dress_robot(
     spec: mujoco.MjSpec,
     robot: RobotSpec,
+    *,
     gravity_compensation: bool,
-    coulomb_friction: float,
-    viscous_friction: float,
+    coulomb_friction: FloatArray,
+    viscous_friction: FloatArray,
+    armature: FloatArray,
 ) -> None:
+    """Give an arm its looks, contacts, joint friction, rotor inertia and motors.
+
+    Args:
+        spec: Loaded from the robot's URDF; changed.
+        robot: The robot.
+        gravity_compensation: Whether the drives carry the arm's weight.
+        coulomb_friction: Per arm joint, Nm.
+        viscous_friction: Per arm joint, Nms/rad.
+        armature: Rotor inertia per arm joint, as seen at the joint, kg m^2.
+    """
     for material, rgba in (("body", robot.body_rgba), ("dark", robot.dark_rgba)):
         spec.add_material(name=f"robot_{material}", rgba=rgba, specular=0.3, shininess=0.4)
     for body in spec.bodies:
@@ -209,11 +232,11 @@ def _dress_robot(
         pad.friction = [1.2, 0.02, 0.0001]
         pad.solref = [0.006, 1.0]
         pad.priority = 1
-    for name, armature in zip(robot.joint_names, robot.armature, strict=True):
+    for index, name in enumerate(robot.joint_names):
         joint = spec.joint(name)
-        joint.armature = float(armature)
-        joint.frictionloss = coulomb_friction
-        joint.damping = np.array([viscous_friction, 0.0, 0.0])
+        joint.armature = float(armature[index])
+        joint.frictionloss = float(coulomb_friction[index])
+        joint.damping = np.array([viscous_friction[index], 0.0, 0.0])
         motor = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         motor.set_to_motor()
     for name in robot.finger_joint_names:

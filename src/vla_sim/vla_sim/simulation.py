@@ -386,5 +386,5 @@ class Simulation:
         config.max_opening = self.robot.max_opening
         config.gripper_default_force = self.robot.default_gripper_force
         config.gripper_speed = self.plant_config.gripper_speed
-        config.actuation_delay = self.plant_config.actuation_delay
+        config.delay_cycles = int(self.plant_config.actuation_delay)
         return config

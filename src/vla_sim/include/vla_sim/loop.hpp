@@ -3,12 +3,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "vla_control/controller.hpp"
+#include "vla_sim/law.hpp"
 #include "vla_sim/plant.hpp"
+#include "vla_sim/trace.hpp"
 
 namespace vla_sim {
 
@@ -30,12 +33,15 @@ struct Snapshot {
 class Loop {
  public:
   Loop(Plant& plant, vla_control::Controller& controller);
+  Loop(Plant& plant, Law& law);
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  /// Starts an episode: forgets the plant's memory and activates the controller where the arm is.
-  /// \throws std::logic_error while running in real time, std::runtime_error if the controller
+  /// Records every cycle from now on; nullptr = no longer. Lockstep only.
+  void set_trace(Trace* trace);
+  /// Starts an episode: forgets the plant's memory and activates the law where the arm is.
+  /// \throws std::logic_error while running in real time, std::runtime_error if the law
   ///     refuses the joint state.
   void reset(std::int64_t time_ns);
   /// Runs cycles in this thread.
@@ -65,8 +71,12 @@ class Loop {
   void run(double speed) noexcept;
   void require_stopped(const char* what) const;
 
+  Loop(Plant& plant, std::unique_ptr<Law> law);
+
   Plant& plant_;
-  vla_control::Controller& controller_;
+  std::unique_ptr<Law> owned_law_;
+  Law& law_;
+  Trace* trace_ = nullptr;
   vla_control::JointState state_;
   vla_control::JointTorques torques_;
   std::int64_t period_ns_;

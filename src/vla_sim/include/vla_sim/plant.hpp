@@ -32,7 +32,8 @@ struct PlantConfig {
   double gripper_stiffness = 4000.0;    ///< N/m per finger
   double gripper_damping = 40.0;        ///< Ns/m per finger
   double lifted_height = 0.03;          ///< m of rise at which an object counts as lifted
-  bool actuation_delay = true;          ///< torques act one cycle late, as over a fieldbus
+  int delay_cycles = 1;                 ///< torques act so many cycles late, as over a fieldbus
+  int substeps = 1;                     ///< steps of the physics per cycle
 };
 
 /// What happened to the objects since the last reset.
@@ -44,7 +45,7 @@ struct ObjectEvents {
 
 /// What of the plant is not in mjData.
 struct PlantMemory {
-  std::vector<double> delayed_torque;  ///< Nm, computed in the cycle before
+  std::vector<double> delayed_torque;  ///< Nm, of the last delay_cycles cycles, oldest first
   double gripper_setpoint = 0.0;       ///< m, moving towards the commanded opening
   double gripper_command = 0.0;        ///< m, last one commanded
   double gripper_force = 0.0;          ///< N, last one commanded
@@ -62,11 +63,16 @@ class Plant {
   void reset();
   /// Reads the joint state; sizes of `state` are set.
   void measure(vla_control::JointState& state) const noexcept;
-  /// Applies torques (after the actuation delay) and the gripper command, and steps once.
+  /// Applies torques (after the actuation delay) and the gripper command for one cycle.
   void step(const vla_control::JointTorques& torques,
             const vla_control::GripperCommand& gripper) noexcept;
   /// Distance between the pads, m.
   [[nodiscard]] double gripper_opening() const noexcept;
+  /// Duration of a cycle, s.
+  [[nodiscard]] double period() const noexcept;
+  /// Sum of the contact forces that a body exerts on all others, N in world axes, as solved in the
+  /// last step of the physics.
+  [[nodiscard]] std::array<double, 3> contact_force(int body) const noexcept;
 
   [[nodiscard]] const PlantMemory& memory() const noexcept { return memory_; }
   /// \throws std::invalid_argument if the sizes are not those of this plant.
@@ -75,6 +81,7 @@ class Plant {
   [[nodiscard]] const mjData& data() const noexcept { return *data_; }
 
  private:
+  void delay(const vla_control::JointTorques& torques) noexcept;
   void drive_gripper(const vla_control::GripperCommand& gripper) noexcept;
   void watch_objects() noexcept;
 

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One law on one plant along one curve, in lockstep, recorded cycle by cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+import vla_control
+from vla_sim._core import Law, Loop, PeerConfig, PeerLaw, PositionLaw, Trace
+from vla_sim.control_bench import curves
+from vla_sim.control_bench.curves import Curve
+from vla_sim.control_bench.hardware import Rig
+from vla_sim.control_bench.measures import Record
+from vla_sim.typing import FloatArray
+
+# Time in which the arm stands still before the curve begins.
+_LEAD = 0.1
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Stiffness that every law of a comparison is given.
+
+    Attributes:
+        translational: N/m.
+        rotational: Nm/rad.
+    """
+
+    translational: float = 600.0
+    rotational: float = 30.0
+
+
+class Subject(Protocol):
+    """A law under test, and how it is told what to do."""
+
+    law: Law | vla_control.Controller
+
+    def feed(self, time_s: float, make_chunk: Callable[[], vla_control.Chunk]) -> bool:
+        """Hand over the newest chunk; returns whether it was taken."""
+
+    def tick(self, time_s: float) -> None:
+        """Called every step of 50 ms, for laws that take single poses."""
+
+
+class Ours:
+    """The controller, fed with chunks."""
+
+    def __init__(self, rig: Rig, config: vla_control.ControllerConfig) -> None:
+        self.controller = vla_control.Controller(rig.robot.description(), config)
+        self.law: Law | vla_control.Controller = self.controller
+
+    def feed(self, time_s: float, make_chunk: Callable[[], vla_control.Chunk]) -> bool:
+        """Push a chunk."""
+        return self.controller.push_chunk(make_chunk()) is vla_control.RejectReason.NONE
+
+    def tick(self, time_s: float) -> None:
+        """Nothing to do: the controller samples its chunk itself."""
+
+
+class PeerWithPoses:
+    """The peer's law as its users drive it: the pose of the chunk that is due, every 50 ms."""
+
+    def __init__(self, rig: Rig, gains: Gains) -> None:
+        self.peer = PeerLaw(rig.robot.description(), _peer_config(rig, gains), None)
+        self.law: Law | vla_control.Controller = self.peer
+        self._poses: FloatArray | None = None
+        self._start_ns = 0
+
+    def feed(self, time_s: float, make_chunk: Callable[[], vla_control.Chunk]) -> bool:
+        """Keep the chunk."""
+        chunk = make_chunk()
+        self._poses, self._start_ns = chunk.poses, chunk.stamp_ns
+        return True
+
+    def tick(self, time_s: float) -> None:
+        """Set the pose that is due as the target."""
+        if self._poses is None:
+            return
+        due = (time_s - self._start_ns * 1e-9) / curves.STEP_DT
+        index = int(np.clip(np.floor(due + 1e-6), 0, len(self._poses) - 1))
+        self.peer.set_target(np.ascontiguousarray(self._poses[index]))
+
+
+class WithPreview(Ours):
+    """Another law that follows the controller's own reference, cycle by cycle."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        config: vla_control.ControllerConfig,
+        make_law: Callable[[vla_control.Controller], Law],
+    ) -> None:
+        super().__init__(rig, config)
+        self.law = make_law(self.controller)
+
+
+def _peer_config(rig: Rig, gains: Gains) -> PeerConfig:
+    config = PeerConfig()
+    config.translational_stiffness = gains.translational
+    config.rotational_stiffness = gains.rotational
+    config.command_includes_gravity = not rig.hardware.gravity_compensation
+    return config
+
+
+def controller_config(rig: Rig, rate: float, gains: Gains, **changes: Any) -> Any:
+    """Return the configuration of the controller for a rig."""
+    return rig.robot.controller_config(
+        rate=rate,
+        command_includes_gravity=not rig.hardware.gravity_compensation,
+        translational_stiffness=[gains.translational] * 3,
+        rotational_stiffness=[gains.rotational] * 3,
+        **changes,
+    )
+
+
+def ours(rig: Rig, rate: float, gains: Gains, **changes: Any) -> Subject:
+    """Return the controller."""
+    return Ours(rig, controller_config(rig, rate, gains, **changes))
+
+
+def peer_with_poses(rig: Rig, rate: float, gains: Gains) -> Subject:
+    """Return the peer's law, given poses."""
+    return PeerWithPoses(rig, gains)
+
+
+def peer_with_preview(rig: Rig, rate: float, gains: Gains) -> Subject:
+    """Return the peer's law, given our reference."""
+    return WithPreview(
+        rig,
+        controller_config(rig, rate, gains),
+        lambda preview: PeerLaw(rig.robot.description(), _peer_config(rig, gains), preview),
+    )
+
+
+def position_loop(rig: Rig, rate: float, gains: Gains) -> Subject:
+    """Return a stiff position loop, given our reference."""
+    return WithPreview(
+        rig,
+        controller_config(rig, rate, gains),
+        lambda preview: PositionLaw(
+            rig.robot.description(), 60.0, not rig.hardware.gravity_compensation, preview
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How chunks arrive.
+
+    Attributes:
+        period: Between observations, s; None = one chunk only.
+        latency: From observation to arrival, s.
+        steps: Waypoints per chunk.
+        noise_mm: Standard deviation of each coordinate of each waypoint.
+        seed: Of the noise.
+    """
+
+    period: float | None = curves.CHUNK_PERIOD
+    latency: float = curves.LATENCY
+    steps: int = curves.CHUNK_STEPS
+    noise_mm: float = 0.0
+    seed: int = 0
+
+
+def run(rig: Rig, subject: Subject, curve: Curve, feed: Feed) -> Record:
+    """Drive a law along a curve.
+
+    The curve's clock starts 0.1 s after the law is activated. Observations are taken from its start
+    on; each becomes a chunk that arrives after the latency.
+    """
+    description = rig.robot.description()
+    loop = Loop(rig.plant, subject.law)
+    trace = Trace(description, rig.wall_body)
+    loop.set_trace(trace)
+    rig.lay()
+    loop.reset(0)
+    rng = np.random.default_rng(feed.seed)
+    origin_ns = round(_LEAD * 1e9)
+    observations = [0.0]
+    while feed.period is not None and observations[-1] + feed.period < curve.duration:
+        observations.append(observations[-1] + feed.period)
+
+    period = rig.plant_period
+    sequence, rejected = 0, 0
+    now, end = 0, round((_LEAD + curve.duration) / period)
+    tick = round(curves.STEP_DT / period)
+    arrivals = [round((_LEAD + start + feed.latency) / period) for start in observations]
+    while now < end:
+        if sequence < len(arrivals) and arrivals[sequence] <= now:
+            start = observations[sequence]
+            sequence += 1
+            shape = (feed.steps, 3)
+            noise = 1e-3 * feed.noise_mm * rng.standard_normal(shape) if feed.noise_mm else None
+            taken = subject.feed(
+                now * period,
+                lambda start=start, number=sequence, noise=noise: curves.chunk_of(
+                    curve,
+                    start,
+                    origin_ns,
+                    description,
+                    sequence=number,
+                    steps=feed.steps,
+                    noise=noise,
+                ),
+            )
+            rejected += not taken
+        subject.tick(now * period)
+        ahead = min(end, (now // tick + 1) * tick)
+        if sequence < len(arrivals) and arrivals[sequence] > now:
+            ahead = min(ahead, arrivals[sequence])
+        loop.advance(ahead - now)
+        now = ahead
+    return Record(_columns(trace), period, _LEAD, rejected)
+
+
+def _columns(trace: Trace) -> dict[str, FloatArray]:
+    groups = trace.columns
+    width = sum(count for _, count in groups)
+    rows = trace.values.reshape(-1, width)
+    columns, first = {}, 0
+    for name, count in groups:
+        columns[name] = rows[:, first : first + count]
+        first += count
+    return columns
