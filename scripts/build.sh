@@ -13,13 +13,14 @@ exec 9<scripts/build.sh
 flock 9
 
 stamp=install/.complete
-fingerprint="$(python scripts/fingerprint.py .venv/.complete colcon.meta scripts/build.sh src launch config compat)"
+fingerprint="$(python scripts/fingerprint.py .venv/.complete colcon.meta scripts/build.sh src urdf launch config compat)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$fingerprint" ]; then
   exit 0
 fi
 rm -f "$stamp"
 
 paths=(src)
+if [ -d urdf ]; then paths+=(urdf); fi
 if [ -d launch ]; then paths+=(launch); fi
 if [ ! -d .venv/share/tf2_msgs ]; then paths+=(compat/tf2_msgs); fi
 

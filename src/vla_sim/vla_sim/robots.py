@@ -1,26 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated robots: their URDF, frames, home posture, gripper and drive constants.
-
-Geometry and inertias come from the ``example-robot-data`` package. The UR5 has no gripper there,
-so a parallel gripper made of boxes is appended to its URDF: pinocchio, MuJoCo and
-``/robot_description`` then all see the same model.
-"""
+"""The simulated robots: an arm's description, dressed for MuJoCo and for the controller."""
 
 from __future__ import annotations
 
 import functools
-import os
 import re
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from vla_sim import arms
+from vla_sim.arms import ArmDescription, ArmError
 from vla_sim.typing import FloatArray
-
-_DATA_FOLDER = "example-robot-data"
 
 # Stiff enough that joint friction leaves the tool within 3 mm of its reference.
 _STIFFNESS = {
@@ -38,6 +28,7 @@ class RobotSpec:
     """A robot that stands with its base frame in the origin of the world.
 
     Attributes:
+        arm: Its description: limits, drives, gripper.
         name: Short name, e.g. ``"panda"``.
         urdf_xml: URDF of arm and gripper; meshes as ``package://`` addresses.
         joint_names: Arm joints from base to tool.
@@ -59,6 +50,7 @@ class RobotSpec:
             defaults.
     """
 
+    arm: ArmDescription
     name: str
     urdf_xml: str
     joint_names: tuple[str, ...]
@@ -74,8 +66,8 @@ class RobotSpec:
     dark_links: tuple[str, ...]
     body_rgba: tuple[float, float, float, float]
     dark_rgba: tuple[float, float, float, float]
-    wrist_camera_position: tuple[float, float, float] = (0.075, 0.0, -0.075)
-    wrist_camera_target: tuple[float, float, float] = (0.03, 0.0, 0.03)
+    wrist_camera_position: tuple[float, float, float]
+    wrist_camera_target: tuple[float, float, float]
     controller_overrides: dict[str, Any] = field(default_factory=lambda: dict(_STIFFNESS))
 
     @property
@@ -129,7 +121,7 @@ class RobotSpec:
     def mujoco_urdf(self) -> str:
         """Return the URDF as MuJoCo can load it: absolute collision meshes, no visuals."""
         xml = re.sub(r"<visual>.*?</visual>", "", self.urdf_xml, flags=re.DOTALL)
-        xml = xml.replace("package://", f"{share_folder()}/")
+        xml = re.sub(r"package://([^/]+)", lambda m: f"{arms.share_of(m[1])}/{m[1]}", xml)
         options = (
             "<mujoco>"
             '<compiler fusestatic="false" strippath="false" discardvisual="false"/>'
@@ -138,154 +130,44 @@ class RobotSpec:
         return re.sub(r"(<robot\b[^>]*>)", lambda m: m.group(1) + options, xml, count=1)
 
 
-def share_folder() -> Path:
-    """Return the ``share`` folder that holds ``example-robot-data``.
-
-    Raises:
-        RobotError: It is neither in this Python environment nor on ``AMENT_PREFIX_PATH``.
-    """
-    prefixes = [Path(entry) / "cmeel.prefix" for entry in sys.path if entry]
-    prefixes += [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(":") if p]
-    for prefix in prefixes:
-        if (prefix / "share" / _DATA_FOLDER / "robots").is_dir():
-            return prefix / "share"
-    raise RobotError(
-        f"the package {_DATA_FOLDER!r} was not found; install it with `pip install {_DATA_FOLDER}`"
-    )
-
-
-def _read_urdf(relative: str) -> str:
-    return (share_folder() / _DATA_FOLDER / "robots" / relative).read_text(encoding="utf-8")
-
-
-def _panda() -> RobotSpec:
+def from_arm(arm: ArmDescription) -> RobotSpec:
+    """Return the simulated robot of a description."""
     return RobotSpec(
-        name="panda",
-        urdf_xml=_read_urdf("panda_description/urdf/panda.urdf"),
-        joint_names=tuple(f"panda_joint{i}" for i in range(1, 8)),
-        finger_joint_names=("panda_finger_joint1", "panda_finger_joint2"),
-        finger_bodies=("panda_leftfinger", "panda_rightfinger"),
-        base_frame="panda_link0",
-        tool_frame="panda_hand_tcp",
-        home_q=np.array([0.0, -0.12897, 0.0, -2.37771, 0.0, 2.24874, 0.785398]),
-        max_opening=0.08,
-        max_gripper_force=70.0,
-        default_gripper_force=30.0,
-        armature=np.full(7, 0.1),
-        dark_links=("panda_link0", "panda_link7", "panda_leftfinger", "panda_rightfinger"),
-        body_rgba=(0.93, 0.93, 0.94, 1.0),
-        dark_rgba=(0.16, 0.16, 0.18, 1.0),
+        arm=arm,
+        name=arm.name,
+        urdf_xml=arm.urdf_xml,
+        joint_names=arm.joint_names,
+        finger_joint_names=arm.gripper.joints,
+        finger_bodies=arm.gripper.fingers,
+        base_frame=arm.base_frame,
+        tool_frame=arm.tool_frame,
+        home_q=arm.home,
+        max_opening=arm.gripper.max_opening,
+        max_gripper_force=arm.gripper.max_force,
+        default_gripper_force=arm.gripper.default_force,
+        armature=arm.drives.rotor_inertia,
+        dark_links=arm.look.dark_links,
+        body_rgba=(*arm.look.body, 1.0),
+        dark_rgba=(*arm.look.dark, 1.0),
+        wrist_camera_position=arm.look.wrist_camera_position,
+        wrist_camera_target=arm.look.wrist_camera_target,
     )
 
 
-_UR5_GRIPPER = """
-  <link name="gripper_base">
-    <inertial>
-      <origin xyz="0 0 0.03"/>
-      <mass value="0.6"/>
-      <inertia ixx="0.0009" ixy="0" ixz="0" iyy="0.0005" iyz="0" izz="0.0009"/>
-    </inertial>
-    <collision>
-      <origin xyz="0 0 0.0325"/>
-      <geometry><box size="0.06 0.15 0.055"/></geometry>
-    </collision>
-  </link>
-  <joint name="gripper_base_joint" type="fixed">
-    <parent link="tool0"/>
-    <child link="gripper_base"/>
-  </joint>
-  <link name="gripper_tcp">
-    <inertial>
-      <mass value="0"/>
-      <inertia ixx="0" ixy="0" ixz="0" iyy="0" iyz="0" izz="0"/>
-    </inertial>
-  </link>
-  <joint name="gripper_tcp_joint" type="fixed">
-    <origin xyz="0 0 0.115"/>
-    <parent link="gripper_base"/>
-    <child link="gripper_tcp"/>
-  </joint>
-""" + "".join(
-    f"""
-  <link name="gripper_{side}_finger">
-    <inertial>
-      <origin xyz="0 {0.009 * sign} 0.03"/>
-      <mass value="0.03"/>
-      <inertia ixx="1e-5" ixy="0" ixz="0" iyy="1e-5" iyz="0" izz="2e-6"/>
-    </inertial>
-    <collision>
-      <origin xyz="0 {0.0105 * sign} 0.020"/>
-      <geometry><box size="0.022 0.013 0.040"/></geometry>
-    </collision>
-    <collision>
-      <origin xyz="0 {0.0075 * sign} 0.052"/>
-      <geometry><box size="0.0175 0.015 0.024"/></geometry>
-    </collision>
-  </link>
-  <joint name="gripper_{side}_finger_joint" type="prismatic">
-    <parent link="gripper_base"/>
-    <child link="gripper_{side}_finger"/>
-    <origin xyz="0 0 0.06"/>
-    <axis xyz="0 {sign} 0"/>
-    <limit effort="100" lower="0.0" upper="0.04" velocity="0.2"/>{mimic}
-  </joint>
-"""
-    for side, sign, mimic in (
-        ("left", 1, ""),
-        ("right", -1, '<mimic joint="gripper_left_finger_joint"/>'),
-    )
-)
-
-
-def _ur5() -> RobotSpec:
-    arm = _read_urdf("ur_description/urdf/ur5_robot.urdf")
-    arm = re.sub(r"<(gazebo|transmission)\b.*?</\1>", "", arm, flags=re.DOTALL)
-    return RobotSpec(
-        name="ur5",
-        urdf_xml=arm.replace("</robot>", _UR5_GRIPPER + "</robot>"),
-        joint_names=(
-            "shoulder_pan_joint",
-            "shoulder_lift_joint",
-            "elbow_joint",
-            "wrist_1_joint",
-            "wrist_2_joint",
-            "wrist_3_joint",
-        ),
-        finger_joint_names=("gripper_left_finger_joint", "gripper_right_finger_joint"),
-        finger_bodies=("gripper_left_finger", "gripper_right_finger"),
-        base_frame="base_link",
-        tool_frame="gripper_tcp",
-        home_q=np.array([-0.22940, -1.61011, 1.72902, -1.68970, -1.570796, -1.80020]),
-        max_opening=0.08,
-        max_gripper_force=70.0,
-        default_gripper_force=30.0,
-        armature=np.array([0.2, 0.2, 0.2, 0.1, 0.1, 0.1]),
-        dark_links=(
-            "wrist_3_link",
-            "gripper_base",
-            "gripper_left_finger",
-            "gripper_right_finger",
-        ),
-        body_rgba=(0.70, 0.75, 0.80, 1.0),
-        dark_rgba=(0.16, 0.16, 0.18, 1.0),
-    )
-
-
-_ROBOTS = {"panda": _panda, "ur5": _ur5}
-
-
+@functools.cache
 def names() -> tuple[str, ...]:
-    """Return the names of all robots."""
-    return tuple(_ROBOTS)
+    """Return the names of the robots that the simulator's tasks are tested with."""
+    return tuple(name for name in arms.names() if arms.find(name).tasks)
 
 
 @functools.cache
 def get(name: str) -> RobotSpec:
-    """Return the robot called ``name``.
+    """Return a robot by the name of its arm, or by the path of the arm's YAML.
 
     Raises:
         RobotError: There is no such robot; the message lists the valid names.
     """
-    if name not in _ROBOTS:
-        raise RobotError(f"unknown robot {name!r}; valid: {', '.join(_ROBOTS)}")
-    return _ROBOTS[name]()
+    try:
+        return from_arm(arms.find(name))
+    except ArmError as error:
+        raise RobotError(str(error)) from error

@@ -169,7 +169,7 @@ def chunk_of(
         step_dt: Between them, s.
         noise: Added to the positions, shape (steps, 3), m.
     """
-    poses = curve.poses(start_s + step_dt * np.arange(steps))
+    poses = curve.poses(np.array([start_s + step_dt * i for i in range(steps)]))
     if noise is not None:
         poses[:, :3, 3] += noise
     return vla_control.Chunk(

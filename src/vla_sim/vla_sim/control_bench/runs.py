@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -195,18 +196,17 @@ def run(rig: Rig, subject: Subject, curve: Curve, feed: Feed) -> Record:
             sequence += 1
             shape = (feed.steps, 3)
             noise = 1e-3 * feed.noise_mm * rng.standard_normal(shape) if feed.noise_mm else None
-            taken = subject.feed(
-                now * period,
-                lambda start=start, number=sequence, noise=noise: curves.chunk_of(
-                    curve,
-                    start,
-                    origin_ns,
-                    description,
-                    sequence=number,
-                    steps=feed.steps,
-                    noise=noise,
-                ),
+            make_chunk = functools.partial(
+                curves.chunk_of,
+                curve,
+                start,
+                origin_ns,
+                description,
+                sequence=sequence,
+                steps=feed.steps,
+                noise=noise,
             )
+            taken = subject.feed(now * period, make_chunk)
             rejected += not taken
         subject.tick(now * period)
         ahead = min(end, (now // tick + 1) * tick)
