@@ -2,6 +2,7 @@
 #include "bindings.hpp"
 #include "so3.hpp"
 #include "vla_control/chunk_reference.hpp"
+#include "vla_control/chunk_smoothing.hpp"
 #include "vla_control/gripper_reference.hpp"
 #include "vla_control/limits.hpp"
 #include "vla_control/nullspace.hpp"
@@ -10,14 +11,19 @@
 namespace vla_control::python {
 namespace {
 
-/// A spline of (steps, 4, 4) poses that are known to be rigid.
-ChunkSpline spline_of(nb::handle poses, std::int64_t start_ns, double step_dt,
-                      const MotionLimits& limits) {
+/// (steps, 4, 4) poses that are known to be rigid.
+std::vector<Pose> poses_of(nb::handle poses) {
   std::vector<Pose> list;
   for (nb::handle pose : poses) list.push_back(as_pose(pose, "poses"));
   if (list.empty() || list.size() > static_cast<std::size_t>(kMaxSteps)) {
     throw std::invalid_argument("poses must have 1 to " + std::to_string(kMaxSteps) + " steps");
   }
+  return list;
+}
+
+ChunkSpline spline_of(nb::handle poses, std::int64_t start_ns, double step_dt,
+                      const MotionLimits& limits) {
+  const std::vector<Pose> list = poses_of(poses);
   ChunkSpline spline;
   spline.build(list, start_ns, step_dt, limits);
   return spline;
@@ -62,24 +68,35 @@ void bind_reference(nb::module_& m) {
       .def(
           "__init__",
           [](ChunkReference* self, nb::object pose, std::int64_t now_ns, const MotionLimits& limits,
-             double blend_time) {
+             double blend_time, double max_blend_time) {
             new (self) ChunkReference();
-            self->configure(limits, blend_time);
+            self->configure(limits, blend_time, max_blend_time);
             self->hold(as_pose(pose, "pose"), now_ns);
           },
           nb::arg("pose"), nb::arg("now_ns"), nb::arg("limits") = MotionLimits{},
-          nb::arg("blend_time") = 0.15)
+          nb::arg("blend_time") = 0.15, nb::arg("max_blend_time") = 0.6)
       .def(
           "follow",
           [](ChunkReference& self, nb::object poses, std::int64_t start_ns, double step_dt,
              std::int64_t now_ns, const MotionLimits& limits) {
-            self.follow(spline_of(poses, start_ns, step_dt, limits), now_ns);
+            return self.follow(spline_of(poses, start_ns, step_dt, limits), now_ns);
           },
           nb::arg("poses"), nb::arg("start_ns"), nb::arg("step_dt"), nb::arg("now_ns"),
-          nb::arg("limits") = MotionLimits{})
+          nb::arg("limits") = MotionLimits{}, "False if the blend cannot stay within the limits.")
       .def("brake", &ChunkReference::brake, nb::arg("now_ns"))
       .def("sample", &ChunkReference::sample, nb::arg("now_ns"))
       .def("at_rest", &ChunkReference::at_rest, nb::arg("now_ns"));
+  m.def(
+      "smooth_waypoints",
+      [](nb::object poses, double step_dt, double deviation, double rotation_deviation) {
+        std::vector<Pose> list = poses_of(poses);
+        smooth_waypoints(list, step_dt, {deviation, rotation_deviation});
+        std::vector<Eigen::Matrix4d> out;
+        for (const Pose& pose : list) out.push_back(to_matrix(pose));
+        return out;
+      },
+      nb::arg("poses"), nb::arg("step_dt"), nb::arg("deviation"), nb::arg("rotation_deviation"),
+      "List of 4x4 poses without noise, none farther than the deviations (m, rad) from its own.");
 }
 
 }  // namespace

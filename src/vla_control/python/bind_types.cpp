@@ -166,6 +166,8 @@ void bind_config(nb::module_& m) {
       .def_rw("max_blend_time", &ChunkConfig::max_blend_time)
       .def_rw("velocity_factor", &ChunkConfig::velocity_factor)
       .def_rw("acceleration_factor", &ChunkConfig::acceleration_factor)
+      .def_rw("smoothing_deviation", &ChunkConfig::smoothing_deviation)
+      .def_rw("smoothing_rotation_deviation", &ChunkConfig::smoothing_rotation_deviation)
       .def_rw("timeout_s", &ChunkConfig::timeout_s);
   nb::class_<GripperConfig>(m, "GripperConfig")
       .def(nb::init<>())

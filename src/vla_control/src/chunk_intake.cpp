@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "so3.hpp"
+#include "vla_control/chunk_blend.hpp"
+#include "vla_control/chunk_smoothing.hpp"
+
 namespace vla_control {
 namespace {
 
@@ -19,6 +23,11 @@ bool all_finite(const std::vector<double>& values) noexcept {
 /// Seconds from `from` to `to`. In floating point: a garbage stamp must not overflow.
 double seconds(std::int64_t from_ns, std::int64_t to_ns) noexcept {
   return (static_cast<double>(to_ns) - static_cast<double>(from_ns)) * 1e-9;
+}
+
+/// Shortest smoothstep over a distance, s; its derivatives peak at 1.875 and 5.7736.
+double fade_time(double distance, double velocity, double acceleration) noexcept {
+  return std::max(1.875 * distance / velocity, std::sqrt(5.7736 * distance / acceleration));
 }
 
 }  // namespace
@@ -107,10 +116,19 @@ RejectReason ChunkIntake::check_motion(const ChunkSpline& spline,
     return RejectReason::kTooFast;
   }
   const std::int64_t begin = std::max(view.time_ns, spline.start_ns());
-  if (blend_time_needed(view.reference, spline.sample(begin), limits_) > chunk_.max_blend_time) {
+  const ReferenceSample at = spline.sample(begin);
+  const double distance = (at.pose.position - view.reference.pose.position).norm();
+  const double angle = so3::log(view.reference.pose.rotation.transpose() * at.pose.rotation).norm();
+  if (fade_time(distance, limits_.linear_velocity, limits_.linear_acceleration) >
+          chunk_.max_blend_time ||
+      fade_time(angle, limits_.angular_velocity, limits_.angular_acceleration) >
+          chunk_.max_blend_time) {
     return RejectReason::kTooFast;
   }
-  return RejectReason::kNone;
+  ChunkBlend blend;
+  const bool within = blend.plan(view.reference, spline, begin,
+                                 {limits_, chunk_.blend_time, chunk_.max_blend_time});
+  return within ? RejectReason::kNone : RejectReason::kTooFast;
 }
 
 RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
@@ -124,18 +142,27 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
 
   const std::size_t steps = chunk.waypoints.size();
   const double age = seconds(chunk.stamp_ns, view.time_ns);
+  // Steps already past only shape the curve: an arm pushed out of the box may be led back.
+  const auto is_past = [&](std::size_t i) {
+    return static_cast<double>(i) * chunk.step_dt < age && i + 1 < steps;
+  };
   std::array<Pose, kMaxSteps> poses;
   for (std::size_t i = 0; i < steps; ++i) {
     const Waypoint& waypoint = chunk.waypoints[i];
     poses[i].position = waypoint.position;
     poses[i].rotation = Eigen::Quaterniond(waypoint.quat_xyzw).normalized().toRotationMatrix();
-    // Steps already past only shape the curve: an arm pushed out of the box may be led back.
-    const bool past = static_cast<double>(i) * chunk.step_dt < age && i + 1 < steps;
     if (waypoint.position.cwiseAbs().maxCoeff() > kFarthest ||
-        (!past && ((waypoint.position - workspace_min_).minCoeff() < 0.0 ||
-                   (workspace_max_ - waypoint.position).minCoeff() < 0.0))) {
+        (!is_past(i) && ((waypoint.position - workspace_min_).minCoeff() < 0.0 ||
+                         (workspace_max_ - waypoint.position).minCoeff() < 0.0))) {
       return RejectReason::kOutOfWorkspace;
     }
+  }
+  const SmoothingLimits smoothing{chunk_.smoothing_deviation, chunk_.smoothing_rotation_deviation};
+  smooth_waypoints({poses.data(), steps}, chunk.step_dt, smoothing);
+  for (std::size_t i = 0; i < steps && smoothing.deviation > 0.0; ++i) {
+    // Back into the box, which is no farther from the waypoint as it came.
+    if (is_past(i)) continue;
+    poses[i].position = poses[i].position.cwiseMax(workspace_min_).cwiseMin(workspace_max_).eval();
   }
   out.stamp_ns = chunk.stamp_ns;
   out.activation = view.activation;

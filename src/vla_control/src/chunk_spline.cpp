@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "vla_control/chunk_spline.hpp"
+
 #include <algorithm>
 #include <cmath>
 
 #include "so3.hpp"
-#include "vla_control/chunk_reference.hpp"
 
 namespace vla_control {
 namespace {
@@ -13,6 +14,8 @@ constexpr double kNanoseconds = 1e-9;
 constexpr double kMinBrakeDuration = 0.04;
 /// Peak of |s''| T of the braking profile s' = 1 - 3 u^2 + 2 u^3.
 constexpr double kPeakBraking = 1.5;
+/// Rounding of a sampled peak.
+constexpr double kTolerance = 1.0 + 1e-3;
 
 /// Quintic on [0, 1] with the given value, velocity and acceleration (per unit) at both ends.
 Eigen::Matrix<double, 3, 6> quintic(const Vector3& x0, const Vector3& v0, const Vector3& a0,
@@ -126,8 +129,31 @@ void ChunkSpline::build(std::span<const Pose> poses, std::int64_t start_ns, doub
            kPeakBraking * knot.angular_velocity.norm() / limits.angular_acceleration});
     }
   }
+  stretch_brake(limits);
   end_ns_ = start_ns + std::llround(duration_ / kNanoseconds);
   rest_ns_ = start_ns + std::llround((duration_ + 0.5 * brake_duration_) / kNanoseconds);
+}
+
+void ChunkSpline::stretch_brake(const MotionLimits& limits) noexcept {
+  constexpr int kSamples = 16;
+  constexpr double kGrowth = 1.08;
+  // The path's own acceleration comes on top; where that alone is beyond, no brake can help.
+  while (brake_duration_ > kMinBrakeDuration && 0.5 * brake_duration_ < duration_) {
+    const double brake_start = duration_ - 0.5 * brake_duration_;
+    double linear = 0.0, angular = 0.0;
+    double own_linear = limits.linear_acceleration, own_angular = limits.angular_acceleration;
+    for (int i = 0; i <= kSamples; ++i) {
+      const double t = brake_start + brake_duration_ * i / kSamples;
+      const ReferenceSample path = sample_path(std::min(t, duration_));
+      own_linear = std::max(own_linear, path.linear_acceleration.norm());
+      own_angular = std::max(own_angular, path.angular_acceleration.norm());
+      const ReferenceSample braked = sample_at(t);
+      linear = std::max(linear, braked.linear_acceleration.norm());
+      angular = std::max(angular, braked.angular_acceleration.norm());
+    }
+    if (linear <= kTolerance * own_linear && angular <= kTolerance * own_angular) return;
+    brake_duration_ *= kGrowth;
+  }
 }
 
 ReferenceSample ChunkSpline::sample_path(double t) const noexcept {
@@ -162,7 +188,10 @@ ReferenceSample ChunkSpline::sample_path(double t) const noexcept {
 }
 
 ReferenceSample ChunkSpline::sample(std::int64_t time_ns) const noexcept {
-  const double t = static_cast<double>(time_ns - start_ns_) * kNanoseconds;
+  return sample_at(static_cast<double>(time_ns - start_ns_) * kNanoseconds);
+}
+
+ReferenceSample ChunkSpline::sample_at(double t) const noexcept {
   const double brake_start = duration_ - 0.5 * brake_duration_;
   if (brake_duration_ > 0.0 && t > brake_start) {
     const double u = std::min((t - brake_start) / brake_duration_, 1.0);

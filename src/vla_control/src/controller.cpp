@@ -21,7 +21,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
       config(validated(config_in, model)),
       include_gravity(config.command_includes_gravity.value_or(true)) {
   intake.configure(config, description.base_frame, description.tool_frame);
-  reference.configure(motion_limits(config), config.chunk.blend_time);
+  reference.configure(motion_limits(config), config.chunk.blend_time, config.chunk.max_blend_time);
   task_law.configure(config);
   nullspace.configure(config);
   joint_hold.configure(config);

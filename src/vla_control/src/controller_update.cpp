@@ -185,7 +185,8 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   chunk_sequence = chunk.sequence;
   chunk_stamp_ns = chunk.stamp_ns;
   chunk_end_ns = chunk.spline.end_ns();
-  reference.follow(chunk.spline, time_ns);
+  // The intake has refused what cannot be blended; a cycle later the slowest blend has to do.
+  (void)reference.follow(chunk.spline, time_ns);
   gripper.follow(chunk.gripper);
   phase = Phase::kTracking;
   chunk_in_force = true;

@@ -17,15 +17,20 @@ struct ChunkConfig {
   int max_steps = 64;          ///< more waypoints are TOO_LONG
   double min_step_dt = 0.001;  ///< s, BAD_STEP below
   double max_step_dt = 1.0;    ///< s, BAD_STEP above
-  double blend_time = 0.15;    ///< s, shortest cross-fade to a new chunk
-  /// Longest cross-fade. It is stretched as the disagreement needs, to stay within the reference's
-  /// velocity and acceleration limits; a chunk that would need longer is TOO_FAST.
+  double blend_time = 0.15;    ///< s, shortest blend into a new chunk
+  /// Longest blend. It is stretched as the disagreement needs, to stay within the reference's
+  /// velocity and acceleration limits; a chunk that would need longer is TOO_FAST. Making up the
+  /// distance lost while a moving chunk is taken up may take three times as long.
   double max_blend_time = 0.6;  ///< s
   /// A chunk is TOO_FAST beyond these multiples of the reference's limits. The mean velocity
   /// between waypoints is compared, and the acceleration at a waypoint, which noise of a few
   /// millimetres in densely spaced waypoints already makes large.
   double velocity_factor = 1.2;
   double acceleration_factor = 6.0;
+  /// Farthest that smoothing may move a waypoint, m and rad (see smooth_waypoints); 0 = off. White
+  /// noise of 2 mm needs about 6 mm to be taken out whole.
+  double smoothing_deviation = 0.0;
+  double smoothing_rotation_deviation = 0.0;
   /// After a chunk has run out for so long without another: FAULT_CHUNK_TIMEOUT. 0 = never; the arm
   /// then stays in a stiff hold and the next chunk is followed without a reset.
   double timeout_s = 0.0;

@@ -134,6 +134,8 @@ class ChunkConfig:
     max_blend_time: float
     velocity_factor: float
     acceleration_factor: float
+    smoothing_deviation: float
+    smoothing_rotation_deviation: float
     timeout_s: float
 
 class GripperConfig:
@@ -362,7 +364,12 @@ class ChunkReference:
     """The reference in force, on its own."""
 
     def __init__(
-        self, pose: ArrayLike, now_ns: int, limits: MotionLimits = ..., blend_time: float = 0.15
+        self,
+        pose: ArrayLike,
+        now_ns: int,
+        limits: MotionLimits = ...,
+        blend_time: float = 0.15,
+        max_blend_time: float = 0.6,
     ) -> None: ...
     def follow(
         self,
@@ -371,10 +378,17 @@ class ChunkReference:
         step_dt: float,
         now_ns: int,
         limits: MotionLimits = ...,
-    ) -> None: ...
+    ) -> bool:
+        """False if the blend cannot stay within the limits."""
+
     def brake(self, now_ns: int) -> None: ...
     def sample(self, now_ns: int) -> ReferenceSample: ...
     def at_rest(self, now_ns: int) -> bool: ...
+
+def smooth_waypoints(
+    poses: ArrayLike, step_dt: float, deviation: float, rotation_deviation: float
+) -> list[NDArray[np.float64]]:
+    """List of 4x4 poses without noise, none farther than the deviations (m, rad) from its own."""
 
 def so3_exp(phi: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation matrix of a rotation vector."""

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "vla_control/chunk_spline.hpp"
+#include "vla_control/types.hpp"
+
+namespace vla_control {
+
+/// A vector that goes from a given value, velocity and acceleration to zero for good, C2 in time.
+///
+/// Three parts, each monotone where it can be: the acceleration fades over half the velocity time,
+/// the velocity over the velocity time (both along u -> 1 - 3 u^2 + 2 u^3), and what has then been
+/// covered, with the value itself, over the offset time (along the quintic smoothstep). A velocity
+/// therefore falls without passing zero, and how fast the distance lost by it is made up is free.
+class OffsetFade {
+ public:
+  struct Sample {
+    Vector3 value, first, second;
+  };
+  /// \param velocity_time s, `offset_time` s; both positive
+  void begin(const Sample& from, double velocity_time, double offset_time) noexcept;
+  [[nodiscard]] Sample sample(double t) const noexcept;
+  [[nodiscard]] double duration() const noexcept;  ///< s, zero from here on
+
+ private:
+  Vector3 offset_ = Vector3::Zero(), velocity_ = Vector3::Zero(), acceleration_ = Vector3::Zero();
+  double velocity_time_ = 1.0;
+  double acceleration_time_ = 0.5;
+  double offset_time_ = 1.0;
+};
+
+/// How a running reference goes over into a new chunk: the difference between the two fades, in
+/// position and as rotation vector R_new^T R, so that the sum is C2 in time.
+class ChunkBlend {
+ public:
+  /// Limits and the range of durations, s.
+  struct Settings {
+    MotionLimits limits;
+    double shortest = 0.15;
+    double longest = 0.6;
+  };
+
+  /// Plans the shortest blend from `from` at `begin_ns` to the curve `to`, whose sampled velocity
+  /// and acceleration stay within the limits, or within the peaks that `from` and the curve have
+  /// themselves where these are beyond. RT-safe, bounded.
+  ///
+  /// The velocity's difference fades within the longest time; making up the distance lost by it
+  /// may take kCatchUp times as long.
+  /// \return false if there is none; the blend is then the slowest one
+  bool plan(const ReferenceSample& from, const ChunkSpline& to, std::int64_t begin_ns,
+            const Settings& settings) noexcept;
+
+  /// The blended reference, `t` s after the beginning, where the curve is at `to`. RT-safe.
+  [[nodiscard]] ReferenceSample apply(const ReferenceSample& to, double t) const noexcept;
+  [[nodiscard]] double duration() const noexcept;  ///< s
+
+  static constexpr double kCatchUp = 3.0;
+
+ private:
+  OffsetFade linear_, angular_;
+};
+
+}  // namespace vla_control
