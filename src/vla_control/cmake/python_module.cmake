@@ -11,6 +11,7 @@ endif()
 
 nanobind_add_module(vla_control_python NB_STATIC NB_SUPPRESS_WARNINGS
   python/bind_controller.cpp
+  python/bind_law.cpp
   python/bind_pieces.cpp
   python/bind_types.cpp
   python/module.cpp)

@@ -5,6 +5,24 @@
 namespace vla_control::python {
 namespace {
 
+/// What an activation was refused for, in words.
+std::string refusal_of(const Controller& controller) {
+  const std::string stays = "; the controller stays inactive";
+  switch (controller.activation_refusal()) {
+    case ActivationRefusal::kEffortMissing:
+      return "EFFORT_MISSING: effort_state declares a measured torque, but the joint state has no "
+             "finite one for every joint" +
+             stays;
+    case ActivationRefusal::kStaticResidual:
+      return "STATIC_RESIDUAL: the measured torque differs from the model's by more than "
+             "max_static_residual; effort_state or the payload is not what was declared" +
+             stays;
+    default:
+      return "activate needs finite, plausible q and dq of " +
+             std::to_string(controller.model().n()) + " values" + stays;
+  }
+}
+
 void bind_robot(nb::module_& m) {
   nb::class_<RobotDescription>(m, "RobotDescription",
                                "What the controller needs to know of an arm.")
@@ -68,6 +86,18 @@ void bind_robot(nb::module_& m) {
           },
           nb::arg("q"), nb::arg("dq"), "C(q, dq) dq, Nm.")
       .def(
+          "acceleration_bias",
+          [](const RobotModel& self, nb::object q, nb::object dq, bool include_gravity) {
+            Dynamics dynamics;
+            self.compute(as_joint_vector(q, "q", self.n()), as_joint_vector(dq, "dq", self.n()),
+                         include_gravity, dynamics);
+            return dynamics.acceleration_bias;
+          },
+          nb::arg("q"), nb::arg("dq"), nb::arg("include_gravity") = true,
+          "dJ/dt dq in m/s^2 and rad/s^2, base axes; the same with and without gravity.")
+      .def("set_payload", &RobotModel::set_payload, nb::arg("payload"),
+           "The load becomes part of the last link.")
+      .def(
           "inverse_kinematics",
           [](const RobotModel& self, nb::object pose, nb::object q_seed) {
             const auto result = self.inverse_kinematics(
@@ -123,7 +153,16 @@ void bind_state(nb::module_& m) {
       .def_ro("cycles", &State::cycles)
       .def_ro("chunks_accepted", &State::chunks_accepted)
       .def_ro("chunks_rejected", &State::chunks_rejected)
-      .def_ro("last_reject_reason", &State::last_reject_reason);
+      .def_ro("last_reject_reason", &State::last_reject_reason)
+      .def_prop_ro("external_torque",
+                   [](const State& self) { return to_vector(self.external_torque); })
+      .def_ro("external_wrench", &State::external_wrench, nb::rv_policy::copy)
+      .def_ro("in_contact", &State::in_contact)
+      .def_ro("object_lost", &State::object_lost)
+      .def_ro("payload_mass", &State::payload_mass)
+      .def_ro("tares", &State::tares)
+      .def_ro("barrier_active", &State::barrier_active)
+      .def_ro("tank_energy", &State::tank_energy);
 }
 
 }  // namespace
@@ -140,14 +179,14 @@ void bind_controller(nb::module_& m) {
            nb::arg("config"))
       .def(
           "activate",
-          [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns) {
-            if (!self.activate({as_joint_vector(q, "q"), as_joint_vector(dq, "dq")}, time_ns)) {
-              throw std::invalid_argument("activate needs finite, plausible q and dq of " +
-                                          std::to_string(self.model().n()) +
-                                          " values; the controller stays inactive");
-            }
+          [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns,
+             nb::object effort) {
+            JointState state{as_joint_vector(q, "q"), as_joint_vector(dq, "dq")};
+            if (!effort.is_none()) state.effort = as_joint_vector(effort, "effort");
+            if (self.activate(state, time_ns)) return;
+            throw std::invalid_argument(refusal_of(self));
           },
-          nb::arg("q"), nb::arg("dq"), nb::arg("time_ns"),
+          nb::arg("q"), nb::arg("dq"), nb::arg("time_ns"), nb::arg("effort") = nb::none(),
           "Resets everything and holds the arm where it is.")
       .def("deactivate", &Controller::deactivate)
       .def("push_chunk", &Controller::push_chunk, nb::arg("chunk"),
@@ -157,6 +196,11 @@ void bind_controller(nb::module_& m) {
       .def("stop", &Controller::stop, "Brakes and goes to FAULT.")
       .def("reset", &Controller::reset, "Leaves FAULT to HOLDING, without a jump.")
       .def("revoke", &Controller::revoke, "Drops the chunk in force and brakes to a hold.")
+      .def("tare", &Controller::tare, "Carries what the resting arm feels as payload and bias.")
+      .def("set_payload", &Controller::set_payload, nb::arg("payload"),
+           "False, changing nothing, if it is no rigid body. The change is ramped.")
+      .def("set_gains", &Controller::set_gains, nb::arg("gains"),
+           "False, changing nothing, if they are out of range. The change is ramped.")
       .def(
           "update",
           [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns, double period_s) {

@@ -71,6 +71,7 @@ using Array = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
 [[nodiscard]] inline Eigen::VectorXd to_vector(const JointVector& v) { return v; }
 
 void bind_types(nb::module_& m);
+void bind_law(nb::module_& m);
 void bind_controller(nb::module_& m);
 void bind_pieces(nb::module_& m);
 

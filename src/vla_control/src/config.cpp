@@ -8,14 +8,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "config_checks.hpp"
 #include "vla_control/robot_model.hpp"
 
 namespace vla_control {
-namespace {
+namespace checks {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-/// Throws unless `low` <= value <= `high`.
 void require(const std::string& name, double value, double low, double high) {
   if (value >= low && value <= high) return;
   std::ostringstream text;
@@ -23,21 +21,12 @@ void require(const std::string& name, double value, double low, double high) {
   throw std::invalid_argument(text.str());
 }
 
-/// "name[i]".
 std::string element(const std::string& name, std::size_t i) {
   std::string out = name;
   out.append(1, '[').append(std::to_string(i)).append(1, ']');
   return out;
 }
 
-template <typename List>
-void require_each(const std::string& name, const List& values, double low, double high) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    require(element(name, i), values[i], low, high);
-  }
-}
-
-/// Fills an empty per-joint list, then checks its length and range.
 void complete(const std::string& name, std::vector<double>& values, const JointVector& fallback,
               double low, double high) {
   if (values.empty()) values.assign(fallback.data(), fallback.data() + fallback.size());
@@ -47,6 +36,17 @@ void complete(const std::string& name, std::vector<double>& values, const JointV
   }
   require_each(name, values, low, high);
 }
+
+}  // namespace checks
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+using checks::complete;
+using checks::element;
+using checks::require;
+using checks::require_each;
 
 void check_chunk(const ChunkConfig& chunk) {
   require("chunk.max_age_s", chunk.max_age_s, 0.01, 60.0);
@@ -137,6 +137,7 @@ ControllerConfig validated(const ControllerConfig& config, const RobotModel& mod
   check_chunk(out.chunk);
   check_gripper(out.gripper);
   complete_joints(out, model);
+  checks::complete_law(out, model);
   return out;
 }
 

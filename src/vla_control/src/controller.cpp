@@ -19,7 +19,9 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
     : description(description_in),
       model(description_in),
       config(validated(config_in, model)),
-      include_gravity(config.command_includes_gravity.value_or(true)) {
+      include_gravity(config.command_includes_gravity.value_or(true)),
+      rotor_inertia(to_joint_vector(config.rotor_inertia)),
+      max_static_residual(to_joint_vector(config.max_static_residual)) {
   intake.configure(config, description.base_frame, description.tool_frame);
   reference.configure(motion_limits(config), config.chunk.blend_time, config.chunk.max_blend_time);
   task_law.configure(config);
@@ -29,19 +31,38 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
                      to_joint_vector(config.torque_rate_limit),
                      to_joint_vector(config.braking_torque_rate_limit),
                      to_joint_vector(config.max_joint_velocity), config.joint_velocity_damping});
+  friction.configure(config.friction);
+  integral.configure(config.integral);
+  observer.configure(config.sensing.observer_bandwidth);
+  contact.configure(config.sensing);
+  tare.configure(config.sensing.tare_s);
+  payload.configure(config.payload_ramp_s);
+  joint_barrier.configure(config, model);
+  workspace_barrier.configure(config);
+  tank.configure(config.energy_tank);
+  known_payload = config.payload;
   jump_ns = std::llround(1e9 * config.clock_jump_periods / config.rate);
   good.q = JointVector::Zero(model.n());
   good.dq = good.q;
   tau_null = good.q;
   tau_blind = good.q;
+  tau_friction = good.q;
   limiter.reset(good.q);
+  load_payload();
+  compute_dynamics(good);
+  observer.reset(dynamics, good.dq);
   publish(good, good.q, 0);
 }
 
 bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) noexcept {
   deactivate();
+  activation_refusal = ActivationRefusal::kBadJointState;
   if (!is_plausible(joints)) return false;
-  model.compute(joints.q, joints.dq, include_gravity, dynamics);
+  if (payloads.refresh()) known_payload = payloads.value();
+  load_payload();
+  compute_dynamics(joints);
+  activation_refusal = check_effort(joints);
+  if (activation_refusal != ActivationRefusal::kNone) return false;
   reference.hold(dynamics.pose_tool_in_base, time_ns);
   sample = reference.sample(time_ns);
   gripper.reset();
@@ -50,6 +71,16 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   joint_hold.release();
   limiter.reset(dynamics.bias);
   task = TaskLaw::Output{};
+  if (gains.refresh()) task_law.reset(gains.value());
+  integral.reset();
+  observer.reset(dynamics, joints.dq);
+  contact.reset();
+  tare.cancel();
+  tank.reset(joints.dq);
+  wrench_command.setZero();
+  external_wrench.setZero();
+  measurement_gap = false;
+  tares = 0;
   tau_null.setZero(model.n());
   tau_blind.setZero(model.n());
 
@@ -59,6 +90,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   stop_requested.store(false);
   reset_requested.store(false);
   revoke_requested.store(false);
+  tare_requested.store(false);
   chunks_accepted.store(0);
   chunks_rejected.store(0);
   last_reject_reason.store(RejectReason::kNone);
@@ -77,16 +109,23 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   good = joints;
   cycles = 0;
   ++activations;
-  torque_saturations = rate_saturations = wrench_saturations = 0;
+  torque_saturations = rate_saturations = wrench_saturations = barrier_activations = 0;
   publish(joints, limiter.previous(), time_ns);
   return true;
+}
+
+void Controller::Impl::load_payload() noexcept {
+  tared_payload = Payload{};
+  payload.reset(known_payload);
+  model.set_payload(known_payload);
+  loaded = known_payload.mass > 0.0 || !known_payload.bias.isZero(0.0);
 }
 
 void Controller::Impl::deactivate() noexcept {
   phase = Phase::kInactive;
   fault = Fault::kNone;
   chunk_in_force = false;
-  task.wrench.setZero();
+  wrench_command.setZero();
   const JointVector zero = JointVector::Zero(model.n());
   limiter.reset(zero);
   publish(good, zero, now_ns);
@@ -139,6 +178,26 @@ void Controller::stop() noexcept { impl_->stop_requested.store(true); }
 void Controller::reset() noexcept { impl_->reset_requested.store(true); }
 void Controller::revoke() noexcept { impl_->revoke_requested.store(true); }
 
+void Controller::tare() noexcept { impl_->tare_requested.store(true); }
+
+bool Controller::set_payload(const Payload& payload) noexcept {
+  if (!is_physical(payload)) return false;
+  impl_->payloads.writable() = payload;
+  impl_->payloads.publish();
+  return true;
+}
+
+bool Controller::set_gains(const TaskGains& gains) noexcept {
+  if (!is_valid(gains)) return false;
+  impl_->gains.writable() = gains;
+  impl_->gains.publish();
+  return true;
+}
+
+ActivationRefusal Controller::activation_refusal() const noexcept {
+  return impl_->activation_refusal;
+}
+
 void Controller::update(const JointState& state, std::int64_t time_ns, double period,
                         JointTorques& out) noexcept {
   impl_->update(state, time_ns, period, out);
@@ -164,6 +223,7 @@ ControllerState Controller::state() noexcept {
   out.torque_saturated = increased(s.last_read.torque_saturations, now.torque_saturations);
   out.torque_rate_saturated = increased(s.last_read.rate_saturations, now.rate_saturations);
   out.wrench_saturated = increased(s.last_read.wrench_saturations, now.wrench_saturations);
+  out.barrier_active = increased(s.last_read.barrier_activations, now.barrier_activations);
   out.chunks_accepted = s.chunks_accepted.load(std::memory_order_relaxed);
   out.chunks_rejected = s.chunks_rejected.load(std::memory_order_relaxed);
   out.last_reject_reason = s.last_reject_reason.load(std::memory_order_relaxed);

@@ -5,12 +5,17 @@
 #include <cstdint>
 
 #include "chunk_intake.hpp"
+#include "vla_control/barrier.hpp"
 #include "vla_control/chunk_reference.hpp"
 #include "vla_control/controller.hpp"
+#include "vla_control/energy_tank.hpp"
+#include "vla_control/feed_forward.hpp"
 #include "vla_control/gripper_reference.hpp"
 #include "vla_control/limits.hpp"
 #include "vla_control/mailbox.hpp"
 #include "vla_control/nullspace.hpp"
+#include "vla_control/payload.hpp"
+#include "vla_control/sensing.hpp"
 #include "vla_control/task_law.hpp"
 
 namespace vla_control {
@@ -26,6 +31,7 @@ struct Snapshot {
   std::uint64_t torque_saturations = 0;
   std::uint64_t rate_saturations = 0;
   std::uint64_t wrench_saturations = 0;
+  std::uint64_t barrier_activations = 0;
 };
 
 /// State of the loop. Members below "loop" belong to the thread of update().
@@ -44,6 +50,11 @@ struct Controller::Impl {
   void take_chunk(std::int64_t time_ns) noexcept;
   void advance_phase(std::int64_t time_ns) noexcept;
   void compute_torque(const JointState& joints, double period, JointVector& tau) noexcept;
+  void load_payload() noexcept;
+  void take_settings(double period) noexcept;
+  void compute_dynamics(const JointState& joints) noexcept;
+  void sense(const JointState& joints, double period) noexcept;
+  void task_torque(const JointState& joints, double period, JointVector& tau) noexcept;
   void engage_hold_when_at_rest(const JointState& joints) noexcept;
   void leave_fault(const JointState& joints) noexcept;
   void coast_blind(double period, JointVector& tau) noexcept;
@@ -54,12 +65,22 @@ struct Controller::Impl {
   void revoke_chunk(std::int64_t time_ns) noexcept;
   void count_rejection(RejectReason reason) noexcept;
 
+  void publish_sensing(ControllerState& state) const noexcept;
+
   [[nodiscard]] bool is_plausible(const JointState& joints) const noexcept;
+  [[nodiscard]] ActivationRefusal check_effort(const JointState& joints) const noexcept;
+  /// Torque that carries the arm's weight, where it is ours to carry, and the payload's. Nm
+  [[nodiscard]] JointVector weight_at(const JointVector& q) const noexcept;
+  /// Wrench at the tool that counters what the bias forces of the model do not know of the payload.
+  [[nodiscard]] Vector6 load_counter_wrench() const noexcept;
 
   const RobotDescription description;
   RobotModel model;
   const ControllerConfig config;
   const bool include_gravity;
+  const JointVector rotor_inertia;        // kg m^2
+  const JointVector max_static_residual;  // Nm
+  ActivationRefusal activation_refusal = ActivationRefusal::kNone;
 
   // Hand-over into the loop.
   ChunkIntake intake;  // thread of push_chunk()
@@ -69,6 +90,9 @@ struct Controller::Impl {
   std::atomic<bool> stop_requested{false};
   std::atomic<bool> reset_requested{false};
   std::atomic<bool> revoke_requested{false};
+  std::atomic<bool> tare_requested{false};
+  Mailbox<Payload> payloads;
+  Mailbox<TaskGains> gains;
 
   // Hand-over out of the loop.
   Mailbox<IntakeView> views;
@@ -88,9 +112,23 @@ struct Controller::Impl {
   Nullspace nullspace;
   JointHold joint_hold;
   TorqueLimiter limiter;
+  JointFriction friction;
+  TaskIntegral integral;
+  MomentumObserver observer;
+  ContactMonitor contact;
+  Tare tare;
+  PayloadRamp payload;
+  JointBarrier joint_barrier;
+  WorkspaceBarrier workspace_barrier;
+  EnergyTank tank;
   Dynamics dynamics;
   TaskLaw::Output task;
+  Vector6 wrench_command = Vector6::Zero();   // N, Nm; after all limits of the task
+  Vector6 external_wrench = Vector6::Zero();  // N, Nm; observed
+  Payload known_payload;                      // as configured or set
+  Payload tared_payload;                      // what the last tare found besides
   JointVector tau_null;
+  JointVector tau_friction;
   JointVector tau_blind;  // gravity at the last good state, while joint states are bad
   ReferenceSample sample;
 
@@ -113,12 +151,16 @@ struct Controller::Impl {
   std::int64_t fault_rest_ns = 0;  // since when the reference rests in FAULT
   std::int64_t jump_ns = 0;        // step of the clock that counts as a jump
   double bad_state_time = 0.0;     // s
-  JointState good;                 // last plausible joint state
+  bool loaded = false;             // a payload is or was in force
+  bool measurement_gap = false;    // the last cycle had no plausible joint state
+  std::uint64_t tares = 0;
+  JointState good;  // last plausible joint state
   std::uint64_t cycles = 0;
   std::uint64_t activations = 0;
   std::uint64_t torque_saturations = 0;
   std::uint64_t rate_saturations = 0;
   std::uint64_t wrench_saturations = 0;
+  std::uint64_t barrier_activations = 0;
 };
 
 }  // namespace vla_control

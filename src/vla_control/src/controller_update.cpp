@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "controller_impl.hpp"
 
 namespace vla_control {
 namespace {
 
-/// Joint speeds below this count as standing still, when FAULT takes over to the joint hold. rad/s
-constexpr double kStandingSpeed = 0.02;
-/// Longest wait for that after the reference has come to rest. ns
-constexpr std::int64_t kLongestSettling = 500'000'000;
 /// Joint states beyond these are taken for garbage, as NaN is. rad, rad/s
 constexpr double kLargestPosition = 100.0;
 constexpr double kLargestVelocity = 50.0;
@@ -50,10 +45,10 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
 
   if (!is_plausible(joints)) {
     if (bad_state_time <= 0.0) {
-      tau_blind.setZero(model.n());
-      if (include_gravity) tau_blind = model.gravity(good.q);
+      tau_blind = weight_at(good.q);
     }
     bad_state_time += period;
+    measurement_gap = true;
     if (bad_state_time > config.joint_state_timeout_s) {
       raise(Fault::kBadJointState, time_ns);
       // When measurements return, the arm is held wherever it then is.
@@ -75,11 +70,9 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
     torque_saturations += activity.torque ? 1U : 0U;
     rate_saturations += activity.rate ? 1U : 0U;
   } else {
-    tau_blind.setZero(model.n());
-    if (include_gravity) {
-      tau_blind = model.gravity(joints.q);
-      if (!tau_blind.allFinite()) tau_blind.setZero();
-    }
+    tau_blind = weight_at(joints.q);
+    if (!tau_blind.allFinite()) tau_blind.setZero();
+    measurement_gap = true;
     raise(Fault::kNumeric, time_ns);
     hold_at_once = true;
     coast_blind(period, out.tau);
@@ -206,55 +199,6 @@ void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
   }
 }
 
-void Controller::Impl::compute_torque(const JointState& joints, double period,
-                                      JointVector& tau) noexcept {
-  model.compute(joints.q, joints.dq, include_gravity, dynamics);
-  task_law.compute(dynamics, joints.dq, sample, task);
-  if (phase == Phase::kFault) {
-    engage_hold_when_at_rest(joints);
-    if (resetting) leave_fault(joints);
-  }
-  if (joint_hold.engaged()) {
-    joint_hold.compute(joints.q, joints.dq, tau);
-    task.wrench = task_law.space().wrench_of(tau);
-    tau += dynamics.bias;
-    return;
-  }
-  if (phase == Phase::kTracking) nullspace.approach_posture(period);
-  nullspace.compute(dynamics, task_law.space(), joints.q, joints.dq, period, tau_null);
-  wrench_saturations += task.clipped ? 1U : 0U;
-  tau = task.tau + tau_null + dynamics.bias;
-  // Without a valid inertia the law has computed nothing; NaN is what the caller acts on.
-  if (!task_law.space().valid) tau.setConstant(std::numeric_limits<double>::quiet_NaN());
-}
-
-void Controller::Impl::engage_hold_when_at_rest(const JointState& joints) noexcept {
-  if (joint_hold.engaged()) return;
-  if (!reference.at_rest(now_ns)) fault_rest_ns = now_ns;
-  const bool standing = joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
-  const std::int64_t waited = now_ns - fault_rest_ns;
-  if (hold_at_once || (waited > 0 && standing) || waited > kLongestSettling) {
-    joint_hold.engage(limiter.previous() - dynamics.bias, joints.q, joints.dq, dynamics);
-    hold_at_once = false;
-  }
-}
-
-void Controller::Impl::leave_fault(const JointState& joints) noexcept {
-  resetting = false;
-  if (!task_law.space().valid) return;
-  const JointVector tau = limiter.previous() - dynamics.bias;
-  const Vector6 wrench = task_law.space().wrench_of(tau);
-  reference.hold(task_law.reference_exerting(wrench, dynamics.pose_tool_in_base, task.twist),
-                 now_ns);
-  sample = reference.sample(now_ns);
-  nullspace.reset_exerting(tau, joints.q, joints.dq, dynamics);
-  task_law.compute(dynamics, joints.dq, sample, task);
-  joint_hold.release();
-  phase = Phase::kHolding;
-  fault = Fault::kNone;
-  not_before_ns = std::max(not_before_ns, last_time_ns);
-}
-
 void Controller::Impl::coast_blind(double period, JointVector& tau) noexcept {
   tau = tau_blind + (limiter.previous() - tau_blind) * std::exp(-period / kBlindFade);
   limiter.reset(tau);
@@ -291,12 +235,14 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   state.pose_tool_in_base = dynamics.pose_tool_in_base;
   state.twist_tool_in_base = task.twist;
   state.reference = sample;
-  state.wrench_command = task.wrench;
+  state.wrench_command = wrench_command;
   state.gripper = {gripper_opening.load(std::memory_order_relaxed),
                    gripper_force.load(std::memory_order_relaxed),
                    gripper_commanded.load(std::memory_order_relaxed)};
   state.heartbeat_lost = !heartbeat_fresh;
   state.cycles = cycles;
+  publish_sensing(state);
+  snapshot.barrier_activations = barrier_activations;
   snapshot.torque_saturations = torque_saturations;
   snapshot.rate_saturations = rate_saturations;
   snapshot.wrench_saturations = wrench_saturations;

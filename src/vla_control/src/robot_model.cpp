@@ -164,6 +164,10 @@ struct RobotModel::Impl {
                                   "' is not moved by any of the controlled joints");
     }
     T_base_world = model.frames[base_id].placement.inverse();
+    gravity_in_base.noalias() = T_base_world.rotation() * model.gravity.linear();
+    tool_joint = parent_joint(model.frames[tool_id]);
+    T_joint_tool = model.frames[tool_id].placement;
+    unloaded = model.inertias[tool_joint];
 
     const auto n_joints = static_cast<Eigen::Index>(names.size());
     lower.resize(n_joints);
@@ -254,6 +258,20 @@ struct RobotModel::Impl {
     }
   }
 
+  /// dJ/dt dq of the tool; needs the forward pass of nonLinearEffects in `from`, which has left the
+  /// joints' accelerations under zero joint acceleration there, with `gravity` as if it were one.
+  void acceleration_bias(const pinocchio::Data& from, const Vector3& gravity,
+                         Vector6& out) const noexcept {
+    const pinocchio::Motion twist = T_joint_tool.actInv(from.v[tool_joint]);
+    const pinocchio::Motion acceleration = T_joint_tool.actInv(from.a_gf[tool_joint]);
+    Matrix3 R;
+    R.noalias() = T_base_world.rotation() * data.oMf[tool_id].rotation();
+    const Vector3 linear = acceleration.linear() + twist.angular().cross(twist.linear());
+    out.head<3>().noalias() = R * linear;
+    out.head<3>() += gravity;
+    out.tail<3>().noalias() = R * acceleration.angular();
+  }
+
   pinocchio::Model model;
   pinocchio::Model model_weightless;
   pinocchio::Data data;
@@ -261,6 +279,10 @@ struct RobotModel::Impl {
   pinocchio::FrameIndex base_id = 0;
   pinocchio::FrameIndex tool_id = 0;
   pinocchio::SE3 T_base_world;
+  pinocchio::JointIndex tool_joint = 0;
+  pinocchio::SE3 T_joint_tool;
+  pinocchio::Inertia unloaded;  // of the link behind tool_joint
+  Vector3 gravity_in_base;
   std::vector<std::string> names;
   std::vector<JointIndices> indices;
   JointVector lower, upper, velocity, effort;
@@ -281,6 +303,19 @@ const JointVector& RobotModel::position_upper() const noexcept { return impl_->u
 const JointVector& RobotModel::velocity_limit() const noexcept { return impl_->velocity; }
 const JointVector& RobotModel::effort_limit() const noexcept { return impl_->effort; }
 
+const Vector3& RobotModel::gravity_in_base() const noexcept { return impl_->gravity_in_base; }
+
+void RobotModel::set_payload(const Payload& payload) noexcept {
+  Impl& s = *impl_;
+  pinocchio::Inertia inertia = s.unloaded;
+  if (payload.mass > 0.0) {
+    const pinocchio::Inertia load(payload.mass, payload.center_of_mass, payload.inertia);
+    inertia += s.T_joint_tool.act(load);
+  }
+  s.model.inertias[s.tool_joint] = inertia;
+  s.model_weightless.inertias[s.tool_joint] = inertia;
+}
+
 void RobotModel::compute(const JointVector& q, const JointVector& dq, bool include_gravity,
                          Dynamics& out) const noexcept {
   Impl& s = *impl_;
@@ -293,10 +328,12 @@ void RobotModel::compute(const JointVector& q, const JointVector& dq, bool inclu
   s.mass_matrix(out.mass_matrix);
   if (include_gravity) {
     s.gather(pinocchio::nonLinearEffects(s.model, s.data, s.q_scratch, s.v_scratch), out.bias);
+    s.acceleration_bias(s.data, s.gravity_in_base, out.acceleration_bias);
   } else {
     s.gather(pinocchio::nonLinearEffects(s.model_weightless, s.data_weightless, s.q_scratch,
                                          s.v_scratch),
              out.bias);
+    s.acceleration_bias(s.data_weightless, Vector3::Zero(), out.acceleration_bias);
   }
 }
 

@@ -81,4 +81,32 @@ std::string_view to_string(Fault fault) noexcept {
   return "UNKNOWN";
 }
 
+std::string_view to_string(EffortState state) noexcept {
+  switch (state) {
+    case EffortState::kTotal:
+      return "TOTAL";
+    case EffortState::kGravityFree:
+      return "GRAVITY_FREE";
+    case EffortState::kCurrent:
+      return "CURRENT";
+    case EffortState::kNone:
+      return "NONE";
+  }
+  return "UNKNOWN";
+}
+
+std::string_view to_string(ActivationRefusal refusal) noexcept {
+  switch (refusal) {
+    case ActivationRefusal::kNone:
+      return "NONE";
+    case ActivationRefusal::kBadJointState:
+      return "BAD_JOINT_STATE";
+    case ActivationRefusal::kEffortMissing:
+      return "EFFORT_MISSING";
+    case ActivationRefusal::kStaticResidual:
+      return "STATIC_RESIDUAL";
+  }
+  return "UNKNOWN";
+}
+
 }  // namespace vla_control

@@ -67,6 +67,7 @@ def make_config(**changes: object) -> vc.ControllerConfig:
     """Configuration that watches no heartbeat; dotted names are written with two underscores."""
     config = vc.ControllerConfig()
     config.command_includes_gravity = True
+    config.effort_state = vc.EffortState.NONE
     config.heartbeat_timeout_s = 0.0
     for name, value in changes.items():
         target: object = config
@@ -112,10 +113,16 @@ class Plant:
     rate: float = 1000.0
     time_ns: int = 0
     substeps: int = 1
+    friction: tuple[float, float] = (0.0, 0.0)  # of every joint: Coulomb Nm, viscous Nms/rad
+    armature: float = 0.0  # rotor inertia of every joint, kg m^2
+    load: tuple[float, tuple[float, float, float]] | None = None  # kg, centre in the tool frame
 
     def __post_init__(self) -> None:
         """Builds the plant and activates the controller."""
         self.model = reduced_pinocchio(self.description)
+        self.model.armature = np.full(self.model.nv, self.armature)
+        self.bare = [pinocchio.Inertia(inertia) for inertia in self.model.inertias]
+        self.carry(self.load)
         self.data = self.model.createData()
         self.kinematics = vc.RobotModel(self.description)
         self.controller = vc.Controller(self.description, self.config)
@@ -125,6 +132,36 @@ class Plant:
         self.sequence = 0
         self.beat: tuple[int, int] | None = None
         self.controller.activate(self.q, self.dq, self.time_ns)
+
+    def carry(self, load: tuple[float, tuple[float, float, float]] | None) -> None:
+        """Puts a sphere of this mass and centre in the tool, in place of the one before."""
+        tool = self.model.frames[self.model.getFrameId(self.description.tool_frame)]
+        inertia = pinocchio.Inertia(self.bare[tool.parentJoint])
+        if load is not None:
+            mass, center = load
+            sphere = pinocchio.Inertia(mass, np.array(center), 1e-3 * mass * np.eye(3))
+            inertia += tool.placement.act(sphere)
+        self.model.inertias[tool.parentJoint] = inertia
+
+    def rubbed(self, dq: np.ndarray, dt: float) -> np.ndarray:
+        """Joint velocity after a step of friction: implicit, so that joints truly stick."""
+        coulomb, viscous = self.friction
+        mass = pinocchio.crba(self.model, self.data, self.q)
+        mass = np.triu(mass) + np.triu(mass, 1).T
+        mobility = np.linalg.inv(mass + dt * viscous * np.eye(len(dq)))
+        out = mobility @ (mass @ dq)
+        impulse = np.zeros(len(dq))
+        for _ in range(6):  # projected Gauss-Seidel
+            for i in range(len(dq)):
+                wanted = np.clip(impulse[i] - out[i] / mobility[i, i], -coulomb * dt, coulomb * dt)
+                out = out + mobility[:, i] * (wanted - impulse[i])
+                impulse[i] = wanted
+        return out
+
+    @property
+    def kinetic_energy(self) -> float:
+        """J."""
+        return float(pinocchio.computeKineticEnergy(self.model, self.data, self.q, self.dq))
 
     @property
     def pose(self) -> np.ndarray:
@@ -150,6 +187,8 @@ class Plant:
             external = self.kinematics.jacobian(self.q).T @ self.wrench
             ddq = pinocchio.aba(self.model, self.data, self.q, self.dq, self.tau + external)
             self.dq = self.dq + dt * ddq
+            if any(self.friction):
+                self.dq = self.rubbed(self.dq, dt)
             self.q = self.q + dt * self.dq
         return self.tau
 

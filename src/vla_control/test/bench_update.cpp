@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Times one cycle of the controller while it tracks, beside the rigid-body part alone, and prints
-/// one JSON object. Usage: bench_update [cycles] [joints]
+/// Times one cycle of the controller while it tracks, with every piece switched on, beside the
+/// rigid-body part alone, and prints one JSON object. Usage: bench_update [cycles] [joints]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -26,7 +26,9 @@ int main(int argc, char** argv) {
   const int cycles = argc > 1 ? std::max(1000, std::atoi(argv[1])) : 200'000;
   const int joints = argc > 2 ? std::clamp(std::atoi(argv[2]), 1, kMaxJoints) : 7;
   ControllerConfig config;
+  testing::switch_everything_on(config, joints);
   config.command_includes_gravity = true;
+  config.effort_state = EffortState::kNone;
   config.heartbeat_timeout_s = 0.0;
   Controller controller(testing::make_chain(joints), config);
   const JointState state = testing::bent(joints);

@@ -43,6 +43,24 @@ inline JointState bent(int joints) {
   return state;
 }
 
+/// Every optional piece of the controller, so that programs see its longest way.
+inline void switch_everything_on(ControllerConfig& config, int joints) {
+  const auto n = static_cast<std::size_t>(joints);
+  config.friction.coulomb.assign(n, 0.2);
+  config.friction.viscous.assign(n, 0.5);
+  config.rotor_inertia.assign(n, 0.1);
+  config.jacobian_rate_feed_forward = true;
+  config.payload.mass = 0.5;
+  config.payload.center_of_mass = Vector3(0.0, 0.0, 0.05);
+  config.payload.inertia.diagonal().setConstant(1e-3);
+  config.integral.gain = 2.0;
+  config.stiffness_frame = StiffnessFrame::kTool;
+  config.wrench_limits = {50.0, 10.0};
+  config.barrier.joint_braking = 10.0;
+  config.barrier.workspace_braking = 5.0;
+  config.energy_tank = {2.0, 1.0};
+}
+
 /// A slow motion in z from `start`, observed at `stamp_ns`.
 inline Chunk make_chunk(const Pose& start, std::int64_t stamp_ns, std::uint64_t sequence) {
   Chunk chunk;

@@ -76,9 +76,12 @@ long allocations_of(const Action& action) {
 /// Drives one controller through every phase, fault and hand-over.
 class Tour {
  public:
-  Tour(int joints, bool gravity) : state_(testing::bent(joints)) {
+  /// \param everything switches every optional piece on
+  Tour(int joints, bool gravity, bool everything) : state_(testing::bent(joints)) {
     ControllerConfig config;
+    if (everything) testing::switch_everything_on(config, joints);
     config.command_includes_gravity = gravity;
+    config.effort_state = EffortState::kNone;
     config.heartbeat_timeout_s = 0.1;
     config.nullspace_posture.assign(static_cast<std::size_t>(joints), 0.1);
     controller_ = std::make_unique<Controller>(testing::make_chain(joints), config);
@@ -93,6 +96,7 @@ class Tour {
   void run() noexcept {
     if (!controller_->activate(state_, now_)) return;
     beat(10);
+    settings_taken_ = change_settings();
     push();
     beat(50);
     push();  // in the middle of a cross-fade
@@ -129,6 +133,7 @@ class Tour {
     beat(3);
   }
 
+  [[nodiscard]] bool settings_taken() const { return settings_taken_; }
   [[nodiscard]] bool saw_every_phase() const {
     for (const bool seen : seen_phases_) {
       if (!seen) return false;
@@ -139,6 +144,20 @@ class Tour {
   [[nodiscard]] const Controller& controller() const { return *controller_; }
 
  private:
+  [[nodiscard]] bool change_settings() noexcept {
+    Payload payload;
+    payload.mass = 0.4;
+    payload.center_of_mass = Vector3(0.0, 0.02, 0.05);
+    payload.inertia.diagonal().setConstant(1e-3);
+    TaskGains gains;
+    gains.stiffness.diagonal() << 400.0, 500.0, 600.0, 20.0, 30.0, 40.0;
+    gains.stiffness(0, 1) = gains.stiffness(1, 0) = 50.0;
+    const bool taken = controller_->set_payload(payload) && controller_->set_gains(gains);
+    payload.mass = -1.0;
+    gains.stiffness(0, 1) = 1e6;
+    controller_->tare();
+    return taken && !controller_->set_payload(payload) && !controller_->set_gains(gains);
+  }
   void cycle(const JointState& state, std::int64_t step_ns) noexcept {
     now_ += step_ns;
     controller_->update(state, now_, 1e-3, torques_);
@@ -175,6 +194,7 @@ class Tour {
   Chunk chunk_;
   std::int64_t now_ = 1'000'000'000;
   int accepted_ = 0;
+  bool settings_taken_ = false;
   std::array<bool, 5> seen_phases_;
 };
 
@@ -187,10 +207,11 @@ int check_all() {
   int failures = 0;
   for (const int joints : {6, 7, kMaxJoints}) {
     for (const bool gravity : {true, false}) {
-      Tour tour(joints, gravity);
+      Tour tour(joints, gravity, gravity);
       const long found = allocations_of([&] { tour.run(); });
       failures += check("the whole tour allocates nothing", found == 0, found);
       failures += check("it has seen every phase", tour.saw_every_phase(), joints);
+      failures += check("gains and payload were taken", tour.settings_taken(), joints);
       failures += check("it has followed chunks", tour.accepted() >= 5, tour.accepted());
     }
   }
@@ -199,6 +220,7 @@ int check_all() {
   const RobotModel model(description);
   ControllerConfig config;
   config.command_includes_gravity = true;
+  config.effort_state = EffortState::kNone;
   const long here = allocations_of([] { ::free(std::malloc(10)); });
   failures += check("an allocation of this program is counted", here == 2, here);
   const long library = allocations_of([&] { (void)validated(config, model); });

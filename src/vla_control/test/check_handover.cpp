@@ -50,6 +50,7 @@ bool mailbox_hands_over_whole_values() {
 bool controller_survives_all_threads() {
   ControllerConfig config;
   config.command_includes_gravity = true;
+  config.effort_state = EffortState::kNone;
   config.heartbeat_timeout_s = 1.0;
   Controller controller(testing::make_chain(7), config);
   const JointState joints = testing::bent(7);

@@ -46,6 +46,42 @@ DESCRIPTION = make_description()
         ("hold_damping_ratio", 0.0),
         ("workspace_min", [3.0, 0.0, 0.0]),
         ("workspace_max", [float("nan"), 1.0, 1.0]),
+        ("friction__coulomb", [-0.1] * 7),
+        ("friction__viscous", [0.5] * 6),
+        ("friction__smoothing_speed", 0.0),
+        ("rotor_inertia", [float("nan")] * 7),
+        ("payload_ramp_s", 0.0),
+        ("gain_ramp_s", 0.0),
+        ("stiffness_matrix", [0.0] * 36 + [1.0]),
+        ("stiffness_matrix", list(np.diag([6e2, 6e2, 6e2, 30.0, 30.0, 0.0]).ravel())),
+        ("stiffness_matrix", list((100.0 * (np.eye(6) + np.eye(6, k=1))).ravel())),
+        ("translational_frequency", 0.0),
+        ("rotational_frequency", 1e3),
+        ("max_static_residual", [0.0] * 7),
+        ("integral__gain", -1.0),
+        ("integral__leak", -1.0),
+        ("integral__max_force", -1.0),
+        ("integral__max_torque", float("inf")),
+        ("integral__dead_position", -1.0),
+        ("integral__dead_rotation", -1.0),
+        ("sensing__observer_bandwidth", 0.0),
+        ("sensing__contact_force", 0.0),
+        ("sensing__contact_torque", 0.0),
+        ("sensing__contact_release", 1.0),
+        ("sensing__contact_release_s", -1.0),
+        ("sensing__lost_fraction", 0.0),
+        ("sensing__lost_s", -1.0),
+        ("sensing__lost_least_mass", 0.0),
+        ("sensing__tare_s", 0.0),
+        ("wrench_limits__force", 0.0),
+        ("wrench_limits__torque", float("nan")),
+        ("barrier__joint_braking", -1.0),
+        ("barrier__joint_margin", -0.1),
+        ("barrier__joint_fade", 0.0),
+        ("barrier__workspace_braking", float("inf")),
+        ("barrier__workspace_fade", 0.0),
+        ("energy_tank__capacity", -1.0),
+        ("energy_tank__refill_power", -1.0),
         ("chunk__max_age_s", 0.0),
         ("chunk__max_future_s", -1.0),
         ("chunk__max_steps", 65),
@@ -68,7 +104,7 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
         vc.Controller(DESCRIPTION, make_config(**{name: value}))
     message = str(error.value)
     assert name.replace("__", ".") in message or "heartbeat_timeout_s" in message
-    assert "[" in message or "needs 7" in message
+    assert "[" in message or "needs 7" in message or "needs 36" in message
 
 
 def test_gravity_must_be_decided() -> None:
@@ -76,6 +112,14 @@ def test_gravity_must_be_decided() -> None:
     config.command_includes_gravity = None
     with pytest.raises(ValueError, match="command_includes_gravity"):
         vc.Controller(DESCRIPTION, config)
+
+
+def test_margins_must_leave_a_joint_room() -> None:
+    urdf = make_urdf().replace('lower="-2.9" upper="2.9"', 'lower="-0.05" upper="0.05"', 1)
+    description = vc.RobotDescription(urdf, JOINTS, BASE, TOOL)
+    vc.Controller(description, make_config())
+    with pytest.raises(ValueError, match="joint1"):
+        vc.Controller(description, make_config(barrier__joint_braking=10.0))
 
 
 def test_defaults_come_from_the_urdf() -> None:

@@ -3,12 +3,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from arm import Plant, assert_brakes_to_a_hold, long_glide, start_moving
+from arm import (
+    BASE,
+    HOME,
+    JOINTS,
+    TOOL,
+    Plant,
+    assert_brakes_to_a_hold,
+    long_glide,
+    make_urdf,
+    start_moving,
+)
 
+import vla_control as vc
 from vla_control import Fault, Phase
 from vla_control import RejectReason as R
 
@@ -171,3 +183,40 @@ def test_periods_that_cannot_be_are_replaced_by_the_nominal_one(plant: Plant) ->
         tau = plant.controller.update(plant.q, plant.dq, plant.time_ns, period)
         assert np.isfinite(tau).all()
         assert np.abs(tau - plant.tau).max() < 2.0
+
+
+def massless_wrist() -> vc.RobotDescription:
+    """An arm whose links 5 and 6 weigh nothing: where its axes 5 and 7 align, nothing tells their
+    inertias apart and the mass matrix is singular. Everywhere else it is an arm like any other."""
+    urdf = make_urdf(offset=0.0)
+    for link in ("link5", "link6"):
+        pattern = rf'(<link name="{link}"><inertial>.*?)<mass.*?/><inertia.*?/>'
+        nothing = (
+            r'\g<1><mass value="0"/><inertia ixx="0" iyy="0" izz="0" ixy="0" ixz="0" iyz="0"/>'
+        )
+        urdf = re.sub(pattern, nothing, urdf, count=1)
+    return vc.RobotDescription(urdf, JOINTS, BASE, TOOL)
+
+
+def test_a_singular_mass_matrix_is_a_numeric_fault() -> None:
+    plant = Plant(description=massless_wrist(), substeps=4)
+    plant.run(0.05)
+    assert phase(plant) is Phase.HOLDING  # the control: away from there it works
+    before = plant.tau
+    aligned = plant.q.copy()
+    aligned[5] = 0.0
+    torques = [plant.step(aligned, np.zeros(7)) for _ in range(20)]
+    state = plant.controller.state()
+    assert (state.phase, state.fault) == (Phase.FAULT, Fault.NUMERIC)
+    assert np.isfinite(torques).all()
+    assert np.abs(np.diff([before, *torques], axis=0)).max() < 2.0
+    # The joint hold needs no inverse of the mass matrix: it has taken over what was in force.
+    torques = [plant.step(aligned, np.zeros(7)) for _ in range(100)]
+    np.testing.assert_allclose(torques[-1], torques[0], atol=1e-6)
+    # Away from there again it is held, and a reset releases it.
+    plant.q, plant.dq = HOME.copy(), np.zeros(7)
+    plant.run(0.1)
+    assert phase(plant) is Phase.FAULT
+    plant.controller.reset()
+    plant.run(0.05)
+    assert phase(plant) is Phase.HOLDING

@@ -330,16 +330,23 @@ def to_controller_state(
         setattr(message, name, int(getattr(state, name)))
     for name in ("chunk_age", "chunk_remaining", "gripper_opening_command", "gripper_max_force"):
         setattr(message, name, float(getattr(state, name)))
-    for name in ("torque_saturated", "torque_rate_saturated", "wrench_saturated"):
+    for name in (
+        "torque_saturated",
+        "torque_rate_saturated",
+        "wrench_saturated",
+        "in_contact",
+        "object_lost",
+    ):
         setattr(message, name, bool(getattr(state, name)))
     message.joint_names = list(joint_names)
-    for name in ("q", "dq", "tau_command", "tau_limit"):
+    for name in ("q", "dq", "tau_command", "tau_limit", "external_torque"):
         setattr(message, name, [float(value) for value in getattr(state, name)])
     message.pose_tool_in_base = to_pose(state.pose_tool_in_base)
     message.twist_tool_in_base = to_twist(state.twist_tool_in_base)
     message.reference_pose_tool_in_base = to_pose(state.reference_pose_tool_in_base)
     message.reference_twist_tool_in_base = to_twist(state.reference_twist_tool_in_base)
     message.wrench_command = to_wrench(state.wrench_command)
+    message.external_wrench = to_wrench(state.external_wrench)
     return message
 
 

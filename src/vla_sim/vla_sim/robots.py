@@ -102,6 +102,7 @@ class RobotSpec:
         config = vla_control.ControllerConfig()
         defaults: dict[str, Any] = {
             "command_includes_gravity": False,
+            "effort_state": vla_control.EffortState.NONE,
             "heartbeat_timeout_s": 0.0,
             "nullspace_posture": [float(v) for v in self.home_q],
             "gripper__max_opening": self.max_opening,

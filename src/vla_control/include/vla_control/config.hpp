@@ -6,6 +6,9 @@
 #include <optional>
 #include <vector>
 
+#include "vla_control/law_config.hpp"
+#include "vla_control/payload.hpp"
+
 namespace vla_control {
 
 class RobotModel;
@@ -50,9 +53,17 @@ struct ControllerConfig {
 
   std::array<double, 3> translational_stiffness{600.0, 600.0, 600.0};  ///< N/m, base axes
   std::array<double, 3> rotational_stiffness{30.0, 30.0, 30.0};        ///< Nm/rad, base axes
+  /// 36 values by rows, N/m, N, Nm/rad: replaces the two above where the axes are coupled.
+  /// Symmetric positive definite.
+  std::vector<double> stiffness_matrix;
+  StiffnessFrame stiffness_frame = StiffnessFrame::kBase;  ///< axes of all three
+  double gain_ramp_s = 0.2;  ///< s, over which set_gains() takes effect
   double damping_ratio = 1.0;
-  double max_position_error = 0.10;  ///< m, clip of the error the spring sees
-  double max_rotation_error = 0.7;   ///< rad
+  TaskLawKind task_law = TaskLawKind::kImpedance;
+  double translational_frequency = 20.0;  ///< rad/s, of the operational-space law
+  double rotational_frequency = 20.0;     ///< rad/s, of the operational-space law
+  double max_position_error = 0.10;       ///< m, clip of the error the spring sees
+  double max_rotation_error = 0.7;        ///< rad
   /// Natural frequency below which a task direction counts as singular: the effective inertia is
   /// held below stiffness / frequency^2, so that forces stay bounded at singularities. rad/s
   double min_task_frequency = 3.0;
@@ -78,6 +89,24 @@ struct ControllerConfig {
   /// Whether the commanded torque must contain gravity. No default: robots differ (a Franka adds
   /// gravity itself, a simulated arm does not).
   std::optional<bool> command_includes_gravity;
+
+  /// What JointState::effort is. No default, for the same reason. Where it is a torque, activate()
+  /// compares it with the model and refuses a residual beyond max_static_residual.
+  std::optional<EffortState> effort_state;
+  std::vector<double> max_static_residual;  ///< Nm; empty = 10 % of torque_limit
+
+  FrictionConfig friction;
+  std::vector<double> rotor_inertia;  ///< kg m^2 at the joint, added to the mass matrix; empty = 0
+  /// Takes the curvature of the path into the acceleration feed-forward:
+  /// Lambda (a_r - dJ/dt dq).
+  bool jacobian_rate_feed_forward = false;
+  Payload payload;              ///< at configuration; set_payload() and tare() change it
+  double payload_ramp_s = 0.5;  ///< s, over which a change of payload takes effect
+  IntegralConfig integral;
+  SensingConfig sensing;
+  WrenchLimits wrench_limits;
+  BarrierConfig barrier;
+  EnergyTankConfig energy_tank;
 
   ChunkConfig chunk;
   GripperConfig gripper;

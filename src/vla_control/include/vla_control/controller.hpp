@@ -15,7 +15,8 @@ namespace vla_control {
 ///
 /// Threads: update(), activate() and deactivate() belong to one thread (the loop). push_chunk() may
 /// be called from any one thread at a time, heartbeat() from any one thread, state() from any one
-/// thread; stop(), revoke(), reset() and gripper_command() from any thread. All of them are
+/// thread, and so may set_payload() and set_gains(); stop(), revoke(), reset(), tare() and
+/// gripper_command() from any thread. All of them are
 /// wait-free. Requests take effect in the next update().
 ///
 /// Ownership: (boot_id, grant) is compared lexicographically. A newer pair, by heartbeat or by an
@@ -36,8 +37,11 @@ class Controller {
   Controller& operator=(const Controller&) = delete;
 
   /// Resets every internal state and holds the arm where it is. RT-safe.
-  /// \return false, staying inactive, if the joint state is not finite or of the wrong size.
+  /// \return false, staying inactive, for what activation_refusal() then tells: a joint state that
+  /// is not finite or of the wrong size, or a measured torque that the model does not explain.
   [[nodiscard]] bool activate(const JointState& state, std::int64_t time_ns) noexcept;
+  /// Of the last activate(); thread of the loop.
+  [[nodiscard]] ActivationRefusal activation_refusal() const noexcept;
   /// Back to INACTIVE: update then returns zero torque. RT-safe.
   void deactivate() noexcept;
 
@@ -52,6 +56,15 @@ class Controller {
   void reset() noexcept;
   /// Drops the chunk in force and brakes to a hold (a pause).
   void revoke() noexcept;
+  /// Takes what the resting arm feels for payload and bias, and carries it from then on. Waits
+  /// until arm and reference have stood still for long enough; ControllerState::tares counts.
+  void tare() noexcept;
+  /// Replaces the payload, also what a tare has found; the change is ramped.
+  /// \return false, changing nothing, if it is no rigid body (is_physical)
+  [[nodiscard]] bool set_payload(const Payload& payload) noexcept;
+  /// Changes stiffness (axes as configured) and damping ratio; the change is ramped.
+  /// \return false, changing nothing, if they are out of range (is_valid)
+  [[nodiscard]] bool set_gains(const TaskGains& gains) noexcept;
 
   /// One cycle. RT-safe: no allocation, no lock, no throw.
   /// \param state measured joint state; `time_ns` controller clock; `period` s since the cycle

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "vla_control/payload.hpp"
 #include "vla_control/types.hpp"
 
 namespace vla_control {
@@ -25,6 +26,8 @@ struct Dynamics {
   Jacobian jacobian;        ///< base axes, tool point
   JointMatrix mass_matrix;  ///< symmetric, both triangles filled
   JointVector bias;         ///< C(q, dq) dq, plus gravity if asked for; Nm
+  /// dJ/dt dq: what the tool accelerates by while the joints do not. m/s^2, rad/s^2; base axes
+  Vector6 acceleration_bias = Vector6::Zero();
 };
 
 /// Rigid-body model of one arm. All other joints of the URDF (fingers) are locked.
@@ -48,6 +51,12 @@ class RobotModel {
   [[nodiscard]] const JointVector& position_upper() const noexcept;  ///< rad
   [[nodiscard]] const JointVector& velocity_limit() const noexcept;  ///< rad/s
   [[nodiscard]] const JointVector& effort_limit() const noexcept;    ///< Nm
+
+  [[nodiscard]] const Vector3& gravity_in_base() const noexcept;  ///< m/s^2, points down
+
+  /// Mass, centre and inertia of a load on the tool become part of the last link; its `bias` does
+  /// not. Replaces the payload before. RT-safe.
+  void set_payload(const Payload& payload) noexcept;
 
   /// Kinematics and dynamics at one state. RT-safe. Sizes `out` without allocating.
   void compute(const JointVector& q, const JointVector& dq, bool include_gravity,

@@ -20,6 +20,9 @@ struct OperationalSpace {
   [[nodiscard]] JointVector solve_mass(const JointVector& b) const noexcept;
   /// Lambda J M^-1 tau: the tool wrench that a joint torque amounts to.
   [[nodiscard]] Vector6 wrench_of(const JointVector& tau) const noexcept;
+  /// M^-1 J^T Lambda v: the joint velocity of least kinetic energy that moves the tool with `twist`
+  /// (less of it where Lambda is bounded).
+  [[nodiscard]] JointVector joint_velocity_of(const Vector6& twist) const noexcept;
 
   Eigen::LLT<JointMatrix> mass_cholesky;
   Eigen::Matrix<double, Eigen::Dynamic, 6, Eigen::ColMajor, kMaxJoints, 6> whitened_jacobian;
@@ -36,7 +39,8 @@ struct OperationalSpace {
 class DampingDesign {
  public:
   /// \param stiffness symmetric positive definite, base axes
-  void configure(const Matrix6& stiffness, double damping_ratio, double min_frequency);
+  void configure(const Matrix6& stiffness, double damping_ratio, double min_frequency) noexcept;
+  void set_gains(const Matrix6& stiffness, double damping_ratio) noexcept;
   void compute(const Dynamics& dynamics, OperationalSpace& out) noexcept;
 
  private:
@@ -46,16 +50,29 @@ class DampingDesign {
   Eigen::SelfAdjointEigenSolver<Matrix6> eigen_;
 };
 
-/// Cartesian impedance F = K clip(e) + D (v_r - J dq) + Lambda a_r at the tool point, base axes.
+/// The law from pose error to tool wrench, base axes, e clipped:
+/// impedance          F = K e + D (v_r - J dq) + Lambda a_r,
+/// operational space  F = Lambda (W^2 e + 2 zeta W (v_r - J dq) + a_r), W the frequencies asked for
+/// (Khatib, "A unified approach for motion and force control of robot manipulators", 1987); with
+/// a_r - dJ/dt dq for a_r where that is asked for.
 class TaskLaw {
  public:
   void configure(const ControllerConfig& config);
+  /// Takes other gains at once; for activation. RT-safe.
+  void reset(const TaskGains& gains) noexcept;
+  /// Ramps to other gains, from those in force. Damping follows stiffness on the way. RT-safe.
+  void approach(const TaskGains& gains) noexcept;
+  /// One cycle of that ramp. RT-safe.
+  void advance(double period) noexcept;
 
   struct Output {
-    Vector6 wrench = Vector6::Zero();  ///< N, Nm
-    Vector6 twist = Vector6::Zero();   ///< measured, m/s and rad/s
-    JointVector tau;                   ///< J^T F
-    bool clipped = false;              ///< the error clip was active
+    Vector6 error = Vector6::Zero();    ///< m, rad; clipped
+    Vector6 drive = Vector6::Zero();    ///< N, Nm; all but the damping of the tool's own motion
+    Vector6 damping = Vector6::Zero();  ///< N, Nm; - D J dq: it only takes energy
+    Vector6 twist = Vector6::Zero();    ///< measured, m/s and rad/s
+    bool clipped = false;               ///< the error clip was active
+
+    [[nodiscard]] Vector6 wrench() const noexcept { return drive + damping; }
   };
   /// RT-safe.
   void compute(const Dynamics& dynamics, const JointVector& dq, const ReferenceSample& reference,
@@ -63,20 +80,40 @@ class TaskLaw {
 
   /// Reference pose at which a resting law exerts `wrench`, for a hand-over without a jump.
   /// RT-safe.
-  [[nodiscard]] Pose reference_exerting(const Vector6& wrench, const Pose& measured,
+  [[nodiscard]] Pose reference_exerting(const Vector6& wrench, const Dynamics& dynamics,
                                         const Vector6& twist) const noexcept;
 
   /// Of the last compute().
   [[nodiscard]] const OperationalSpace& space() const noexcept { return space_; }
+  /// Of the last compute(), base axes.
   [[nodiscard]] const Matrix6& stiffness() const noexcept { return stiffness_; }
+  [[nodiscard]] const TaskGains& gains() const noexcept { return gains_; }
 
  private:
+  [[nodiscard]] Vector6 acceleration_for(const Dynamics& dynamics,
+                                         const ReferenceSample& reference) const noexcept;
+
+  TaskLawKind kind_ = TaskLawKind::kImpedance;
+  StiffnessFrame frame_ = StiffnessFrame::kBase;
+  TaskGains gains_, from_, to_;
+  double ramp_duration_ = 0.2;  // s
+  double ramp_phase_ = 1.0;     // 0 to 1
   Matrix6 stiffness_ = Matrix6::Identity();
+  Vector6 frequency_ = Vector6::Ones();  // rad/s
+  bool jacobian_rate_ = false;
   double max_position_error_ = 0.1;
   double max_rotation_error_ = 0.7;
   DampingDesign design_;
   OperationalSpace space_;
 };
+
+/// Whether the gains may be used: stiffness symmetric, its translational eigenvalues within
+/// [1, 10000] N/m and the rotational ones within [0.1, 1000] Nm/rad, the whole positive definite;
+/// damping ratio within [0.1, 3].
+[[nodiscard]] bool is_valid(const TaskGains& gains) noexcept;
+
+/// Stiffness and damping ratio that a configuration asks for.
+[[nodiscard]] TaskGains task_gains(const ControllerConfig& config);
 
 /// Pose error (position, rotation vector) from `measured` to `reference`, base axes.
 [[nodiscard]] Vector6 pose_error(const Pose& reference, const Pose& measured) noexcept;

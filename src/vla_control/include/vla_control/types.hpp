@@ -47,8 +47,9 @@ struct ReferenceSample {
 
 /// Measured joint state, in the order of RobotDescription::joint_names.
 struct JointState {
-  JointVector q;   ///< rad
-  JointVector dq;  ///< rad/s
+  JointVector q;         ///< rad
+  JointVector dq;        ///< rad/s
+  JointVector effort{};  ///< as ControllerConfig::effort_state declares; empty = not measured
 };
 
 /// Commanded joint torques, in the order of RobotDescription::joint_names.
@@ -66,6 +67,23 @@ struct GripperCommand {
 
 /// Which of the fields of a chunk is filled. Numbers as MODE_* of vla_msgs/ActionChunk.
 enum class ChunkMode : std::uint8_t { kPose = 0, kJointPosition = 1, kTwist = 2 };
+
+/// What a robot reports as measured joint effort.
+enum class EffortState : std::uint8_t {
+  kTotal = 0,        ///< Nm, with gravity
+  kGravityFree = 1,  ///< Nm, gravity taken off by the robot
+  kCurrent = 2,      ///< a motor current
+  kNone = 3,         ///< not measured
+};
+
+/// Why activate() has refused.
+enum class ActivationRefusal : std::uint8_t {
+  kNone = 0,           ///< it has not
+  kBadJointState = 1,  ///< not finite, implausible or of the wrong size
+  kEffortMissing =
+      2,  ///< effort_state declares a torque, the joint state has none or no finite one
+  kStaticResidual = 3,  ///< the measured torque is not what the model expects of a resting arm
+};
 
 /// What the controller is doing. Numbers as PHASE_* of vla_msgs/ControllerState.
 enum class Phase : std::uint8_t {
@@ -157,11 +175,21 @@ struct ControllerState {
   std::uint64_t chunks_accepted = 0;   ///< since activation
   std::uint64_t chunks_rejected = 0;   ///< since activation
   RejectReason last_reject_reason = RejectReason::kNone;
+  JointVector external_torque;                ///< Nm, observed, of the surroundings on the arm
+  Vector6 external_wrench = Vector6::Zero();  ///< N, Nm; the same as felt at the tool, base axes
+  bool in_contact = false;
+  bool object_lost = false;     ///< the payload's weight is gone
+  double payload_mass = 0.0;    ///< kg, in force
+  std::uint64_t tares = 0;      ///< completed since activation
+  bool barrier_active = false;  ///< a joint or workspace barrier acted since the state() before
+  double tank_energy = 0.0;     ///< J left in the energy tank; 0 without one
 };
 
 /// Name of an enumerator as in the messages, such as "OLD_GRANT".
 [[nodiscard]] std::string_view to_string(RejectReason reason) noexcept;
 [[nodiscard]] std::string_view to_string(Phase phase) noexcept;
 [[nodiscard]] std::string_view to_string(Fault fault) noexcept;
+[[nodiscard]] std::string_view to_string(EffortState state) noexcept;
+[[nodiscard]] std::string_view to_string(ActivationRefusal refusal) noexcept;
 
 }  // namespace vla_control

@@ -146,6 +146,114 @@ class GripperConfig:
     default_force: float
     max_force: float
 
+class EffortState(enum.IntEnum):
+    """What a robot reports as measured joint effort."""
+
+    TOTAL = 0
+    GRAVITY_FREE = 1
+    CURRENT = 2
+    NONE = 3
+
+class TaskLawKind(enum.IntEnum):
+    """Which law turns the pose error into a tool wrench."""
+
+    IMPEDANCE = 0
+    OPERATIONAL_SPACE = 1
+
+class StiffnessFrame(enum.IntEnum):
+    """Axes of the stiffness."""
+
+    BASE = 0
+    TOOL = 1
+
+class Payload:
+    """A load fixed to the tool that neither the URDF nor the robot's own compensation knows."""
+
+    def __init__(
+        self,
+        mass: float = 0.0,
+        center_of_mass: ArrayLike | None = None,
+        inertia: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
+    ) -> None:
+        """Takes the values as they are, none for zeros; the controller checks them.
+
+        Args:
+            mass: kg.
+            center_of_mass: (3,) m, tool frame.
+            inertia: (3, 3) kg m^2, about the centre of mass, tool axes.
+            bias: (6,) N and Nm, at the tool point, base axes: acts besides the weight.
+        """
+    mass: float
+    center_of_mass: NDArray[np.float64]
+    inertia: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+class TaskGains:
+    """Gains that may change while the controller runs."""
+
+    def __init__(self, stiffness: ArrayLike, damping_ratio: float = 1.0) -> None:
+        """(6, 6) symmetric positive definite, N/m, N and Nm/rad."""
+    stiffness: NDArray[np.float64]
+    damping_ratio: float
+
+class FrictionConfig:
+    """Joint friction that is compensated at the reference's velocity; see law_config.hpp."""
+
+    def __init__(self) -> None: ...
+    coulomb: list[float]
+    viscous: list[float]
+    smoothing_speed: float
+
+class IntegralConfig:
+    """Leaky, clamped integral of the spring force; see law_config.hpp."""
+
+    def __init__(self) -> None: ...
+    gain: float
+    leak: float
+    max_force: float
+    max_torque: float
+    dead_position: float
+    dead_rotation: float
+
+class SensingConfig:
+    """Momentum observer and what is concluded from it; see law_config.hpp."""
+
+    def __init__(self) -> None: ...
+    observer_bandwidth: float
+    contact_force: float
+    contact_torque: float
+    contact_release: float
+    contact_release_s: float
+    lost_fraction: float
+    lost_s: float
+    lost_least_mass: float
+    tare_s: float
+
+class WrenchLimits:
+    """Largest wrench of the task law."""
+
+    def __init__(self) -> None: ...
+    force: float
+    torque: float
+
+class BarrierConfig:
+    """Velocity barriers at joint limits and workspace; see law_config.hpp."""
+
+    def __init__(self) -> None: ...
+    joint_braking: float
+    joint_margin: float
+    joint_fade: float
+    workspace_braking: float
+    workspace_fade: float
+
+class EnergyTankConfig:
+    """Bounds the energy that the controller gives to the arm."""
+
+    def __init__(self) -> None: ...
+    capacity: float
+    refill_power: float
+
 class ControllerConfig:
     """Settings; checked by Controller, which names what is out of range."""
 
@@ -155,7 +263,13 @@ class ControllerConfig:
     rate: float
     translational_stiffness: list[float]
     rotational_stiffness: list[float]
+    stiffness_matrix: list[float]
+    stiffness_frame: StiffnessFrame
+    gain_ramp_s: float
     damping_ratio: float
+    task_law: TaskLawKind
+    translational_frequency: float
+    rotational_frequency: float
     max_position_error: float
     max_rotation_error: float
     min_task_frequency: float
@@ -173,6 +287,18 @@ class ControllerConfig:
     max_angular_velocity: float
     max_angular_acceleration: float
     command_includes_gravity: bool | None
+    effort_state: EffortState | None
+    max_static_residual: list[float]
+    friction: FrictionConfig
+    rotor_inertia: list[float]
+    jacobian_rate_feed_forward: bool
+    payload: Payload
+    payload_ramp_s: float
+    integral: IntegralConfig
+    sensing: SensingConfig
+    wrench_limits: WrenchLimits
+    barrier: BarrierConfig
+    energy_tank: EnergyTankConfig
     chunk: ChunkConfig
     gripper: GripperConfig
     heartbeat_timeout_s: float
@@ -229,6 +355,14 @@ class RobotModel:
 
     def coriolis(self, q: ArrayLike, dq: ArrayLike) -> NDArray[np.float64]:
         """C(q, dq) dq, Nm."""
+
+    def acceleration_bias(
+        self, q: ArrayLike, dq: ArrayLike, include_gravity: bool = True
+    ) -> NDArray[np.float64]:
+        """dJ/dt dq in m/s^2 and rad/s^2, base axes; the same with and without gravity."""
+
+    def set_payload(self, payload: Payload) -> None:
+        """The load becomes part of the last link."""
 
     def inverse_kinematics(
         self, pose: ArrayLike, q_seed: ArrayLike
@@ -296,6 +430,26 @@ class ControllerState:
     def chunks_rejected(self) -> int: ...
     @property
     def last_reject_reason(self) -> RejectReason: ...
+    @property
+    def external_torque(self) -> NDArray[np.float64]:
+        """Nm, observed, of the surroundings on the arm."""
+
+    @property
+    def external_wrench(self) -> NDArray[np.float64]:
+        """The same as felt at the tool: N and Nm, base axes."""
+
+    @property
+    def in_contact(self) -> bool: ...
+    @property
+    def object_lost(self) -> bool: ...
+    @property
+    def payload_mass(self) -> float: ...
+    @property
+    def tares(self) -> int: ...
+    @property
+    def barrier_active(self) -> bool: ...
+    @property
+    def tank_energy(self) -> float: ...
 
 class Controller:
     """Follows chunks of tool poses with a compliant arm.
@@ -304,8 +458,15 @@ class Controller:
     """
 
     def __init__(self, description: RobotDescription, config: ControllerConfig) -> None: ...
-    def activate(self, q: ArrayLike, dq: ArrayLike, time_ns: int) -> None:
-        """Resets everything and holds the arm where it is."""
+    def activate(
+        self, q: ArrayLike, dq: ArrayLike, time_ns: int, effort: ArrayLike | None = None
+    ) -> None:
+        """Resets everything and holds the arm where it is.
+
+        Raises:
+            ValueError: The joint state is no plausible one, or the measured effort is not what the
+                model expects of a resting arm.
+        """
 
     def deactivate(self) -> None: ...
     def push_chunk(self, chunk: Chunk) -> RejectReason:
@@ -320,6 +481,15 @@ class Controller:
 
     def revoke(self) -> None:
         """Drops the chunk in force and brakes to a hold."""
+
+    def tare(self) -> None:
+        """Carries what the resting arm feels as payload and bias, from then on."""
+
+    def set_payload(self, payload: Payload) -> bool:
+        """False, changing nothing, if it is no rigid body. The change is ramped."""
+
+    def set_gains(self, gains: TaskGains) -> bool:
+        """False, changing nothing, if they are out of range. The change is ramped."""
 
     def update(
         self, q: ArrayLike, dq: ArrayLike, time_ns: int, period_s: float
@@ -409,6 +579,9 @@ def project_to_nullspace(
     tau: ArrayLike, jacobian: NDArray[np.float64], mass_matrix: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The part of a joint torque that does not accelerate the tool."""
+
+def braking_speed(distance: float, braking: float, reaction: float) -> float:
+    """Largest speed from which braking stops within the distance, after a lag."""
 
 class TorqueLimiter:
     """Velocity, torque and torque-rate limits."""

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+
+#include "controller_impl.hpp"
+
+namespace vla_control {
+namespace {
+
+/// Joint speeds below this count as standing still: FAULT takes over to the joint hold, a tare
+/// counts. rad/s
+constexpr double kStandingSpeed = 0.02;
+/// Longest wait for that after the reference has come to rest. ns
+constexpr std::int64_t kLongestSettling = 500'000'000;
+
+/// Shortens one half of a wrench that is made of two parts; true if it was too long.
+bool cap_half(Vector6& drive, Vector6& damping, Eigen::Index begin, double most) noexcept {
+  const double length = (drive.segment<3>(begin) + damping.segment<3>(begin)).norm();
+  if (!(length > most)) return false;
+  drive.segment<3>(begin) *= most / length;
+  damping.segment<3>(begin) *= most / length;
+  return true;
+}
+
+}  // namespace
+
+JointVector Controller::Impl::weight_at(const JointVector& q) const noexcept {
+  JointVector tau = JointVector::Zero(model.n());
+  if (include_gravity) tau = model.gravity(q);
+  if (loaded) tau.noalias() += dynamics.jacobian.transpose().lazyProduct(load_counter_wrench());
+  return tau;
+}
+
+Vector6 Controller::Impl::load_counter_wrench() const noexcept {
+  const Payload& load = payload.current();
+  Vector6 wrench = -load.bias;
+  // With gravity in the bias forces the model carries the load's weight already.
+  if (!include_gravity) {
+    wrench -= payload_weight(load, dynamics.pose_tool_in_base, model.gravity_in_base());
+  }
+  return wrench;
+}
+
+void Controller::Impl::compute_dynamics(const JointState& joints) noexcept {
+  model.compute(joints.q, joints.dq, include_gravity, dynamics);
+  dynamics.mass_matrix.diagonal() += rotor_inertia;
+  if (loaded) {
+    dynamics.bias.noalias() += dynamics.jacobian.transpose().lazyProduct(load_counter_wrench());
+  }
+}
+
+void Controller::Impl::take_settings(double period) noexcept {
+  if (payloads.refresh()) {
+    known_payload = payloads.value();
+    tared_payload = Payload{};
+    payload.approach(known_payload);
+    tare.cancel();
+  }
+  if (payload.advance(period)) {
+    model.set_payload(payload.current());
+    loaded = true;
+  }
+  if (gains.refresh()) task_law.approach(gains.value());
+  task_law.advance(period);
+}
+
+void Controller::Impl::sense(const JointState& joints, double period) noexcept {
+  if (measurement_gap) {
+    observer.resume(dynamics, joints.dq);
+  } else {
+    JointVector tau = limiter.previous();
+    if (friction.any()) {
+      friction.compute(joints.dq, tau_friction);
+      tau -= tau_friction;
+    }
+    observer.update(dynamics, joints.dq, tau, period);
+  }
+  measurement_gap = false;
+  if (!task_law.space().valid) return;
+  external_wrench = task_law.space().wrench_of(observer.torque());
+  contact.update(external_wrench, payload.current().mass, model.gravity_in_base(), period);
+
+  if (tare_requested.exchange(false)) tare.begin();
+  const bool standing = reference.at_rest(now_ns) && !payload.ramping() &&
+                        joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
+  if (tare.update(external_wrench, standing, period)) {
+    const Vector3& gravity = model.gravity_in_base();
+    const Vector6 unknown = tare.wrench() + tared_payload.bias +
+                            payload_weight(tared_payload, dynamics.pose_tool_in_base, gravity);
+    tared_payload = payload_explaining(unknown, dynamics.pose_tool_in_base, gravity);
+    payload.approach(combined(known_payload, tared_payload));
+    ++tares;
+  }
+}
+
+void Controller::Impl::compute_torque(const JointState& joints, double period,
+                                      JointVector& tau) noexcept {
+  if (measurement_gap) {
+    tank.resume(joints.dq);
+  } else {
+    tank.account(limiter.previous() - dynamics.bias, joints.dq, period);
+  }
+  take_settings(period);
+  compute_dynamics(joints);
+  task_law.compute(dynamics, joints.dq, sample, task);
+  sense(joints, period);
+  if (phase == Phase::kFault) {
+    engage_hold_when_at_rest(joints);
+    if (resetting) leave_fault(joints);
+  }
+  if (joint_hold.engaged()) {
+    joint_hold.compute(joints.q, joints.dq, tau);
+    wrench_command = task_law.space().wrench_of(tau);
+  } else {
+    task_torque(joints, period, tau);
+  }
+  if (joint_barrier.on() && joint_barrier.damp(joints.q, joints.dq, dynamics.mass_matrix, tau)) {
+    ++barrier_activations;
+  }
+  tau += dynamics.bias;
+  // Without a valid inertia the law has computed nothing; NaN is what the caller acts on.
+  if (!joint_hold.engaged() && !task_law.space().valid) {
+    tau.setConstant(std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+void Controller::Impl::task_torque(const JointState& joints, double period,
+                                   JointVector& tau) noexcept {
+  if (phase == Phase::kTracking) nullspace.approach_posture(period);
+  nullspace.compute(dynamics, task_law.space(), joints.q, joints.dq, period, tau_null);
+  const bool settling = reference.at_rest(now_ns) && !contact.in_contact() && !task.clipped;
+  integral.update(task_law.stiffness(), task.error, settling, period);
+
+  // What may give energy to the arm, and what only takes it.
+  Vector6 drive = task.drive + integral.wrench();
+  Vector6 damping = task.damping;
+  const Vector3& position = dynamics.pose_tool_in_base.position;
+  bool barrier = workspace_barrier.on() && workspace_barrier.fade(position, drive);
+  const bool capped_force = cap_half(drive, damping, 0, config.wrench_limits.force);
+  const bool capped_torque = cap_half(drive, damping, 3, config.wrench_limits.torque);
+  wrench_saturations += task.clipped || capped_force || capped_torque ? 1U : 0U;
+  if (workspace_barrier.on()) {
+    barrier =
+        workspace_barrier.damp(position, task.twist, task_law.space().inertia, damping) || barrier;
+  }
+  wrench_command = drive + damping;
+
+  tau = dynamics.jacobian.transpose().lazyProduct(drive);
+  tau += tau_null;
+  if (friction.any()) {
+    Vector6 twist;
+    twist << sample.linear_velocity, sample.angular_velocity;
+    friction.compute(task_law.space().joint_velocity_of(twist), tau_friction);
+    tau += tau_friction;
+  }
+  if (joint_barrier.on()) barrier = joint_barrier.fade(joints.q, tau) || barrier;
+  barrier_activations += barrier ? 1U : 0U;
+  if (tank.on()) tau *= tank.scale(tau.dot(joints.dq));
+  tau.noalias() += dynamics.jacobian.transpose().lazyProduct(damping);
+}
+
+void Controller::Impl::engage_hold_when_at_rest(const JointState& joints) noexcept {
+  if (joint_hold.engaged()) return;
+  if (!reference.at_rest(now_ns)) fault_rest_ns = now_ns;
+  const bool standing = joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
+  const std::int64_t waited = now_ns - fault_rest_ns;
+  if (hold_at_once || (waited > 0 && standing) || waited > kLongestSettling) {
+    joint_hold.engage(limiter.previous() - dynamics.bias, joints.q, joints.dq, dynamics);
+    hold_at_once = false;
+  }
+}
+
+void Controller::Impl::leave_fault(const JointState& joints) noexcept {
+  resetting = false;
+  if (!task_law.space().valid) return;
+  const JointVector tau = limiter.previous() - dynamics.bias;
+  const Vector6 wrench = task_law.space().wrench_of(tau);
+  reference.hold(task_law.reference_exerting(wrench, dynamics, task.twist), now_ns);
+  sample = reference.sample(now_ns);
+  nullspace.reset_exerting(tau, joints.q, joints.dq, dynamics);
+  integral.reset();
+  task_law.compute(dynamics, joints.dq, sample, task);
+  joint_hold.release();
+  phase = Phase::kHolding;
+  fault = Fault::kNone;
+  not_before_ns = std::max(not_before_ns, last_time_ns);
+}
+
+ActivationRefusal Controller::Impl::check_effort(const JointState& joints) const noexcept {
+  const EffortState declared = config.effort_state.value_or(EffortState::kNone);
+  if (declared == EffortState::kNone || declared == EffortState::kCurrent) {
+    return ActivationRefusal::kNone;
+  }
+  if (joints.effort.size() != model.n() || !joints.effort.allFinite()) {
+    return ActivationRefusal::kEffortMissing;
+  }
+  const Payload& load = payload.current();
+  Vector6 carried = load.bias;
+  JointVector expected = JointVector::Zero(model.n());
+  if (declared == EffortState::kTotal) {
+    expected = model.gravity(joints.q);  // with the payload's
+  } else {
+    carried += payload_weight(load, dynamics.pose_tool_in_base, model.gravity_in_base());
+  }
+  expected.noalias() -= dynamics.jacobian.transpose().lazyProduct(carried);
+  const JointVector residual = (joints.effort - expected).cwiseAbs();
+  const bool plausible = (residual.array() <= max_static_residual.array()).all();
+  return plausible ? ActivationRefusal::kNone : ActivationRefusal::kStaticResidual;
+}
+
+void Controller::Impl::publish_sensing(ControllerState& state) const noexcept {
+  state.external_torque = observer.torque();
+  state.external_wrench = external_wrench;
+  state.in_contact = contact.in_contact();
+  state.object_lost = contact.object_lost();
+  state.payload_mass = payload.current().mass;
+  state.tares = tares;
+  state.tank_energy = tank.energy();
+}
+
+}  // namespace vla_control
