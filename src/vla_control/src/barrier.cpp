@@ -18,8 +18,16 @@ constexpr double kLagCycles = 10.0;
 /// overshoot from a ratio of four on.
 constexpr double kReactionOverLag = 4.0;
 
+/// Bounds the tool's mass where the arm cannot move it. kg
+constexpr double kMostMass = 30.0;
+
 double reaction_at(double rate) noexcept {
   return kReactionOverLag * std::max(kLag, kLagCycles / rate);
+}
+
+/// Mass of the tool along one axis, free to move along all others; large at a singularity.
+double mass_along(const OperationalSpace& space, Eigen::Index axis) noexcept {
+  return std::min(1.0 / space.whitened_jacobian.col(axis).squaredNorm(), kMostMass);
 }
 
 /// Factor on an outward push at `distance` from the limit.
@@ -90,23 +98,25 @@ void WorkspaceBarrier::configure(const ControllerConfig& config) noexcept {
   upper_ = Vector3::Map(config.workspace_max.data());
 }
 
-bool WorkspaceBarrier::fade(const Vector3& position, Vector6& wrench) const noexcept {
+bool WorkspaceBarrier::fade(const Vector3& position, const Vector6& acceleration,
+                            const OperationalSpace& space, Vector6& counter) const noexcept {
   bool active = false;
   for (Eigen::Index i = 0; i < 3; ++i) {
-    const double distance = wrench[i] > 0.0 ? upper_[i] - position[i] : position[i] - lower_[i];
+    const double distance =
+        acceleration[i] > 0.0 ? upper_[i] - position[i] : position[i] - lower_[i];
     if (distance >= fade_) continue;
-    wrench[i] *= faded(distance, fade_);
+    counter[i] -= (1.0 - faded(distance, fade_)) * mass_along(space, i) * acceleration[i];
     active = true;
   }
   return active;
 }
 
-bool WorkspaceBarrier::damp(const Vector3& position, const Vector6& twist, const Matrix6& inertia,
-                            Vector6& wrench) const noexcept {
+bool WorkspaceBarrier::damp(const Vector3& position, const Vector6& twist,
+                            const OperationalSpace& space, Vector6& wrench) const noexcept {
   bool active = false;
   for (Eigen::Index i = 0; i < 3; ++i) {
     const double force = damping_force(position[i], twist[i], lower_[i], upper_[i], braking_,
-                                       reaction_, inertia(i, i));
+                                       reaction_, mass_along(space, i));
     wrench[i] += force;
     active = active || force != 0.0;
   }

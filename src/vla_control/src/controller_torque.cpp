@@ -132,27 +132,33 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   integral.update(task_law.stiffness(), task.error, settling, period);
 
   // What may give energy to the arm, and what only takes it.
+  const OperationalSpace& space = task_law.space();
   Vector6 drive = task.drive + integral.wrench();
   Vector6 damping = task.damping;
-  const Vector3& position = dynamics.pose_tool_in_base.position;
-  bool barrier = workspace_barrier.on() && workspace_barrier.fade(position, drive);
   const bool capped_force = cap_half(drive, damping, 0, config.wrench_limits.force);
   const bool capped_torque = cap_half(drive, damping, 3, config.wrench_limits.torque);
   wrench_saturations += task.clipped || capped_force || capped_torque ? 1U : 0U;
-  if (workspace_barrier.on()) {
-    barrier =
-        workspace_barrier.damp(position, task.twist, task_law.space().inertia, damping) || barrier;
-  }
-  wrench_command = drive + damping;
 
   tau = dynamics.jacobian.transpose().lazyProduct(drive);
   tau += tau_null;
   if (friction.any()) {
     Vector6 twist;
     twist << sample.linear_velocity, sample.angular_velocity;
-    friction.compute(task_law.space().joint_velocity_of(twist), tau_friction);
+    friction.compute(space.joint_velocity_of(twist), tau_friction);
     tau += tau_friction;
   }
+  bool barrier = false;
+  if (workspace_barrier.on()) {
+    const Vector3& position = dynamics.pose_tool_in_base.position;
+    Vector6 counter = Vector6::Zero();
+    if (workspace_barrier.fade(position, space.acceleration_of(tau), space, counter)) {
+      tau.noalias() += dynamics.jacobian.transpose().lazyProduct(counter);
+      drive += counter;
+      barrier = true;
+    }
+    barrier = workspace_barrier.damp(position, task.twist, space, damping) || barrier;
+  }
+  wrench_command = drive + damping;
   if (joint_barrier.on()) barrier = joint_barrier.fade(joints.q, tau) || barrier;
   barrier_activations += barrier ? 1U : 0U;
   if (tank.on()) tau *= tank.scale(tau.dot(joints.dq));

@@ -55,9 +55,13 @@ JointVector OperationalSpace::solve_mass(const JointVector& b) const noexcept {
   return x;
 }
 
-Vector6 OperationalSpace::wrench_of(const JointVector& tau) const noexcept {
+Vector6 OperationalSpace::acceleration_of(const JointVector& tau) const noexcept {
   const JointVector whitened = mass_cholesky.matrixL().solve(tau);
-  const Vector6 acceleration = whitened_jacobian.transpose().lazyProduct(whitened);
+  return whitened_jacobian.transpose().lazyProduct(whitened);
+}
+
+Vector6 OperationalSpace::wrench_of(const JointVector& tau) const noexcept {
+  const Vector6 acceleration = acceleration_of(tau);
   return inertia * acceleration;
 }
 

@@ -3,6 +3,7 @@
 
 #include "vla_control/config.hpp"
 #include "vla_control/robot_model.hpp"
+#include "vla_control/task_law.hpp"
 
 namespace vla_control {
 
@@ -35,15 +36,18 @@ class JointBarrier {
   JointVector lower_, upper_;
 };
 
-/// The same for the measured tool at the faces of the workspace box, base axes. RT-safe.
+/// The same for the measured tool at the faces of the workspace box, base axes. What fades is the
+/// outward acceleration, which a moment about the tool point causes as well as a force. RT-safe.
 class WorkspaceBarrier {
  public:
   void configure(const ControllerConfig& config) noexcept;
   [[nodiscard]] bool on() const noexcept { return braking_ > 0.0; }
-  /// Fades the force that pushes outward. \return true if it did
-  bool fade(const Vector3& position, Vector6& wrench) const noexcept;
+  /// Adds to `counter` what fades the outward part of `acceleration`, the one that all driving
+  /// torques together give to the tool. \return true if there was any
+  bool fade(const Vector3& position, const Vector6& acceleration, const OperationalSpace& space,
+            Vector6& counter) const noexcept;
   /// Adds the damper. \return true if it acts
-  bool damp(const Vector3& position, const Vector6& twist, const Matrix6& inertia,
+  bool damp(const Vector3& position, const Vector6& twist, const OperationalSpace& space,
             Vector6& wrench) const noexcept;
 
  private:

@@ -20,6 +20,8 @@ struct OperationalSpace {
   [[nodiscard]] JointVector solve_mass(const JointVector& b) const noexcept;
   /// Lambda J M^-1 tau: the tool wrench that a joint torque amounts to.
   [[nodiscard]] Vector6 wrench_of(const JointVector& tau) const noexcept;
+  /// J M^-1 tau: how the tool accelerates under a joint torque.
+  [[nodiscard]] Vector6 acceleration_of(const JointVector& tau) const noexcept;
   /// M^-1 J^T Lambda v: the joint velocity of least kinetic energy that moves the tool with `twist`
   /// (less of it where Lambda is bounded).
   [[nodiscard]] JointVector joint_velocity_of(const Vector6& twist) const noexcept;
