@@ -181,6 +181,7 @@ class Fuzzer {
   Fuzzer(std::uint64_t seed, bool control) : source_(seed), control_(control) {
     ControllerConfig config;
     config.command_includes_gravity = true;
+    config.effort_state = EffortState::kNone;
     config.heartbeat_timeout_s = source_.chance(0.5) ? 0.1 : 0.0;
     if (source_.chance(0.5)) {
       config.chunk.smoothing_deviation = 0.005;

@@ -165,7 +165,7 @@ def assert_within_budget(energies: list[float], rate: float = 1000.0) -> None:
 
 def driven(plant: Plant, poses: np.ndarray, seconds: float) -> tuple[list[float], list[float]]:
     """Kinetic energy of the plant and level of the tank while it follows the poses."""
-    assert plant.push(poses, step_dt=0.04) is R.NONE
+    assert plant.push(poses) is R.NONE
     energies, levels = [], []
     for _ in range(round(seconds * 1000)):
         plant.step()
@@ -175,7 +175,7 @@ def driven(plant: Plant, poses: np.ndarray, seconds: float) -> tuple[list[float]
 
 
 def test_the_tank_bounds_what_a_reference_gives_to_the_plant() -> None:
-    poses = glide(Plant().pose, [0.2, 0.2, -0.15])
+    poses = glide(Plant().pose, [0.15, 0.14, -0.1])
     energies, _ = driven(Plant(), poses, 0.6)
     with pytest.raises(AssertionError):  # the control breaks the budget
         assert_within_budget(energies)

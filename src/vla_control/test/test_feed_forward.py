@@ -80,9 +80,9 @@ def test_the_acceleration_bias_is_the_derivative_of_the_jacobian(mount: dict[str
 def test_the_curvature_of_the_path_pays_in_fast_motion() -> None:
     def error(on: bool) -> float:
         plant = Plant(config=make_config(jacobian_rate_feed_forward=on))
-        poses = glide(plant.pose, [0.2, 0.2, -0.15], [0.0, 0.0, 0.6])
-        assert plant.push(poses, step_dt=0.04) is R.NONE
-        return rms(plant.run(0.6))
+        poses = glide(plant.pose, [0.15, 0.14, -0.1], [0.0, 0.0, 0.6])
+        assert plant.push(poses) is R.NONE
+        return rms(plant.run(0.75))
 
     assert error(True) < 0.2 * error(False)
 
