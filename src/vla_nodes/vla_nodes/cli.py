@@ -115,6 +115,16 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     doctor = commands.add_parser("doctor", help="check the installation and say what is missing")
     doctor.set_defaults(module="vla_nodes.doctor")
     doctor.add_argument("--json", action="store_true", help="print the checks as one JSON object")
+    bench = commands.add_parser("bench", help="measure, and compare with what others do")
+    bench_commands = bench.add_subparsers(metavar="WHAT", required=True)
+    control = bench_commands.add_parser("control", help="the controller, in lockstep simulation")
+    control.set_defaults(module="vla_nodes.bench_command")
+    control.add_argument(
+        "--robot", action="append", help="name, or path of a YAML; may be repeated (panda, ur5e)"
+    )
+    control.add_argument("--quick", action="store_true", help="a few rows on two draws, in seconds")
+    control.add_argument("--out", type=Path, metavar="DIR", help="folder for figures and pictures")
+    control.add_argument("--json", action="store_true", help="print one JSON object")
     bag = commands.add_parser("bag", help="look at recorded episodes")
     bag_commands = bag.add_subparsers(metavar="COMMAND", required=True)
     info = bag_commands.add_parser("info", help="what a bag holds")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+import vla_control
 from vla_sim import scene
 from vla_sim._core import Plant, PlantConfig, PlantLayout
 from vla_sim.robots import RobotSpec
@@ -93,6 +94,7 @@ class Rig:
         config.delay_cycles = hardware.delay_cycles
         config.substeps = round(1.0 / (rate * _PHYSICS_STEP))
         self._period = config.substeps * _PHYSICS_STEP
+        self._start = np.array(robot.home_q)
         self.lay()
         self.plant = Plant(self.model._address, self.data._address, self._layout(), config)
 
@@ -106,10 +108,22 @@ class Rig:
         """Index of the body that is touched; the world where there is no wall."""
         return 0 if self.hardware.wall_below is None else int(self.model.body(WALL).id)
 
+    def start_at(self, pose: FloatArray) -> None:
+        """Let the arm start at the posture near home that gives the tool this pose.
+
+        Raises:
+            ValueError: It does not get there.
+        """
+        model = vla_control.RobotModel(self.robot.description())
+        q, converged = model.inverse_kinematics(pose, self.robot.home_q)
+        if not converged:
+            raise ValueError(f"{self.robot.name} does not reach {pose[:3, 3]} from its home")
+        self._start = q
+
     def lay(self) -> None:
-        """Put the arm at rest into its home posture."""
+        """Put the arm at rest into its start posture."""
         mujoco.mj_resetData(self.model, self.data)
-        for name, value in zip(self.robot.joint_names, self.robot.home_q, strict=True):
+        for name, value in zip(self.robot.joint_names, self._start, strict=True):
             self.data.joint(name).qpos = value
         for name in self.robot.finger_joint_names:
             self.data.joint(name).qpos = 0.5 * self.robot.max_opening

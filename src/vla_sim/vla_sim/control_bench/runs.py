@@ -167,11 +167,25 @@ class Feed:
     seed: int = 0
 
 
-def run(rig: Rig, subject: Subject, curve: Curve, feed: Feed) -> Record:
+def run(
+    rig: Rig,
+    subject: Subject,
+    curve: Curve,
+    feed: Feed,
+    *,
+    see: Callable[[float], Curve] | None = None,
+) -> Record:
     """Drive a law along a curve.
 
     The curve's clock starts 0.1 s after the law is activated. Observations are taken from its start
     on; each becomes a chunk that arrives after the latency.
+
+    Args:
+        rig: The plant; its start posture is laid.
+        subject: The law.
+        curve: What is to be followed, and for how long.
+        feed: How chunks arrive.
+        see: Time of an observation to the curve that the chunk is made of; None = ``curve``.
     """
     description = rig.robot.description()
     loop = Loop(rig.plant, subject.law)
@@ -198,7 +212,7 @@ def run(rig: Rig, subject: Subject, curve: Curve, feed: Feed) -> Record:
             noise = 1e-3 * feed.noise_mm * rng.standard_normal(shape) if feed.noise_mm else None
             make_chunk = functools.partial(
                 curves.chunk_of,
-                curve,
+                see(start) if see else curve,
                 start,
                 origin_ns,
                 description,
