@@ -21,6 +21,12 @@ from vla_sim.typing import FloatArray
 # Time in which the arm stands still before the curve begins.
 _LEAD = 0.1
 
+# What the controller has beyond its defaults, in every exercise alike.
+_SWITCHED_ON: dict[str, Any] = {
+    # White noise of 2 mm is taken out whole.
+    "chunk__smoothing_deviation": 0.006,
+}
+
 
 @dataclass(frozen=True)
 class Gains:
@@ -114,6 +120,7 @@ def controller_config(rig: Rig, rate: float, gains: Gains, **changes: Any) -> An
         command_includes_gravity=not rig.hardware.gravity_compensation,
         translational_stiffness=[gains.translational] * 3,
         rotational_stiffness=[gains.rotational] * 3,
+        **_SWITCHED_ON,
         **changes,
     )
 
