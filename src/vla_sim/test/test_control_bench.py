@@ -127,6 +127,18 @@ def test_the_peer_lags_as_its_law_predicts_and_the_controller_does_not() -> None
     assert abs(lags[""]) < 10.0
 
 
+def test_a_tare_carries_what_nobody_has_told_of() -> None:
+    rig = rig_of("payload")
+    errors = {}
+    for tare in (False, True):
+        exercise = exercises.Figure8(laps=0.1, tare=tare)
+        subject = runs.ours(rig, 1000.0, exercise.gains)
+        record = exercise.run(rig, subject, HOME, 0)
+        errors[tare] = exercise.measure(record, PANDA, HOME)["figure8_rms_mm"]
+    assert errors[False] > 3.0
+    assert errors[True] < 0.6 * errors[False]
+
+
 def test_contact_force_is_that_of_the_plate() -> None:
     exercise = exercises.Contact(watched=1.5)
     rig = Rig(PANDA, exercise.surroundings(table.hardware_of(PANDA)), 1000.0)

@@ -51,10 +51,12 @@ class Figure8:
     Attributes:
         laps: How much of it is measured.
         noise_mm: Standard deviation of each coordinate of each waypoint.
+        tare: Whether what is held is weighed before.
     """
 
     laps: float = 1.0
     noise_mm: float = 0.0
+    tare: bool = False
     gains: Gains = dataclasses.field(default_factory=Gains)
 
     @property
@@ -68,7 +70,7 @@ class Figure8:
 
     def run(self, rig: Rig, subject: Subject, home: FloatArray, seed: int) -> Record:
         """Do it once."""
-        feed = Feed(noise_mm=self.noise_mm, seed=seed)
+        feed = Feed(noise_mm=self.noise_mm, seed=seed, tare=self.tare)
         return runs.run(rig, subject, self.curve(home), feed)
 
     def measure(self, record: Record, robot: RobotSpec, home: FloatArray) -> dict[str, float]:
@@ -193,7 +195,7 @@ class Contact:
         curve = curves.approach(
             home, np.array([0.0, 0.0, -1.0]), self.speed, self.height + self.beyond, self.watched
         )
-        return runs.run(rig, subject, curve, Feed(period=None, latency=0.0, steps=20))
+        return runs.run(rig, subject, curve, Feed(period=None, latency=0.0, steps=20, tare=True))
 
     def measure(self, record: Record, robot: RobotSpec, home: FloatArray) -> dict[str, float]:
         """Measure the force of the plate, upwards."""

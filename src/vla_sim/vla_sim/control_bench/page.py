@@ -50,6 +50,7 @@ _HARDWARE_WORDS = {
     "delay_3": "three cycles of delay",
     "gravity_by_controller": "gravity by the controller",
     "payload": "0.5 kg that nobody has told it of",
+    "payload_tared": "... after a tare",
 }
 
 

@@ -20,12 +20,9 @@ from vla_sim.typing import FloatArray
 
 # Time in which the arm stands still before the curve begins.
 _LEAD = 0.1
-
-# What the controller has beyond its defaults, in every exercise alike.
-_SWITCHED_ON: dict[str, Any] = {
-    # White noise of 2 mm is taken out whole.
-    "chunk__smoothing_deviation": 0.006,
-}
+# The same where the payload is weighed before: first the arm comes to rest, then it takes a tare.
+_TARE_AT = 1.5
+_LEAD_WITH_TARE = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,9 @@ class Subject(Protocol):
     def tick(self, time_s: float) -> None:
         """Called every step of 50 ms, for laws that take single poses."""
 
+    def tare(self) -> None:
+        """Weigh what is held, for laws that can."""
+
 
 class Ours:
     """The controller, fed with chunks."""
@@ -66,6 +66,10 @@ class Ours:
 
     def tick(self, time_s: float) -> None:
         """Nothing to do: the controller samples its chunk itself."""
+
+    def tare(self) -> None:
+        """Weigh what is held."""
+        self.controller.tare()
 
 
 class PeerWithPoses:
@@ -91,6 +95,9 @@ class PeerWithPoses:
         index = int(np.clip(np.floor(due + 1e-6), 0, len(self._poses) - 1))
         self.peer.set_target(np.ascontiguousarray(self._poses[index]))
 
+    def tare(self) -> None:
+        """Nothing to do: this law knows of no payload."""
+
 
 class WithPreview(Ours):
     """Another law that follows the controller's own reference, cycle by cycle."""
@@ -114,14 +121,29 @@ def _peer_config(rig: Rig, gains: Gains) -> PeerConfig:
 
 
 def controller_config(rig: Rig, rate: float, gains: Gains, **changes: Any) -> Any:
-    """Return the configuration of the controller for a rig."""
+    """Return the configuration of the controller for a rig, the same for every exercise.
+
+    It knows the nominal friction and rotor inertia; a draw of model errors changes the plant's.
+    """
+    hardware = rig.hardware
+    switched_on = {
+        "friction__coulomb": hardware.coulomb.tolist(),
+        "friction__viscous": hardware.viscous.tolist(),
+        "rotor_inertia": hardware.armature.tolist(),
+        "jacobian_rate_feed_forward": True,
+        "integral__gain": 10.0,
+        "integral__max_force": 20.0,
+        "integral__max_torque": 3.0,
+        # White noise of 2 mm is taken out whole.
+        "chunk__smoothing_deviation": 0.006,
+        "chunk__blend_time": 0.2,
+    }
     return rig.robot.controller_config(
         rate=rate,
-        command_includes_gravity=not rig.hardware.gravity_compensation,
+        command_includes_gravity=not hardware.gravity_compensation,
         translational_stiffness=[gains.translational] * 3,
         rotational_stiffness=[gains.rotational] * 3,
-        **_SWITCHED_ON,
-        **changes,
+        **{**switched_on, **changes},
     )
 
 
@@ -165,6 +187,7 @@ class Feed:
         steps: Waypoints per chunk.
         noise_mm: Standard deviation of each coordinate of each waypoint.
         seed: Of the noise.
+        tare: Whether the controller weighs what it holds before the curve begins.
     """
 
     period: float | None = curves.CHUNK_PERIOD
@@ -172,6 +195,7 @@ class Feed:
     steps: int = curves.CHUNK_STEPS
     noise_mm: float = 0.0
     seed: int = 0
+    tare: bool = False
 
 
 def run(
@@ -184,8 +208,8 @@ def run(
 ) -> Record:
     """Drive a law along a curve.
 
-    The curve's clock starts 0.1 s after the law is activated. Observations are taken from its start
-    on; each becomes a chunk that arrives after the latency.
+    The curve's clock starts when the arm has stood still for a moment. Observations are taken from
+    its start on; each becomes a chunk that arrives after the latency.
 
     Args:
         rig: The plant; its start posture is laid.
@@ -201,16 +225,17 @@ def run(
     rig.lay()
     loop.reset(0)
     rng = np.random.default_rng(feed.seed)
-    origin_ns = round(_LEAD * 1e9)
+    lead = _LEAD_WITH_TARE if feed.tare else _LEAD
+    origin_ns = round(lead * 1e9)
     observations = [0.0]
     while feed.period is not None and observations[-1] + feed.period < curve.duration:
         observations.append(observations[-1] + feed.period)
 
     period = rig.plant_period
     sequence, rejected = 0, 0
-    now, end = 0, round((_LEAD + curve.duration) / period)
+    now, end = 0, round((lead + curve.duration) / period)
     tick = round(curves.STEP_DT / period)
-    arrivals = [round((_LEAD + start + feed.latency) / period) for start in observations]
+    arrivals = [round((lead + start + feed.latency) / period) for start in observations]
     while now < end:
         if sequence < len(arrivals) and arrivals[sequence] <= now:
             start = observations[sequence]
@@ -230,12 +255,14 @@ def run(
             taken = subject.feed(now * period, make_chunk)
             rejected += not taken
         subject.tick(now * period)
+        if feed.tare and now == round(_TARE_AT / period):
+            subject.tare()
         ahead = min(end, (now // tick + 1) * tick)
         if sequence < len(arrivals) and arrivals[sequence] > now:
             ahead = min(ahead, arrivals[sequence])
         loop.advance(ahead - now)
         now = ahead
-    return Record(_columns(trace), period, _LEAD, rejected)
+    return Record(_columns(trace), period, lead, rejected)
 
 
 def _columns(trace: Trace) -> dict[str, FloatArray]:

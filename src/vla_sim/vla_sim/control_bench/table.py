@@ -93,6 +93,7 @@ def hardware_of(robot: RobotSpec, name: str = "") -> Hardware:
         "delay_3": {"delay_cycles": 3},
         "gravity_by_controller": {"gravity_compensation": False},
         "payload": {"payload": 0.5},
+        "payload_tared": {"payload": 0.5},
     }
     if name not in changed:
         raise ValueError(f"unknown hardware {name!r}; valid: {', '.join(filter(None, changed))}")
@@ -129,6 +130,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row(exercises.Contact(), "position_loop")
     for hardware in HARDWARE:
         yield Row(figure8, hardware=hardware)
+    yield Row(exercises.Figure8(tare=True), hardware="payload_tared")
 
 
 def run_row(robot: RobotSpec, row: Row, count: int, results: Results) -> None:
