@@ -89,6 +89,15 @@ void bind_settings(nb::module_& m) {
       .def_rw("max_torque", &IntegralConfig::max_torque)
       .def_rw("dead_position", &IntegralConfig::dead_position)
       .def_rw("dead_rotation", &IntegralConfig::dead_rotation);
+  nb::class_<ForceConfig>(m, "ForceConfig")
+      .def(nb::init<>())
+      .def_rw("axes", &ForceConfig::axes)
+      .def_rw("gain", &ForceConfig::gain)
+      .def_rw("max_force", &ForceConfig::max_force)
+      .def_rw("max_torque", &ForceConfig::max_torque)
+      .def_rw("max_integral_force", &ForceConfig::max_integral_force)
+      .def_rw("max_integral_torque", &ForceConfig::max_integral_torque)
+      .def_rw("fade_s", &ForceConfig::fade_s);
   nb::class_<SensingConfig>(m, "SensingConfig")
       .def(nb::init<>())
       .def_rw("observer_bandwidth", &SensingConfig::observer_bandwidth)

@@ -75,6 +75,17 @@ std::vector<double> as_list(nb::handle values, const char* name) {
   return {array.data(), array.data() + array.shape(0)};
 }
 
+std::vector<Vector6> wrenches_of(nb::handle values) {
+  const Array array = as_array(values);
+  if (array.size() == 0) return {};
+  if (array.ndim() != 2 || array.shape(1) != 6) {
+    throw std::invalid_argument("wrenches must have the shape (steps, 6)");
+  }
+  std::vector<Vector6> out(array.shape(0));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = Vector6::Map(array.data() + 6 * i);
+  return out;
+}
+
 void bind_enums(nb::module_& m) {
   const auto add = [](auto binding, auto last) {
     using Enum = decltype(last);
@@ -107,7 +118,8 @@ void bind_chunk(nb::module_& m) {
           [](Chunk* self, std::int64_t stamp_ns, double step_dt, const std::string& base_frame,
              const std::string& tool_frame, nb::object poses, nb::object gripper_opening,
              nb::object gripper_max_force, std::uint64_t boot_id, std::uint64_t grant,
-             std::uint64_t sequence, ChunkMode mode, nb::object poses_xyz_xyzw) {
+             std::uint64_t sequence, ChunkMode mode, nb::object poses_xyz_xyzw,
+             nb::object wrenches) {
             Chunk chunk;
             chunk.stamp_ns = stamp_ns;
             chunk.step_dt = step_dt;
@@ -123,6 +135,7 @@ void bind_chunk(nb::module_& m) {
             }
             chunk.gripper_opening = as_list(gripper_opening, "gripper_opening");
             chunk.gripper_max_force = as_list(gripper_max_force, "gripper_max_force");
+            if (!wrenches.is_none()) chunk.wrenches = wrenches_of(wrenches);
             chunk.boot_id = boot_id;
             chunk.grant = grant;
             chunk.sequence = sequence;
@@ -132,9 +145,10 @@ void bind_chunk(nb::module_& m) {
           nb::arg("poses") = nb::none(), nb::arg("gripper_opening") = nb::none(),
           nb::arg("gripper_max_force") = nb::none(), nb::arg("boot_id") = 0, nb::arg("grant") = 0,
           nb::arg("sequence") = 0, nb::arg("mode") = ChunkMode::kPose, nb::kw_only(),
-          nb::arg("poses_xyz_xyzw") = nb::none(),
+          nb::arg("poses_xyz_xyzw") = nb::none(), nb::arg("wrenches") = nb::none(),
           "poses: (steps, 4, 4) homogeneous matrices, or poses_xyz_xyzw: (steps, 7) position in m "
-          "and quaternion; gripper_opening in m and gripper_max_force in N: one per step or none.")
+          "and quaternion; gripper_opening in m and gripper_max_force in N: one per step or none; "
+          "wrenches: (steps, 6) N and Nm the tool shall exert, base axes.")
       .def_rw("stamp_ns", &Chunk::stamp_ns)
       .def_rw("step_dt", &Chunk::step_dt)
       .def_rw("base_frame", &Chunk::base_frame)
@@ -219,6 +233,7 @@ void bind_config(nb::module_& m) {
       .def_rw("payload_ramp_s", &ControllerConfig::payload_ramp_s)
       .def_rw("integral", &ControllerConfig::integral)
       .def_rw("sensing", &ControllerConfig::sensing)
+      .def_rw("force", &ControllerConfig::force)
       .def_rw("wrench_limits", &ControllerConfig::wrench_limits)
       .def_rw("barrier", &ControllerConfig::barrier)
       .def_rw("energy_tank", &ControllerConfig::energy_tank)

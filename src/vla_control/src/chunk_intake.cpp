@@ -41,6 +41,7 @@ void ChunkIntake::configure(const ControllerConfig& config, const std::string& b
                             const std::string& tool_frame) {
   chunk_ = config.chunk;
   gripper_ = config.gripper;
+  force_ = config.force;
   limits_ = motion_limits(config);
   workspace_min_ = Vector3::Map(config.workspace_min.data());
   workspace_max_ = Vector3::Map(config.workspace_max.data());
@@ -82,6 +83,16 @@ RejectReason ChunkIntake::check_form(const Chunk& chunk) const noexcept {
     return RejectReason::kWrongFrame;
   }
   return RejectReason::kNone;
+}
+
+RejectReason ChunkIntake::check_wrenches(const Chunk& chunk) const noexcept {
+  if (chunk.wrenches.empty()) return RejectReason::kNone;
+  if (chunk.wrenches.size() != chunk.waypoints.size()) return RejectReason::kBadShape;
+  for (const Vector6& wrench : chunk.wrenches) {
+    if (!wrench.allFinite()) return RejectReason::kNotFinite;
+  }
+  const bool any = std::any_of(force_.axes.begin(), force_.axes.end(), [](bool on) { return on; });
+  return any ? RejectReason::kNone : RejectReason::kUnsupportedMode;
 }
 
 RejectReason ChunkIntake::check_time(const Chunk& chunk, const IntakeView& view) const noexcept {
@@ -136,6 +147,7 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
   if (view.phase == Phase::kInactive) return RejectReason::kNotActive;
   if (view.phase == Phase::kFault) return RejectReason::kFault;
   RejectReason reason = check_form(chunk);
+  if (reason == RejectReason::kNone) reason = check_wrenches(chunk);
   if (reason == RejectReason::kNone) reason = check_time(chunk, view);
   if (reason == RejectReason::kNone) reason = check_order(chunk, view);
   if (reason != RejectReason::kNone) return reason;
@@ -178,6 +190,15 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
         chunk.gripper_max_force.empty()
             ? gripper_.default_force
             : std::clamp(chunk.gripper_max_force[i], 0.0, gripper_.max_force);
+  }
+  out.force.start_ns = chunk.stamp_ns;
+  out.force.step_dt = chunk.step_dt;
+  out.force.steps = static_cast<int>(chunk.wrenches.size());
+  for (std::size_t i = 0; i < chunk.wrenches.size(); ++i) {
+    Vector6& wrench = out.force.wrench[i];
+    wrench = chunk.wrenches[i];
+    wrench.head<3>() = wrench.head<3>().cwiseMax(-force_.max_force).cwiseMin(force_.max_force);
+    wrench.tail<3>() = wrench.tail<3>().cwiseMax(-force_.max_torque).cwiseMin(force_.max_torque);
   }
   return check_motion(out.spline, view);
 }

@@ -6,6 +6,7 @@
 
 #include "vla_control/chunk_reference.hpp"
 #include "vla_control/config.hpp"
+#include "vla_control/force_tracking.hpp"
 #include "vla_control/gripper_reference.hpp"
 #include "vla_control/types.hpp"
 
@@ -38,6 +39,7 @@ struct PreparedChunk {
   Epoch epoch;
   ChunkSpline spline;
   GripperSchedule gripper;
+  ForceSchedule force;
 };
 
 /// Checks chunks and turns them into curves, in the thread that pushes them. Does not allocate.
@@ -56,11 +58,13 @@ class ChunkIntake {
   [[nodiscard]] RejectReason check_form(const Chunk& chunk) const noexcept;
   [[nodiscard]] RejectReason check_time(const Chunk& chunk, const IntakeView& view) const noexcept;
   [[nodiscard]] RejectReason check_order(const Chunk& chunk, const IntakeView& view) const noexcept;
+  [[nodiscard]] RejectReason check_wrenches(const Chunk& chunk) const noexcept;
   [[nodiscard]] RejectReason check_motion(const ChunkSpline& spline,
                                           const IntakeView& view) const noexcept;
 
   ChunkConfig chunk_;
   GripperConfig gripper_;
+  ForceConfig force_;
   MotionLimits limits_;
   Vector3 workspace_min_, workspace_max_;
   std::string base_frame_, tool_frame_;

@@ -33,6 +33,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
                      to_joint_vector(config.max_joint_velocity), config.joint_velocity_damping});
   friction.configure(config.friction);
   integral.configure(config.integral);
+  force.configure(config.force);
   observer.configure(config.sensing.observer_bandwidth);
   contact.configure(config.sensing);
   tare.configure(config.sensing.tare_s);
@@ -73,6 +74,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   task = TaskLaw::Output{};
   if (gains.refresh()) task_law.reset(gains.value());
   integral.reset();
+  force.reset();
   observer.reset(dynamics, joints.dq);
   contact.reset();
   tare.cancel();

@@ -10,6 +10,7 @@
 #include "vla_control/controller.hpp"
 #include "vla_control/energy_tank.hpp"
 #include "vla_control/feed_forward.hpp"
+#include "vla_control/force_tracking.hpp"
 #include "vla_control/gripper_reference.hpp"
 #include "vla_control/limits.hpp"
 #include "vla_control/mailbox.hpp"
@@ -114,6 +115,7 @@ struct Controller::Impl {
   TorqueLimiter limiter;
   JointFriction friction;
   TaskIntegral integral;
+  ForceTracking force;
   MomentumObserver observer;
   ContactMonitor contact;
   Tare tare;

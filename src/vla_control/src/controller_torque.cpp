@@ -134,6 +134,10 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   // What may give energy to the arm, and what only takes it.
   const OperationalSpace& space = task_law.space();
   Vector6 drive = task.drive + integral.wrench();
+  if (force.on()) {
+    force.update(now_ns, -external_wrench, period);
+    force.apply(task.spring + integral.wrench(), drive);
+  }
   Vector6 damping = task.damping;
   const bool capped_force = cap_half(drive, damping, 0, config.wrench_limits.force);
   const bool capped_torque = cap_half(drive, damping, 3, config.wrench_limits.torque);
@@ -185,6 +189,7 @@ void Controller::Impl::leave_fault(const JointState& joints) noexcept {
   sample = reference.sample(now_ns);
   nullspace.reset_exerting(tau, joints.q, joints.dq, dynamics);
   integral.reset();
+  force.reset();
   task_law.compute(dynamics, joints.dq, sample, task);
   joint_hold.release();
   phase = Phase::kHolding;

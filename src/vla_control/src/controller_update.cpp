@@ -181,6 +181,7 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   // The intake has refused what cannot be blended; a cycle later the slowest blend has to do.
   (void)reference.follow(chunk.spline, time_ns);
   gripper.follow(chunk.gripper);
+  force.follow(chunk.force);
   phase = Phase::kTracking;
   chunk_in_force = true;
 }
@@ -192,6 +193,7 @@ void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
   gripper_force.store(command.max_force, std::memory_order_relaxed);
   gripper_commanded.store(command.commanded, std::memory_order_relaxed);
   if (phase == Phase::kTracking && time_ns >= chunk_end_ns) phase = Phase::kBraking;
+  if (phase != Phase::kTracking) force.release();
   if (phase == Phase::kBraking && reference.at_rest(time_ns)) phase = Phase::kHolding;
   if (chunk_in_force && config.chunk.timeout_s > 0.0 &&
       seconds(time_ns - chunk_end_ns) > config.chunk.timeout_s) {

@@ -65,6 +65,15 @@ void check_sensing(const SensingConfig& sensing) {
   require("sensing.tare_s", sensing.tare_s, 0.01, 10.0);
 }
 
+void check_force(const ForceConfig& force) {
+  require("force.gain", force.gain, 0.0, 10.0);
+  require("force.max_force", force.max_force, 0.0, 1000.0);
+  require("force.max_torque", force.max_torque, 0.0, 100.0);
+  require("force.max_integral_force", force.max_integral_force, 0.0, 1000.0);
+  require("force.max_integral_torque", force.max_integral_torque, 0.0, 100.0);
+  require("force.fade_s", force.fade_s, 0.01, 10.0);
+}
+
 void check_effort(ControllerConfig& config, const JointVector& torque_limit) {
   if (!config.effort_state.has_value()) {
     throw std::invalid_argument(
@@ -95,6 +104,7 @@ void complete_law(ControllerConfig& config, const RobotModel& model) {
   check_feed_forward(config, JointVector::Zero(model.n()));
   check_gains(config);
   check_sensing(config.sensing);
+  check_force(config.force);
   check_effort(config, torque_limit);
   check_limits(config);
 }

@@ -208,15 +208,17 @@ void TaskLaw::compute(const Dynamics& dynamics, const JointVector& dq,
   const Vector6 acceleration = acceleration_for(dynamics, reference);
   if (kind_ == TaskLawKind::kOperationalSpace) {
     const Vector6 rate = 2.0 * gains_.damping_ratio * frequency_;
-    const Vector6 wanted =
-        frequency_.cwiseAbs2().cwiseProduct(out.error) + rate.cwiseProduct(velocity) + acceleration;
+    const Vector6 pulled = frequency_.cwiseAbs2().cwiseProduct(out.error);
+    const Vector6 wanted = pulled + rate.cwiseProduct(velocity) + acceleration;
+    out.spring.noalias() = space_.inertia * pulled;
     const Vector6 slowed = rate.cwiseProduct(out.twist);
     out.drive.noalias() = space_.inertia * wanted;
     out.damping.noalias() = space_.inertia * slowed;
     out.damping = -out.damping;
     return;
   }
-  out.drive.noalias() = stiffness_ * out.error;
+  out.spring.noalias() = stiffness_ * out.error;
+  out.drive = out.spring;
   out.drive.noalias() += space_.damping * velocity;
   out.drive.noalias() += space_.inertia * acceleration;
   out.damping.noalias() = space_.damping * out.twist;

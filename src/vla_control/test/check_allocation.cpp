@@ -79,7 +79,10 @@ class Tour {
   /// \param everything switches every optional piece on
   Tour(int joints, bool gravity, bool everything) : state_(testing::bent(joints)) {
     ControllerConfig config;
-    if (everything) testing::switch_everything_on(config, joints);
+    if (everything) {
+      testing::switch_everything_on(config, joints);
+      config.force.axes[2] = true;
+    }
     config.command_includes_gravity = gravity;
     config.effort_state = EffortState::kNone;
     config.heartbeat_timeout_s = 0.1;
@@ -87,6 +90,7 @@ class Tour {
     controller_ = std::make_unique<Controller>(testing::make_chain(joints), config);
     start_ = controller_->model().forward_kinematics(state_.q);
     chunk_ = testing::make_chunk(start_, 0, 0);
+    if (everything) chunk_.wrenches.assign(chunk_.waypoints.size(), Vector6::Constant(5.0));
     bad_ = state_;
     bad_.q[0] = std::numeric_limits<double>::quiet_NaN();
     torques_.tau.setZero(joints);

@@ -87,11 +87,22 @@ bool controller_survives_all_threads() {
     }
   });
   threads.emplace_back([&] {
+    Payload payload;
+    TaskGains gains;
+    for (int i = 0; running; ++i) {
+      payload.mass = 0.1 * (i % 10);
+      gains.stiffness.diagonal().setConstant(100.0 + i % 100);
+      if (!controller.set_payload(payload) || !controller.set_gains(gains)) running = false;
+      std::this_thread::yield();
+    }
+  });
+  threads.emplace_back([&] {
     for (int i = 0; running; ++i) {
       if (i % 50 == 0) controller.revoke();
       if (i % 200 == 0) controller.stop();
       controller.reset();
       (void)controller.gripper_command();
+      if (i % 10 == 0) controller.tare();
       std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
   });

@@ -104,6 +104,7 @@ struct ControllerConfig {
   double payload_ramp_s = 0.5;  ///< s, over which a change of payload takes effect
   IntegralConfig integral;
   SensingConfig sensing;
+  ForceConfig force;
   WrenchLimits wrench_limits;
   BarrierConfig barrier;
   EnergyTankConfig energy_tank;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -48,6 +49,19 @@ struct IntegralConfig {
   /// Errors below these do not feed it: a resting arm does not hunt around static friction.
   double dead_position = 2e-4;  ///< m
   double dead_rotation = 1e-3;  ///< rad
+};
+
+/// Force tracking of the chunks' wrenches; see ForceTracking.
+struct ForceConfig {
+  /// Base axes (x, y, z, then the moments about them) along which a chunk's wrench is tracked; a
+  /// chunk with wrenches is UNSUPPORTED_MODE without any.
+  std::array<bool, 6> axes{};
+  double gain = 4.0;                 ///< 1/s of the integral of the force that is missing
+  double max_force = 50.0;           ///< N per axis; commands beyond are clamped
+  double max_torque = 10.0;          ///< Nm per axis
+  double max_integral_force = 10.0;  ///< N per axis
+  double max_integral_torque = 2.0;  ///< Nm per axis
+  double fade_s = 0.2;               ///< s, from position to force and back
 };
 
 /// Momentum observer and what is concluded from it.

@@ -69,6 +69,7 @@ class TaskLaw {
 
   struct Output {
     Vector6 error = Vector6::Zero();    ///< m, rad; clipped
+    Vector6 spring = Vector6::Zero();   ///< N, Nm; of the error alone
     Vector6 drive = Vector6::Zero();    ///< N, Nm; all but the damping of the tool's own motion
     Vector6 damping = Vector6::Zero();  ///< N, Nm; - D J dq: it only takes energy
     Vector6 twist = Vector6::Zero();    ///< measured, m/s and rad/s

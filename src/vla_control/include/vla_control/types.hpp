@@ -143,6 +143,7 @@ struct Chunk {
   std::vector<Waypoint> waypoints;        ///< absolute commanded poses, one per step
   std::vector<double> gripper_opening;    ///< m, one per step; empty = leave as it is
   std::vector<double> gripper_max_force;  ///< N, one per step; empty = default force
+  std::vector<Vector6> wrenches;          ///< N, Nm the tool shall exert, base axes; empty = none
   std::uint64_t boot_id = 0;
   std::uint64_t grant = 0;
   std::uint64_t sequence = 0;  ///< counts from 1 within a grant; 0 = not numbered, not checked

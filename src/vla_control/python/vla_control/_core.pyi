@@ -85,6 +85,7 @@ class Chunk:
         mode: ChunkMode = ChunkMode.POSE,
         *,
         poses_xyz_xyzw: ArrayLike | None = None,
+        wrenches: ArrayLike | None = None,
     ) -> None:
         """Takes the poses as they are.
 
@@ -101,6 +102,7 @@ class Chunk:
             sequence: Counts from 1 within a grant; 0 = not numbered, not checked.
             mode: Only POSE is accepted by push_chunk.
             poses_xyz_xyzw: Instead of poses: (steps, 7) position in m and quaternion, as received.
+            wrenches: (steps, 6) N and Nm the tool shall exert, base axes; none = no force tracking.
         """
     stamp_ns: int
     step_dt: float
@@ -216,6 +218,18 @@ class IntegralConfig:
     dead_position: float
     dead_rotation: float
 
+class ForceConfig:
+    """Force tracking of the chunks' wrenches along chosen base axes; see law_config.hpp."""
+
+    def __init__(self) -> None: ...
+    axes: list[bool]
+    gain: float
+    max_force: float
+    max_torque: float
+    max_integral_force: float
+    max_integral_torque: float
+    fade_s: float
+
 class SensingConfig:
     """Momentum observer and what is concluded from it; see law_config.hpp."""
 
@@ -296,6 +310,7 @@ class ControllerConfig:
     payload_ramp_s: float
     integral: IntegralConfig
     sensing: SensingConfig
+    force: ForceConfig
     wrench_limits: WrenchLimits
     barrier: BarrierConfig
     energy_tank: EnergyTankConfig
