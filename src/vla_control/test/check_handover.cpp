@@ -13,14 +13,14 @@
 namespace vla_control {
 namespace {
 
-struct Payload {
+struct Words {
   std::array<std::uint64_t, 64> words{};
 };
 
 /// Values arrive whole, in order, and the last one always arrives.
 bool mailbox_hands_over_whole_values() {
   constexpr std::uint64_t kCount = 200'000;
-  Mailbox<Payload> mailbox;
+  Mailbox<Words> mailbox;
   std::atomic<bool> good{true};
   std::thread writer([&] {
     for (std::uint64_t i = 1; i <= kCount; ++i) {
@@ -34,7 +34,7 @@ bool mailbox_hands_over_whole_values() {
       std::this_thread::yield();
       continue;
     }
-    const Payload& payload = mailbox.value();
+    const Words& payload = mailbox.value();
     for (const std::uint64_t word : payload.words) {
       if (word != payload.words[0]) good = false;
     }
