@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from vla_nodes import cli
+from vla_sim import arms
 
 
-def test_quick_table_of_one_arm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_quick_table_of_one_arm(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["bench", "control", "--quick", "--robot", "panda", "--json"]
     assert cli.main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
@@ -21,6 +22,16 @@ def test_quick_table_of_one_arm(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert figures["figure8_rms_mm"] < 0.5 * figures["figure8_rms_mm_baseline"]
     assert result["settings"]["rejected_chunks"] == 0
     assert result["settings"]["unstable_runs"] == []
+
+
+def test_an_arm_of_ones_own_is_named_after_its_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = (arms.folder() / "ur5.yaml").read_text()
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace("../urdf/", f"{arms.folder().parent}/urdf/"))
+    assert cli.main(["bench", "control", "--quick", "--robot", str(mine), "--json"]) == 0
+    assert "figure8_rms_mm_mine" in json.loads(capsys.readouterr().out)["figures"]
 
 
 def test_an_unknown_robot_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,17 +14,18 @@ from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_sim import robots
 from vla_sim.control_bench import page, plots, programs, table
-from vla_sim.robots import RobotError
+from vla_sim.robots import RobotError, RobotSpec
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the table of the controller's figures in lockstep simulation and prints it."""
-    names = tuple(options.robot or table.ROBOTS)
     try:
-        results = _run(names, options.quick)
+        chosen = [robots.get(name) for name in options.robot or table.ROBOTS]
+        names = tuple(robot.name for robot in chosen)
+        results = _run(chosen, options.quick)
         text = figures.report(results.figures, _settings(names, options.quick, results))
         if options.out is not None:
-            _write(options.out, names, text, results.figures)
+            _write(options.out, chosen, text, results.figures)
     except (RobotError, OSError) as error:
         print(f"vla bench control: {error}", file=sys.stderr)
         return 1
@@ -45,27 +46,25 @@ def _show(numbers: dict[str, float], names: tuple[str, ...]) -> None:
     for title, head, rows in page.tables(numbers, names):
         view = Table(title=title, title_justify="left")
         for index, heading in enumerate(head):
-            view.add_column(heading, justify="left" if index == 0 else "right")
+            view.add_column(heading, justify="right" if index else "left", no_wrap=index == 0)
         for row in rows:
             view.add_row(*row)
         console.print(view)
 
 
-def _run(names: tuple[str, ...], quick: bool) -> table.Results:
+def _run(chosen: list[RobotSpec], quick: bool) -> table.Results:
     with progress_bar() as progress:
-        bar = progress.add_task("control", total=table.count_rows(names, quick))
+        bar = progress.add_task("control", total=table.count_rows(chosen, quick))
 
         def show(row: str) -> None:
             progress.update(bar, description=row)
             progress.advance(bar)
 
-        results = table.run_table(names, quick=quick, progress=show)
-    for name in names:
-        cost = programs.update_cost(
-            len(robots.get(name).joint_names), cycles=5_000 if quick else 200_000
-        )
-        for figure, value in cost.items():
-            results.figures[f"{figure}{table.suffix_of(name)}"] = value
+        results = table.run_table(chosen, quick=quick, progress=show)
+    for robot in chosen:
+        cycles = 5_000 if quick else 200_000
+        for figure, value in programs.update_cost(len(robot.joint_names), cycles).items():
+            results.figures[f"{figure}{table.suffix_of(robot.name)}"] = value
     results.figures.update(programs.allocations())
     return results
 
@@ -82,10 +81,10 @@ def _settings(names: tuple[str, ...], quick: bool, results: table.Results) -> di
     }
 
 
-def _write(folder: Path, names: tuple[str, ...], text: str, numbers: dict[str, float]) -> None:
+def _write(folder: Path, chosen: list[RobotSpec], text: str, numbers: dict[str, float]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    names = tuple(robot.name for robot in chosen)
     (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
     (folder / "table.md").write_text(page.markdown(numbers, names), encoding="utf-8")
-    for name in names:
-        robot = robots.get(name)
+    for robot in chosen:
         plots.draw_all(robot, table.home_pose(robot), folder)
