@@ -106,6 +106,11 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     evaluation.add_argument(
         "--images", default="none", choices=("none", "black"), help="filter of the images"
     )
+    evaluation.add_argument(
+        "--pairs",
+        action="store_true",
+        help="run every scene twice with another cube named and report what was chosen",
+    )
     evaluation.add_argument("--workers", type=_count, default=2, help="processes")
     for command in (demos, train, evaluation):
         command.add_argument("--json", action="store_true", help="print one JSON object")

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
-from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate
+from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate, evaluate_pairs
 
 
 def main(options: argparse.Namespace) -> int:
@@ -32,18 +32,27 @@ def main(options: argparse.Namespace) -> int:
         total = config.episodes * len(SUITES[config.suite])
         with progress_bar() as progress:
             bar = progress.add_task(f"suite {config.suite}", total=total)
-            result = evaluate(config, lambda episode: progress.advance(bar))
+            run = evaluate_pairs if options.pairs else evaluate
+            result = run(config, lambda _: progress.advance(bar))
     except (PolicyError, ValueError) as error:
         print(f"vla eval: {error}", file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps(result, indent=2, default=str))
+        print(figures.report(**result))
     else:
         _print(result)
     return 0
 
 
 def _print(result: dict[str, Any]) -> None:
+    console = Console()
+    if "tasks" in result:
+        console.print(_table(result))
+    for name, value in result["figures"].items():
+        console.print(f"{name}: {value:.3f}", highlight=False)
+
+
+def _table(result: dict[str, Any]) -> Table:
     table = Table(title=f"Policy {result['settings']['policy_id'][:12]}")
     for name in ("task", "successes", "rate", "Wilson 95 %", "median time"):
         table.add_column(name, justify="left" if name == "task" else "right")
@@ -57,7 +66,4 @@ def _print(result: dict[str, Any]) -> None:
             f"{100 * low:.1f} to {100 * high:.1f} %",
             "-" if time is None else f"{time:.1f} s",
         )
-    console = Console()
-    console.print(table)
-    for name, value in result["figures"].items():
-        console.print(f"{name}: {value:.3f}", highlight=False)
+    return table

@@ -40,12 +40,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def report(figures: Mapping[str, Any], settings: Mapping[str, Any], **more: Any) -> str:
     """The object as text.
 
     Args:
         figures: Name with unit, e.g. ``chunk_age_p50_ms``, to number.
         settings: What was asked for.
+        **more: Further entries, such as single episodes.
     """
     return json.dumps(
         {
@@ -53,6 +54,7 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
             "settings": dict(settings),
             "versions": versions(),
             "machine": machine(),
+            **more,
         },
         indent=2,
         default=str,

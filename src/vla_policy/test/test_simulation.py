@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 from vla_policy import ActionSpec, RobotState, load_policy, read_manifest, rollout
 from vla_policy.causality import (
     chosen_object,
-    colour_pairs,
+    colour_pair,
     seen_move_changes_the_chunk,
     unseen_move_changes_nothing,
 )
@@ -170,7 +172,8 @@ def test_colour_pairs_name_two_cubes_of_one_scene(
     checkpoint: Path, sim: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(rollout.TIME_LIMITS, "pick", 0.8)
-    pair = colour_pairs(load_policy(checkpoint), sim, [1_000_002])[0]
+    sim.reset("pick", 1_000_002)
+    pair = colour_pair(load_policy(checkpoint), sim)
     assert pair.first.named_object != pair.second.named_object
     assert pair.first.instruction != pair.second.instruction
     assert pair.chosen == (chosen_object(pair.first), chosen_object(pair.second))
@@ -192,6 +195,19 @@ def test_an_evaluation_repeats_itself(checkpoint: Path, monkeypatch: pytest.Monk
         first["figures"].keys()
     )
     assert first["settings"]["latency_s"] == 0.1
+
+
+def test_an_evaluation_does_not_depend_on_workers_or_load(checkpoint: Path) -> None:
+    alone = evaluate(EvaluationConfig(checkpoint, suite="touch", episodes=2, workers=1))
+    torch.use_deterministic_algorithms(False)
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        crowded = evaluate(EvaluationConfig(checkpoint, suite="touch", episodes=2, workers=2))
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    assert crowded["episodes"] == alone["episodes"]
 
 
 def test_latency_must_be_below_the_period(checkpoint: Path, sim: Simulation) -> None:

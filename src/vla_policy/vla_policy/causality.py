@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,34 +34,36 @@ class PairResult:
     chosen: tuple[str | None, str | None]
     different: bool
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for JSON."""
+        return {
+            "seed": self.seed,
+            "chosen": list(self.chosen),
+            "different": self.different,
+            "episodes": [self.first.to_dict(), self.second.to_dict()],
+        }
+
 
 def chosen_object(result: EpisodeResult) -> str | None:
     """The cube an episode went for: the first lifted, else the first touched."""
     return result.lifted_object or result.touched_object
 
 
-def colour_pairs(
-    policy: Policy, sim: Simulation, seeds: Iterable[int], task: str = "pick"
-) -> list[PairResult]:
-    """Runs every scene twice, the second time with another of its cubes named.
+def colour_pair(policy: Policy, sim: Simulation) -> PairResult:
+    """Runs the scene that ``sim`` was reset to twice, the second time with another cube named.
 
     Both wordings are the canonical one, and scene, noise and start are the same, so only the
     colour's word differs.
     """
-    pairs = []
-    for seed in seeds:
-        drawn = tasks.get(task).draw(seed, sim.robot)
-        first = drawn.naming(drawn.target, tasks.get(task))
-        others = sorted(c.color for c in drawn.layout.cubes if c.color != drawn.target)
-        second = drawn.naming(others[seed % len(others)], tasks.get(task))
-        results = []
-        for instance in (first, second):
-            sim.reset_to(instance)
-            results.append(run_episode(policy, sim, time_limit_s=TIME_LIMITS[task]))
-        chosen = (chosen_object(results[0]), chosen_object(results[1]))
-        different = None not in chosen and chosen[0] != chosen[1]
-        pairs.append(PairResult(seed, results[0], results[1], chosen, different))
-    return pairs
+    task, drawn = tasks.get(sim.task), sim.instance
+    others = sorted(c.color for c in drawn.layout.cubes if c.color != drawn.target)
+    results = []
+    for color in (drawn.target, others[drawn.seed % len(others)]):
+        sim.reset_to(drawn.naming(color, task))
+        results.append(run_episode(policy, sim, time_limit_s=TIME_LIMITS[sim.task]))
+    chosen = (chosen_object(results[0]), chosen_object(results[1]))
+    different = None not in chosen and chosen[0] != chosen[1]
+    return PairResult(drawn.seed, results[0], results[1], chosen, different)
 
 
 def unseen_move_changes_nothing(policy: Policy, sim: Simulation) -> bool:

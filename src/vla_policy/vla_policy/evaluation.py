@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from vla_sim import seeds as sim_seeds
 from vla_sim.simulation import Simulation
 
+from .causality import PairResult, colour_pair
 from .checkpoint import load_policy, read_manifest
 from .intervals import wilson_interval
 from .policy import Policy
@@ -31,6 +29,7 @@ FILTERS = {"none": None, "black": black_images}
 _LIFTING = ("pick", "place")
 
 Progress = Callable[[EpisodeResult], None]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class EvaluationConfig:
 
 
 def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Runs a suite and returns figures, episodes, settings, versions and machine.
+    """Runs a suite and returns figures, figures per task, settings and episodes.
 
     Args:
         config: What to evaluate.
@@ -83,37 +82,90 @@ def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict
         SeedOverlapError: If a seed was used to train or select the policy.
         CheckpointError: If the checkpoint is incomplete.
     """
-    seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
-    check_seeds(read_manifest(config.checkpoint), seeds, config.purpose)
-    jobs = [(task, seed) for task in SUITES[config.suite] for seed in seeds]
+    jobs = _jobs(config)
     results: list[EpisodeResult] = []
-    for result in _run(config, jobs):
+    for result in _run(config, _episode, jobs):
         results.append(result)
         if progress is not None:
             progress(result)
     order = {job: i for i, job in enumerate(jobs)}
     results.sort(key=lambda r: order[r.task, r.seed])
-    policy = load_policy(config.checkpoint)
     return {
         "figures": figures(results),
         "tasks": per_task(results),
-        "settings": {
-            "suite": config.suite,
-            "robot": config.robot,
-            "episodes_per_task": config.episodes,
-            "purpose": config.purpose,
-            "seeds": [seeds[0], seeds[-1]],
-            "images": config.images,
-            "latency_s": policy.spec.latency_s,
-            "flow_steps": policy.spec.feature_shape[0],
-            "execute_steps": policy.spec.execute_steps,
-            "time_limits_s": {task: TIME_LIMITS[task] for task in SUITES[config.suite]},
-            "threads_per_worker": 1,
-            "policy_id": policy.spec.policy_id,
-        },
-        "versions": versions(),
-        "machine": machine(),
+        "settings": _settings(config),
         "episodes": [result.to_dict() for result in results],
+    }
+
+
+def evaluate_pairs(
+    config: EvaluationConfig, progress: Callable[[PairResult], None] | None = None
+) -> dict[str, Any]:
+    """Runs every scene twice with another cube named, which a policy that listens goes for.
+
+    Args:
+        config: What to evaluate; ``images`` must be ``none``.
+        progress: Called with every finished pair, in no particular order.
+
+    Returns:
+        Figures, settings and pairs. ``other_object_rate`` is the share of pairs in which the other
+        name led to another object, ``named_object_rate`` the share of episodes that went for the
+        named one.
+
+    Raises:
+        SeedOverlapError: If a seed was used to train or select the policy.
+        CheckpointError: If the checkpoint is incomplete.
+    """
+    if config.images != "none":
+        raise ValueError(f"pairs need images; --images {config.images} takes them away")
+    pairs: list[PairResult] = []
+    for pair in _run(config, _pair, _jobs(config)):
+        pairs.append(pair)
+        if progress is not None:
+            progress(pair)
+    pairs.sort(key=lambda p: (p.first.task, p.seed))
+    different = sum(pair.different for pair in pairs)
+    low, high = wilson_interval(different, len(pairs))
+    hits = [
+        chosen == episode.named_object
+        for pair in pairs
+        for chosen, episode in zip(pair.chosen, (pair.first, pair.second), strict=True)
+    ]
+    return {
+        "figures": {
+            "other_object_rate": different / len(pairs),
+            "other_object_rate_wilson_low": low,
+            "other_object_rate_wilson_high": high,
+            "named_object_rate": _share(hits),
+        },
+        "settings": _settings(config),
+        "pairs": [pair.to_dict() for pair in pairs],
+    }
+
+
+def _jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
+    """Task and seed of every scene; refuses seeds that the checkpoint has seen."""
+    seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
+    check_seeds(read_manifest(config.checkpoint), seeds, config.purpose)
+    return [(task, seed) for task in SUITES[config.suite] for seed in seeds]
+
+
+def _settings(config: EvaluationConfig) -> dict[str, Any]:
+    policy = load_policy(config.checkpoint)
+    seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
+    return {
+        "suite": config.suite,
+        "robot": config.robot,
+        "episodes_per_task": config.episodes,
+        "purpose": config.purpose,
+        "seeds": [seeds[0], seeds[-1]],
+        "images": config.images,
+        "latency_s": policy.spec.latency_s,
+        "flow_steps": policy.spec.feature_shape[0],
+        "execute_steps": policy.spec.execute_steps,
+        "time_limits_s": {task: TIME_LIMITS[task] for task in SUITES[config.suite]},
+        "threads_per_worker": 1,
+        "policy_id": policy.spec.policy_id,
     }
 
 
@@ -186,26 +238,6 @@ def per_task(results: Sequence[EpisodeResult]) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides the result."""
-    found = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "mujoco", "numpy", "pin"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """What the evaluation ran on."""
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-
-
 def use_deterministic_torch() -> None:
     """One thread and deterministic kernels: results do not depend on the machine's load."""
     torch.set_num_threads(1)
@@ -217,14 +249,18 @@ def _share(values: Iterable[bool]) -> float:
     return sum(flags) / len(flags)
 
 
-def _run(config: EvaluationConfig, jobs: list[tuple[str, int]]) -> Iterable[EpisodeResult]:
+def _run(
+    config: EvaluationConfig,
+    work: Callable[[tuple[str, int]], _Result],
+    jobs: list[tuple[str, int]],
+) -> Iterable[_Result]:
     if config.workers == 1:
         _start_worker(config)
-        yield from map(_work, jobs)
+        yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(config.workers, _start_worker, (config,)) as pool:
-        yield from pool.imap_unordered(_work, jobs)
+        yield from pool.imap_unordered(work, jobs)
 
 
 _worker: dict[str, Any] = {}
@@ -237,8 +273,8 @@ def _start_worker(config: EvaluationConfig) -> None:
     _worker["sim"] = None
 
 
-def _work(job: tuple[str, int]) -> EpisodeResult:
-    task, seed = job
+def _simulation(task: str, seed: int) -> Simulation:
+    """The worker's simulation, reset to a scene."""
     config: EvaluationConfig = _worker["config"]
     policy: Policy = _worker["policy"]
     if _worker["sim"] is None:
@@ -252,12 +288,21 @@ def _work(job: tuple[str, int]) -> EpisodeResult:
         )
     sim: Simulation = _worker["sim"]
     sim.reset(task, seed)
+    return sim
+
+
+def _episode(job: tuple[str, int]) -> EpisodeResult:
+    config: EvaluationConfig = _worker["config"]
     return run_episode(
-        policy,
-        sim,
-        time_limit_s=TIME_LIMITS[task],
+        _worker["policy"],
+        _simulation(*job),
+        time_limit_s=TIME_LIMITS[job[0]],
         observation_filter=FILTERS[config.images],
     )
+
+
+def _pair(job: tuple[str, int]) -> PairResult:
+    return colour_pair(_worker["policy"], _simulation(*job))
 
 
 # In lockstep no supervisor beats: the watch on its heartbeat is switched off explicitly.

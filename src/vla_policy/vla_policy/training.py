@@ -27,6 +27,7 @@ from .validation import validate
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "training_log.jsonl"
+_PARTS_PER_THREAD = 2
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,14 @@ class Trainer:
         self._warm = 0
         self._pool: ThreadPoolExecutor | None = None
         if self._workers > 1:
-            if config.batch_size % self._workers:
+            if config.batch_size % (_PARTS_PER_THREAD * self._workers):
                 raise ValueError(
-                    f"batch_size {config.batch_size} must be a multiple of threads, {self._workers}"
+                    f"batch_size {config.batch_size} must be a multiple of {_PARTS_PER_THREAD} x "
+                    f"{self._workers} threads"
                 )
-            # One part of the batch per thread, joined once per step: on shared cores a parallel
-            # region inside every operator waits for the slowest thread thousands of times.
+            # Each thread takes part after part of the batch, joined once per step: on shared cores
+            # a parallel region inside every operator waits for the slowest thread thousands of
+            # times, and a thread that has a core to itself takes more parts than one that has not.
             torch.set_num_threads(1)
             self._pool = ThreadPoolExecutor(self._workers)
         elif self._device.type == "cpu":
@@ -204,8 +207,8 @@ class Trainer:
         """One optimiser step on the next batch; returns its losses."""
         self.objective.train()
         batch = self._train_batch()
-        workers = self._workers if self._pool is not None else 1
-        parts = list(split_batch(batch, workers))
+        count = _PARTS_PER_THREAD * self._workers if self._pool is not None else 1
+        parts = list(split_batch(batch, count))
         if self._pool is None or self._warm < 2:
             # Compilation happens in the first calls and is not thread-safe.
             results = [self._gradients(part) for part in parts]
@@ -213,7 +216,7 @@ class Trainer:
         else:
             results = list(self._pool.map(self._gradients, parts))
         gradients = [_mean(values) for values in zip(*(g for g, _ in results), strict=True)]
-        flow, position = (sum(v) / workers for v in zip(*(r for _, r in results), strict=True))
+        flow, position = (sum(v) / count for v in zip(*(r for _, r in results), strict=True))
         factor = schedule_factor(self.progress, self.config.warmup, self.config.decay)
         norm = self.optimizer.step(gradients, factor)
         self.samples += self.config.batch_size
