@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# How many optimisers share the hidden matrices.
+_MUON_PARTS = 8
 
 
 def schedule_factor(progress: float, warmup: float, decay: float) -> float:
@@ -76,10 +79,13 @@ class MasterOptimizer:
             torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
         ]
         self._peaks = [lr]
-        if hidden:
+        # Several small ones, so that threads can share the work of one step: largest first, dealt
+        # out like cards.
+        hidden.sort(key=Tensor.numel, reverse=True)
+        for part in (hidden[i::_MUON_PARTS] for i in range(min(_MUON_PARTS, len(hidden)))):
             self._optimizers.append(
                 torch.optim.Muon(
-                    hidden,
+                    part,
                     lr=muon_lr,
                     weight_decay=weight_decay,
                     momentum=0.95,
@@ -88,12 +94,18 @@ class MasterOptimizer:
             )
             self._peaks.append(muon_lr)
 
-    def step(self, gradients: Sequence[Tensor | None], factor: float) -> float:
+    def step(
+        self,
+        gradients: Sequence[Tensor | None],
+        factor: float,
+        run: Callable[..., Iterable[Any]] = map,
+    ) -> float:
         """One update.
 
         Args:
             gradients: fp32, in the order of ``parameters``; None where a parameter is unused.
             factor: Times the peak rate.
+            run: Like ``map``; that of a pool of threads shares out the work.
 
         Returns:
             The gradients' norm before clipping.
@@ -106,7 +118,7 @@ class MasterOptimizer:
         for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
-            optimizer.step()
+        list(run(_step, self._optimizers))
         self._steps += 1
         decay = min(self._ema, (1.0 + self._steps) / (10.0 + self._steps))
         torch._foreach_lerp_(self.average, self.master, 1.0 - decay)
@@ -151,6 +163,10 @@ class MasterOptimizer:
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.load_into_model(self.master)
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    optimizer.step()
 
 
 def _is_edge(name: str) -> bool:

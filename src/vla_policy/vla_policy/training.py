@@ -218,7 +218,8 @@ class Trainer:
         gradients = [_mean(values) for values in zip(*(g for g, _ in results), strict=True)]
         flow, position = (sum(v) / count for v in zip(*(r for _, r in results), strict=True))
         factor = schedule_factor(self.progress, self.config.warmup, self.config.decay)
-        norm = self.optimizer.step(gradients, factor)
+        run = map if self._pool is None else self._pool.map
+        norm = self.optimizer.step(gradients, factor, run)
         self.samples += self.config.batch_size
         return {
             "flow_loss": flow,
