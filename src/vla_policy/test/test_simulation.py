@@ -114,6 +114,18 @@ def test_kinematic_seeds_come_from_the_demonstrations(tmp_path: Path) -> None:
         collect_kinematic("pick", "panda", [4_000_000], tmp_path, processes=1)
 
 
+def test_kinematic_samples_are_poses_that_the_arm_takes(tmp_path: Path) -> None:
+    # Some instants of this scene are out of reach; the tool would point sideways.
+    collect_kinematic(
+        "touch", "panda", [861_790], tmp_path, samples_per_episode=5, astray=0.6, processes=1
+    )
+    rows = samples.load(tmp_path)
+    assert 0 < len(rows) < 5
+    for row in rows:
+        assert row.pose_tool_in_base[2, 2] < -0.95
+        assert np.abs(row.chunk_poses[0] - row.pose_tool_in_base).max() < 0.1
+
+
 def test_training_gives_a_policy_that_loads(folder: Path, tmp_path: Path) -> None:
     entries: list[dict[str, Any]] = []
     config = TrainConfig(samples=4, batch_size=2, copies=2, compile=False, threads=1)

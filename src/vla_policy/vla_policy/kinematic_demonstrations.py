@@ -39,6 +39,9 @@ _IDLE_TIME = 0.6  # s without motion after which an episode counts as over
 _MAX_TIME = 11.0
 # The arm follows its reference by this much time, s: from a perfect to a lagging controller.
 _LAG = (0.0, 0.05)
+# A sample is kept where inverse kinematics comes this near, m and rad; its labels are relative to
+# the pose that the joints do take.
+_NEAR_ENOUGH = 5e-3
 
 
 def collect_kinematic(
@@ -172,8 +175,11 @@ class _Arm:
         pose[:3, 3] = self.data.xpos[self._tool]
         return pose
 
-    def inverse(self, position: Array, rotation: Array) -> Array:
-        """Joint positions for a tool pose, near the last ones and drawn to the home posture."""
+    def inverse(self, position: Array, rotation: Array) -> Array | None:
+        """Joint positions for a tool pose, near the last ones and drawn to the home posture.
+
+        None where the iteration does not arrive.
+        """
         q = self._q.copy()
         for _ in range(60):
             pose = self.forward(q)
@@ -189,6 +195,8 @@ class _Arm:
             home = 0.2 * (self.spec.home_q - q)
             step = inverse @ np.clip(error, -0.1, 0.1)
             q = q + step + home - inverse @ (jacobian @ home)
+        if np.abs(error).max() > _NEAR_ENOUGH:
+            return None
         self._q = q
         return q
 
@@ -238,10 +246,11 @@ def _episode(
             kicks.pop(0)
             _kick(world, rng)
     chosen = np.sort(rng.permutation(len(history))[:count])
-    return [
+    rows = (
         _sample(arm, instance, goals, history, int(index), number, named, rng)
         for number, index in enumerate(chosen)
-    ]
+    )
+    return [row for row in rows if row is not None]
 
 
 def _start(
@@ -319,13 +328,16 @@ def _sample(
     number: int,
     cube_yaw: float,
     rng: np.random.Generator,
-) -> samples.Sample:
+) -> samples.Sample | None:
+    """The sample at one instant, or None where the arm cannot take the tool's pose."""
     world = _copy(history[index])
     lag = rng.uniform(*_LAG)
     position = world.position - lag * world.velocity + rng.normal(0.0, 0.001, 3)
     rotation = rotation_matrix(-lag * world.angular_velocity) @ world.rotation
     cube = world.cube - (lag * world.velocity if world.held else 0.0)
     q = arm.inverse(position, rotation)
+    if q is None:
+        return None
     pose = arm.forward(q)
     dq = arm.velocity(q, np.concatenate([world.velocity, world.angular_velocity]))
     qpos = arm.scene_qpos(q, world.opening, instance.target, cube)
