@@ -112,6 +112,7 @@ def checkpoint(
         manifest={
             "demonstrations": [{"task": "pick", "seeds": [1, 2, 4_000_007], "failed_seeds": [3]}],
             "selection_seeds": [1_000_000, 1_000_001],
+            "validation_seeds": [],
         },
     )
     return folder

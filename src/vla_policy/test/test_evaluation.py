@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from vla_policy.checkpoint import read_manifest
+from vla_policy.checkpoint import add_selection_seeds, read_manifest
 from vla_policy.evaluation import EvaluationConfig, check_seeds, evaluate, figures, per_task
 from vla_policy.rollout import EpisodeResult
 from vla_policy.types import CheckpointError, SeedOverlapError
@@ -60,6 +61,29 @@ def test_seeds_of_demonstrations_and_selection_are_refused(checkpoint: Path) -> 
         check_seeds(manifest, [1_000_001], "evaluation")
     check_seeds(manifest, [1_000_001], "selection")
     check_seeds(manifest, [4_000_000, 4_000_001], "evaluation")
+
+
+def test_manifests_hold_ranges_of_seeds(checkpoint: Path) -> None:
+    stored = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
+    assert stored["demonstrations"][0]["seeds"] == [[1, 2], [4_000_007, 4_000_007]]
+    assert stored["selection_seeds"] == [[1_000_000, 1_000_001]]
+    assert read_manifest(checkpoint)["demonstrations"][0]["seeds"] == [1, 2, 4_000_007]
+
+
+@pytest.mark.parametrize("ranges", ["17", "[17]", "[[1, 2, 3]]", '[["a", "b"]]'])
+def test_a_manifest_with_unreadable_seeds_is_refused(checkpoint: Path, ranges: str) -> None:
+    manifest = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
+    manifest["selection_seeds"] = json.loads(ranges)
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"manifest\.json"):
+        read_manifest(checkpoint)
+
+
+def test_seeds_of_a_selection_are_noted(checkpoint: Path) -> None:
+    add_selection_seeds(checkpoint, range(1_000_001, 1_000_004))
+    manifest = read_manifest(checkpoint)
+    assert manifest["selection_seeds"] == [1_000_000, 1_000_001, 1_000_002, 1_000_003]
+    assert manifest["demonstrations"][0]["failed_seeds"] == [3]
 
 
 def test_an_evaluation_with_used_seeds_does_not_start(checkpoint: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ def save_checkpoint(
         tokenizer: Its tokenizer.
         statistics: Its statistics.
         training_log: Entries of the training.
-        manifest: Seeds and settings of what it was trained and selected on.
+        manifest: Seeds and settings of what it was trained and selected on: ``demonstrations``,
+            ``validation_seeds``, ``selection_seeds`` and what else is worth keeping.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored = {
@@ -73,17 +74,10 @@ def save_checkpoint(
         "network": network.to_dict(),
         "spec": spec.to_dict(),
     }
-    for name, value in (
-        (CONFIG, config),
-        (STATISTICS, statistics.to_dict()),
-        (LOG, training_log),
-        (MANIFEST, manifest),
-    ):
-        temporary = folder / (name + ".tmp")
-        # A line per seed would make a manifest of tens of thousands of lines.
-        indent = None if name == MANIFEST else 1
-        temporary.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / name)
+    _write_json(folder, CONFIG, config)
+    _write_json(folder, STATISTICS, statistics.to_dict())
+    _write_json(folder, LOG, training_log)
+    _write_json(folder, MANIFEST, _with_seeds(manifest, seed_ranges))
     return policy_id(folder)
 
 
@@ -96,13 +90,52 @@ def policy_id(folder: Path) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The seeds and settings of a checkpoint's demonstrations.
+    """The seeds and settings of what a checkpoint was trained and selected on.
+
+    On disk seeds are pairs (first, last) of neighbours; here they are lists of numbers.
 
     Raises:
-        CheckpointError: If it is missing.
+        CheckpointError: If it is missing or its seeds cannot be read.
     """
-    manifest: dict[str, Any] = _read_json(folder, MANIFEST)
-    return manifest
+    try:
+        return _with_seeds(_read_json(folder, MANIFEST), seeds_of_ranges)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} cannot be read: {error!r}") from error
+
+
+def add_selection_seeds(folder: Path, seeds: Iterable[int]) -> None:
+    """Notes in a checkpoint's manifest that it was judged on some seeds before it was chosen."""
+    manifest = read_manifest(folder)
+    manifest["selection_seeds"] = sorted({*manifest["selection_seeds"], *seeds})
+    _write_json(folder, MANIFEST, _with_seeds(manifest, seed_ranges))
+
+
+def seed_ranges(seeds: Iterable[int]) -> list[list[int]]:
+    """Pairs (first, last) of neighbouring seeds, in order."""
+    ranges: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
+        else:
+            ranges.append([seed, seed])
+    return ranges
+
+
+def seeds_of_ranges(ranges: Iterable[Sequence[int]]) -> list[int]:
+    """The seeds of pairs (first, last)."""
+    return [seed for first, last in ranges for seed in range(first, last + 1)]
+
+
+def _with_seeds(manifest: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """A manifest with every list of seeds changed."""
+    return {
+        **manifest,
+        "demonstrations": [
+            {**entry, **{name: change(entry[name]) for name in ("seeds", "failed_seeds")}}
+            for entry in manifest["demonstrations"]
+        ],
+        **{name: change(manifest[name]) for name in ("selection_seeds", "validation_seeds")},
+    }
 
 
 def load_policy(
@@ -190,6 +223,14 @@ def _read_json(folder: Path, name: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def _write_json(folder: Path, name: str, value: Any) -> None:
+    temporary = folder / (name + ".tmp")
+    # Thousands of numbers, a line for each, would bury the rest.
+    indent = None if name == MANIFEST else 1
+    temporary.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / name)
 
 
 LOADERS: dict[str, Callable[[Path, dict[str, Any], str, int | None], Policy]] = {

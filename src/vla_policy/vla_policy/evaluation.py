@@ -15,7 +15,7 @@ from vla_sim import seeds as sim_seeds
 from vla_sim.simulation import Simulation
 
 from .causality import PairResult, colour_pair
-from .checkpoint import load_policy, read_manifest
+from .checkpoint import add_selection_seeds, load_policy, read_manifest
 from .intervals import wilson_interval
 from .policy import Policy
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
@@ -144,9 +144,14 @@ def evaluate_pairs(
 
 
 def _jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
-    """Task and seed of every scene; refuses seeds that the checkpoint has seen."""
+    """Task and seed of every scene.
+
+    Refuses seeds that the checkpoint has seen, and notes those of a selection in its manifest.
+    """
     seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
     check_seeds(read_manifest(config.checkpoint), seeds, config.purpose)
+    if config.purpose == "selection":
+        add_selection_seeds(config.checkpoint, seeds)
     return [(task, seed) for task in SUITES[config.suite] for seed in seeds]
 
 
@@ -181,7 +186,7 @@ def check_seeds(manifest: dict[str, Any], seeds: Iterable[int], purpose: str) ->
         SeedOverlapError: Naming up to five of the shared seeds.
     """
     wanted = set(seeds)
-    used: dict[str, set[int]] = {"selection": set(manifest.get("selection_seeds", []))}
+    used: dict[str, set[int]] = {"selection": set(manifest["selection_seeds"])}
     for entry in manifest["demonstrations"]:
         seen = used.setdefault(f"demonstrations of {entry['task']}", set())
         seen.update(entry["seeds"], entry["failed_seeds"])

@@ -15,7 +15,7 @@ from vla_sim.samples import MANIFEST
 from vla_sim.samples import read_manifest as read_demonstrations_manifest
 
 from .action_spec import ACTION_DIM, state_names
-from .checkpoint import policy_id, save_checkpoint
+from .checkpoint import policy_id, read_manifest, save_checkpoint
 from .demonstrations import DemonstrationSet, load_demonstrations
 from .kinematic_demonstrations import collect_kinematic
 from .nano_pi0 import NanoPi0Config
@@ -161,9 +161,10 @@ def export(
     trainer: Trainer, demonstrations: DemonstrationSet, folder: Path, latency_s: float
 ) -> str:
     """Writes the averaged weights as a checkpoint and returns its policy id."""
+    selected = read_manifest(folder)["selection_seeds"] if (folder / MANIFEST).is_file() else []
     manifest = {
         **demonstrations.manifest,
-        "selection_seeds": [],
+        "selection_seeds": selected,
         "training": {
             "samples": trainer.samples,
             "elapsed_s": trainer.elapsed,
