@@ -310,7 +310,9 @@ class SimNode(Node):
         import mujoco.viewer
 
         self._viewer_data = mujoco.MjData(self._sim.model)
-        return mujoco.viewer.launch_passive(self._sim.model, self._viewer_data)
+        return mujoco.viewer.launch_passive(
+            self._sim.model, self._viewer_data, show_left_ui=False, show_right_ui=False
+        )
 
     def _show(self, viewer: Any) -> None:
         import mujoco

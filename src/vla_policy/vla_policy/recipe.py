@@ -93,7 +93,7 @@ def train(
         rate: Chunk starts per second of an episode that are used.
         kinematic_scenes: Scenes in each of three sets per task that are demonstrated without
             physics beside ``folders``; see ``kinematic_demonstrations``. They teach seeing and
-            choosing; the checkpoint that comes with the package saw 6200 per task in all.
+            choosing; the checkpoint that comes with the package saw 2500.
         device: ``cpu``, ``cuda`` or None for CUDA where present.
         latency_s: Inference latency stored with the checkpoint, s.
         report: Called with every log entry.
