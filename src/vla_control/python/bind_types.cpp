@@ -156,6 +156,17 @@ void bind_chunk(nb::module_& m) {
       .def_rw("mode", &Chunk::mode)
       .def_rw("gripper_opening", &Chunk::gripper_opening)
       .def_rw("gripper_max_force", &Chunk::gripper_max_force)
+      .def_prop_ro(
+          "wrenches",
+          [](const Chunk& self) {
+            Eigen::Matrix<double, Eigen::Dynamic, 6, Eigen::RowMajor> out(
+                static_cast<Eigen::Index>(self.wrenches.size()), 6);
+            for (std::size_t i = 0; i < self.wrenches.size(); ++i) {
+              out.row(static_cast<Eigen::Index>(i)) = self.wrenches[i].transpose();
+            }
+            return out;
+          },
+          "(steps, 6) N and Nm the tool shall exert, base axes; a copy.")
       .def_rw("boot_id", &Chunk::boot_id)
       .def_rw("grant", &Chunk::grant)
       .def_rw("sequence", &Chunk::sequence)

@@ -100,12 +100,17 @@ def chunk_message() -> ActionChunk:
 def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     message = chunk_message()
     message.boot_id, message.grant = 11, 12
+    wrenches = np.arange(24.0).reshape(4, 6)
+    message.wrenches = [convert.to_wrench(wrench) for wrench in wrenches]
     chunk = convert.from_action_chunk(message, **FRAMES)
     original = policy_chunk()
     assert chunk.stamp_ns == original.stamp_ns
     assert np.allclose(np.asarray(chunk.poses), original.poses_tool_in_base, atol=1e-12)
     assert np.allclose(np.asarray(chunk.gripper_opening), original.gripper_opening)
     assert (chunk.boot_id, chunk.grant, chunk.sequence) == (11, 12, 3)
+    np.testing.assert_array_equal(chunk.wrenches, wrenches)
+    message.wrenches = []
+    assert convert.from_action_chunk(message, **FRAMES).wrenches.shape == (0, 6)
 
 
 def test_quaternions_of_a_chunk_are_continuous_around_a_half_turn() -> None:
@@ -133,6 +138,8 @@ def _set(name: str, value: object) -> object:
         (_set("gripper_opening", [0.01]), Reason.WRONG_LENGTH),
         (_set("gripper_max_force", [1.0] * 5), Reason.WRONG_LENGTH),
         (_set("gripper_opening", [math.nan] * 4), Reason.NOT_FINITE),
+        (_set("wrenches", [convert.to_wrench([0.0] * 6)] * 3), Reason.WRONG_LENGTH),
+        (_set("wrenches", [convert.to_wrench([math.nan] * 6)] * 4), Reason.NOT_FINITE),
         (lambda m: setattr(m.poses[2].position, "x", math.inf), Reason.NOT_FINITE),
         (lambda m: setattr(m.poses[3].orientation, "w", 3.0), Reason.BAD_QUATERNION),
     ],

@@ -150,6 +150,12 @@ def to_wrench(wrench: Sequence[float]) -> Wrench:
     return Wrench(force=_vector(wrench[:3]), torque=_vector(wrench[3:]))
 
 
+def from_wrench(wrench: Wrench) -> FloatArray:
+    """(6,) force in N and torque in Nm of a message."""
+    force, torque = wrench.force, wrench.torque
+    return np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z], dtype=np.float64)
+
+
 def to_transform(stamp_ns: int, parent: str, child: str, pose: FloatArray) -> TransformStamped:
     """The pose of ``child`` in ``parent`` as a transform."""
     transform = Transform(translation=_vector(pose[:3, 3]))
@@ -279,6 +285,13 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
     if count == 0:
         raise ConversionError(Reason.WRONG_LENGTH, "no poses")
     poses = np.stack([from_pose(pose) for pose in message.poses])
+    if len(message.wrenches) not in (0, count):
+        raise ConversionError(
+            Reason.WRONG_LENGTH, f"{len(message.wrenches)} wrenches for {count} poses"
+        )
+    wrenches = np.array([from_wrench(wrench) for wrench in message.wrenches]).reshape(-1, 6)
+    if not np.isfinite(wrenches).all():
+        raise ConversionError(Reason.NOT_FINITE, "wrenches has NaN or infinite values")
     # Loads pinocchio, which most of those who convert do not need.
     import vla_control
 
@@ -293,6 +306,7 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
         boot_id=message.boot_id,
         grant=message.grant,
         sequence=message.sequence,
+        wrenches=wrenches,
     )
 
 

@@ -122,6 +122,9 @@ class Chunk:
 
     @poses.setter
     def poses(self, value: ArrayLike, /) -> None: ...
+    @property
+    def wrenches(self) -> NDArray[np.float64]:
+        """(steps, 6) N and Nm the tool shall exert, base axes. Getting it copies."""
 
 class ChunkConfig:
     """Which chunks are accepted and how they are blended; see config.hpp."""
