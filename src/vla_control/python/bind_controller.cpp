@@ -119,6 +119,7 @@ void bind_state(nb::module_& m) {
       .def_ro("sequence", &State::sequence)
       .def_ro("chunk_age", &State::chunk_age)
       .def_ro("chunk_remaining", &State::chunk_remaining)
+      .def_ro("chunk_slowdown", &State::chunk_slowdown)
       .def_prop_ro("q", [](const State& self) { return to_vector(self.q); })
       .def_prop_ro("dq", [](const State& self) { return to_vector(self.dq); })
       .def_prop_ro("tau_command", [](const State& self) { return to_vector(self.tau_command); })

@@ -68,6 +68,26 @@ nb::object matrices_of(const std::vector<Waypoint>& waypoints) {
       .attr("reshape")(waypoints.size(), 4, 4);
 }
 
+std::vector<Vector6> twists_of(nb::handle values) {
+  if (values.is_none()) return {};
+  const Array array = as_array(values);
+  if (array.size() == 0) return {};
+  if (array.ndim() != 2 || array.shape(1) != 6) {
+    throw std::invalid_argument("twists must have the shape (steps, 6)");
+  }
+  std::vector<Vector6> out(array.shape(0));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = Vector6::Map(array.data() + 6 * i);
+  return out;
+}
+
+/// Row-major values of a (steps, joints) array.
+std::vector<double> joint_values_of(nb::handle values) {
+  if (values.is_none()) return {};
+  const Array array = as_array(values);
+  if (array.ndim() != 2) throw std::invalid_argument("joint_values must be (steps, joints)");
+  return {array.data(), array.data() + array.size()};
+}
+
 std::vector<double> as_list(nb::handle values, const char* name) {
   if (values.is_none()) return {};
   const Array array = as_array(values);
@@ -96,7 +116,7 @@ void bind_enums(nb::module_& m) {
   };
   add(nb::enum_<RejectReason>(m, "RejectReason", nb::is_arithmetic(),
                               "Why a chunk was rejected; numbers as REJECT_* of ControllerState."),
-      RejectReason::kBusy);
+      RejectReason::kUnreachable);
   add(nb::enum_<Phase>(m, "Phase", nb::is_arithmetic(),
                        "What the controller does; numbers as PHASE_* of ControllerState."),
       Phase::kFault);
@@ -119,7 +139,8 @@ void bind_chunk(nb::module_& m) {
              const std::string& tool_frame, nb::object poses, nb::object gripper_opening,
              nb::object gripper_max_force, std::uint64_t boot_id, std::uint64_t grant,
              std::uint64_t sequence, ChunkMode mode, nb::object poses_xyz_xyzw,
-             nb::object wrenches) {
+             const std::vector<std::string>& joint_names, nb::object joint_values,
+             nb::object twists, nb::object wrenches) {
             Chunk chunk;
             chunk.stamp_ns = stamp_ns;
             chunk.step_dt = step_dt;
@@ -136,6 +157,9 @@ void bind_chunk(nb::module_& m) {
             chunk.gripper_opening = as_list(gripper_opening, "gripper_opening");
             chunk.gripper_max_force = as_list(gripper_max_force, "gripper_max_force");
             if (!wrenches.is_none()) chunk.wrenches = wrenches_of(wrenches);
+            chunk.joint_names = joint_names;
+            chunk.joint_values = joint_values_of(joint_values);
+            chunk.twists = twists_of(twists);
             chunk.boot_id = boot_id;
             chunk.grant = grant;
             chunk.sequence = sequence;
@@ -145,9 +169,12 @@ void bind_chunk(nb::module_& m) {
           nb::arg("poses") = nb::none(), nb::arg("gripper_opening") = nb::none(),
           nb::arg("gripper_max_force") = nb::none(), nb::arg("boot_id") = 0, nb::arg("grant") = 0,
           nb::arg("sequence") = 0, nb::arg("mode") = ChunkMode::kPose, nb::kw_only(),
-          nb::arg("poses_xyz_xyzw") = nb::none(), nb::arg("wrenches") = nb::none(),
+          nb::arg("poses_xyz_xyzw") = nb::none(),
+          nb::arg("joint_names") = std::vector<std::string>{}, nb::arg("joint_values") = nb::none(),
+          nb::arg("twists") = nb::none(), nb::arg("wrenches") = nb::none(),
           "poses: (steps, 4, 4) homogeneous matrices, or poses_xyz_xyzw: (steps, 7) position in m "
-          "and quaternion; gripper_opening in m and gripper_max_force in N: one per step or none; "
+          "and quaternion; joint_values: (steps, joints) in rad; twists: (steps, 6) in m/s and "
+          "rad/s; gripper_opening in m and gripper_max_force in N: one per step or none; "
           "wrenches: (steps, 6) N and Nm the tool shall exert, base axes.")
       .def_rw("stamp_ns", &Chunk::stamp_ns)
       .def_rw("step_dt", &Chunk::step_dt)
@@ -170,6 +197,8 @@ void bind_chunk(nb::module_& m) {
       .def_rw("boot_id", &Chunk::boot_id)
       .def_rw("grant", &Chunk::grant)
       .def_rw("sequence", &Chunk::sequence)
+      .def_rw("joint_names", &Chunk::joint_names)
+      .def_rw("joint_values", &Chunk::joint_values)
       .def("__len__", [](const Chunk& self) { return self.waypoints.size(); })
       .def_prop_rw(
           "poses", [](const Chunk& self) { return matrices_of(self.waypoints); },
@@ -191,6 +220,10 @@ void bind_config(nb::module_& m) {
       .def_rw("max_blend_time", &ChunkConfig::max_blend_time)
       .def_rw("velocity_factor", &ChunkConfig::velocity_factor)
       .def_rw("acceleration_factor", &ChunkConfig::acceleration_factor)
+      .def_rw("accept_joint_positions", &ChunkConfig::accept_joint_positions)
+      .def_rw("accept_twists", &ChunkConfig::accept_twists)
+      .def_rw("max_slowdown", &ChunkConfig::max_slowdown)
+      .def_rw("joint_velocity_share", &ChunkConfig::joint_velocity_share)
       .def_rw("smoothing_deviation", &ChunkConfig::smoothing_deviation)
       .def_rw("smoothing_rotation_deviation", &ChunkConfig::smoothing_rotation_deviation)
       .def_rw("timeout_s", &ChunkConfig::timeout_s);

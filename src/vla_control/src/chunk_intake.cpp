@@ -11,10 +11,11 @@
 namespace vla_control {
 namespace {
 
-/// Deviation of a quaternion's norm from one that is taken for rounding.
-constexpr double kNormTolerance = 1e-2;
 /// Farthest a waypoint may be in any case, so that no later product overflows. m
 constexpr double kFarthest = 100.0;
+/// Steps in which a chunk that cannot be blended in is slowed down further, and the most of them.
+constexpr double kSlower = 1.15;
+constexpr int kAttempts = 24;
 
 bool all_finite(const std::vector<double>& values) noexcept {
   return std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
@@ -37,23 +38,35 @@ MotionLimits motion_limits(const ControllerConfig& config) noexcept {
           config.max_angular_acceleration};
 }
 
-void ChunkIntake::configure(const ControllerConfig& config, const std::string& base_frame,
-                            const std::string& tool_frame) {
+void ChunkIntake::configure(const ControllerConfig& config, const RobotDescription& description) {
   chunk_ = config.chunk;
   gripper_ = config.gripper;
   force_ = config.force;
   limits_ = motion_limits(config);
   workspace_min_ = Vector3::Map(config.workspace_min.data());
   workspace_max_ = Vector3::Map(config.workspace_max.data());
-  base_frame_ = base_frame;
-  tool_frame_ = tool_frame;
+  base_frame_ = description.base_frame;
+  tool_frame_ = description.tool_frame;
+  prediction_ = std::make_unique<JointPrediction>(description, config);
+}
+
+std::size_t ChunkIntake::steps_of(const Chunk& chunk) const noexcept {
+  return vla_control::steps_of(chunk, prediction_->model().n());
 }
 
 RejectReason ChunkIntake::check_form(const Chunk& chunk) const noexcept {
-  if (chunk.mode != ChunkMode::kPose) return RejectReason::kUnsupportedMode;
-  const std::size_t steps = chunk.waypoints.size();
+  const bool accepted =
+      chunk.mode == ChunkMode::kPose ||
+      (chunk.mode == ChunkMode::kJointPosition && chunk_.accept_joint_positions) ||
+      (chunk.mode == ChunkMode::kTwist && chunk_.accept_twists);
+  if (!accepted) return RejectReason::kUnsupportedMode;
+  const std::size_t steps = steps_of(chunk);
   if (steps == 0) return RejectReason::kEmpty;
-  if (steps > static_cast<std::size_t>(chunk_.max_steps)) return RejectReason::kTooLong;
+  const std::size_t knots = steps + (chunk.mode == ChunkMode::kTwist ? 1 : 0);
+  if (steps > static_cast<std::size_t>(chunk_.max_steps) ||
+      knots > static_cast<std::size_t>(kMaxSteps)) {
+    return RejectReason::kTooLong;
+  }
   const auto fits = [steps](std::size_t size) { return size == 0 || size == steps; };
   if (!fits(chunk.gripper_opening.size()) || !fits(chunk.gripper_max_force.size())) {
     return RejectReason::kBadShape;
@@ -66,16 +79,8 @@ RejectReason ChunkIntake::check_form(const Chunk& chunk) const noexcept {
       !all_finite(chunk.gripper_max_force)) {
     return RejectReason::kNotFinite;
   }
-  for (const Waypoint& waypoint : chunk.waypoints) {
-    if (!waypoint.position.allFinite() || !waypoint.quat_xyzw.allFinite()) {
-      return RejectReason::kNotFinite;
-    }
-  }
-  for (const Waypoint& waypoint : chunk.waypoints) {
-    if (!(std::abs(waypoint.quat_xyzw.norm() - 1.0) < kNormTolerance)) {
-      return RejectReason::kBadQuaternion;
-    }
-  }
+  const RejectReason reason = check_mode(chunk, prediction_->model().joint_names());
+  if (reason != RejectReason::kNone) return reason;
   if (chunk.step_dt < chunk_.min_step_dt || chunk.step_dt > chunk_.max_step_dt) {
     return RejectReason::kBadStep;
   }
@@ -87,7 +92,7 @@ RejectReason ChunkIntake::check_form(const Chunk& chunk) const noexcept {
 
 RejectReason ChunkIntake::check_wrenches(const Chunk& chunk) const noexcept {
   if (chunk.wrenches.empty()) return RejectReason::kNone;
-  if (chunk.wrenches.size() != chunk.waypoints.size()) return RejectReason::kBadShape;
+  if (chunk.wrenches.size() != steps_of(chunk)) return RejectReason::kBadShape;
   for (const Vector6& wrench : chunk.wrenches) {
     if (!wrench.allFinite()) return RejectReason::kNotFinite;
   }
@@ -99,7 +104,8 @@ RejectReason ChunkIntake::check_time(const Chunk& chunk, const IntakeView& view)
   const double age = seconds(chunk.stamp_ns, view.time_ns);
   if (age > chunk_.max_age_s || chunk.stamp_ns < view.not_before_ns) return RejectReason::kStale;
   if (age < -chunk_.max_future_s) return RejectReason::kFuture;
-  const auto steps = static_cast<double>(chunk.waypoints.size() - 1);
+  const bool to_the_end = chunk.mode == ChunkMode::kTwist;  // a twist lasts for its step
+  const auto steps = static_cast<double>(steps_of(chunk)) - (to_the_end ? 0.0 : 1.0);
   if (steps > 0.0 && age > steps * chunk.step_dt) return RejectReason::kStale;
   return RejectReason::kNone;
 }
@@ -117,17 +123,30 @@ RejectReason ChunkIntake::check_order(const Chunk& chunk, const IntakeView& view
   return RejectReason::kNone;
 }
 
-RejectReason ChunkIntake::check_motion(const ChunkSpline& spline,
-                                       const IntakeView& view) const noexcept {
+double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view) const noexcept {
   const MotionLimits& demand = spline.demand();
-  if (demand.linear_velocity > chunk_.velocity_factor * limits_.linear_velocity ||
-      demand.angular_velocity > chunk_.velocity_factor * limits_.angular_velocity ||
-      demand.linear_acceleration > chunk_.acceleration_factor * limits_.linear_acceleration ||
-      demand.angular_acceleration > chunk_.acceleration_factor * limits_.angular_acceleration) {
-    return RejectReason::kTooFast;
-  }
+  const double factor = chunk_.max_slowdown > 1.0 ? 1.0 : chunk_.velocity_factor;
+  const double acceleration = std::max(demand.linear_acceleration / limits_.linear_acceleration,
+                                       demand.angular_acceleration / limits_.angular_acceleration) /
+                              chunk_.acceleration_factor;
+  const double beyond = std::max({demand.linear_velocity / (factor * limits_.linear_velocity),
+                                  demand.angular_velocity / (factor * limits_.angular_velocity),
+                                  std::sqrt(acceleration)});
+  if (beyond > 1.0) return beyond;
+  ChunkBlend blend;
   const std::int64_t begin = std::max(view.time_ns, spline.start_ns());
-  const ReferenceSample at = spline.sample(begin);
+  const bool within = blend.plan(view.reference, spline, begin,
+                                 {limits_, chunk_.blend_time, chunk_.max_blend_time});
+  return within ? 1.0 : kSlower;
+}
+
+RejectReason ChunkIntake::fit(const Chunk& chunk, const IntakeView& view,
+                              PreparedChunk& out) noexcept {
+  const std::span<const Pose> poses{path_.poses.data(), path_.knots};
+  out.slowdown = 1.0;
+  out.spline.build(poses, chunk.stamp_ns, chunk.step_dt, limits_);
+  const std::int64_t begin = std::max(view.time_ns, out.spline.start_ns());
+  const ReferenceSample at = out.spline.sample(begin);
   const double distance = (at.pose.position - view.reference.pose.position).norm();
   const double angle = so3::log(view.reference.pose.rotation.transpose() * at.pose.rotation).norm();
   if (fade_time(distance, limits_.linear_velocity, limits_.linear_acceleration) >
@@ -136,53 +155,71 @@ RejectReason ChunkIntake::check_motion(const ChunkSpline& spline,
           chunk_.max_blend_time) {
     return RejectReason::kTooFast;
   }
-  ChunkBlend blend;
-  const bool within = blend.plan(view.reference, spline, begin,
-                                 {limits_, chunk_.blend_time, chunk_.max_blend_time});
-  return within ? RejectReason::kNone : RejectReason::kTooFast;
+  double joints = 1.0;  // slowdown that the joints need
+  if (chunk_.joint_velocity_share > 0.0) {
+    const JointDemand demand = prediction_->run(view.q, out.spline, begin);
+    if (!demand.reachable) return RejectReason::kUnreachable;
+    joints = std::max(1.0, demand.velocity_ratio);
+  }
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const double needed = std::max(excess(out.spline, view), joints / out.slowdown);
+    if (needed <= 1.0) return RejectReason::kNone;
+    // A hair more, so that rounding does not ask for another round.
+    out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);
+    if (out.slowdown > chunk_.max_slowdown) return RejectReason::kTooFast;
+    // The curve turns slower around the time that is now; what is past stays past.
+    const double age = std::max(0.0, seconds(chunk.stamp_ns, view.time_ns));
+    const auto earlier = static_cast<std::int64_t>(std::llround(age * (out.slowdown - 1.0) * 1e9));
+    out.spline.build(poses, chunk.stamp_ns - earlier, chunk.step_dt * out.slowdown, limits_);
+  }
+  return RejectReason::kTooFast;
 }
 
-RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
-                                  PreparedChunk& out) const noexcept {
-  if (view.phase == Phase::kInactive) return RejectReason::kNotActive;
-  if (view.phase == Phase::kFault) return RejectReason::kFault;
-  RejectReason reason = check_form(chunk);
-  if (reason == RejectReason::kNone) reason = check_wrenches(chunk);
-  if (reason == RejectReason::kNone) reason = check_time(chunk, view);
-  if (reason == RejectReason::kNone) reason = check_order(chunk, view);
-  if (reason != RejectReason::kNone) return reason;
-
-  const std::size_t steps = chunk.waypoints.size();
+RejectReason ChunkIntake::make_path(const Chunk& chunk, const IntakeView& view,
+                                    PreparedChunk& out) noexcept {
+  out.posture.steps = 0;
+  switch (chunk.mode) {
+    case ChunkMode::kPose:
+      path_of_poses(chunk, path_);
+      break;
+    case ChunkMode::kTwist:
+      path_of_twists(chunk, {view.time_ns, view.reference}, path_);
+      break;
+    case ChunkMode::kJointPosition: {
+      const RejectReason reason = path_of_joints(chunk, prediction_->model(), path_, out.posture);
+      if (reason != RejectReason::kNone) return reason;
+      break;
+    }
+  }
   const double age = seconds(chunk.stamp_ns, view.time_ns);
   // Steps already past only shape the curve: an arm pushed out of the box may be led back.
   const auto is_past = [&](std::size_t i) {
-    return static_cast<double>(i) * chunk.step_dt < age && i + 1 < steps;
+    return static_cast<double>(i) * chunk.step_dt < age && i + 1 < path_.knots;
   };
-  std::array<Pose, kMaxSteps> poses;
-  for (std::size_t i = 0; i < steps; ++i) {
-    const Waypoint& waypoint = chunk.waypoints[i];
-    poses[i].position = waypoint.position;
-    poses[i].rotation = Eigen::Quaterniond(waypoint.quat_xyzw).normalized().toRotationMatrix();
-    if (waypoint.position.cwiseAbs().maxCoeff() > kFarthest ||
-        (!is_past(i) && ((waypoint.position - workspace_min_).minCoeff() < 0.0 ||
-                         (workspace_max_ - waypoint.position).minCoeff() < 0.0))) {
+  for (std::size_t i = 0; i < path_.knots; ++i) {
+    const Vector3& position = path_.poses[i].position;
+    // Written so that NaN, as of twists that overflow, is out.
+    if (!(position.cwiseAbs().maxCoeff() <= kFarthest) || !path_.poses[i].rotation.allFinite() ||
+        (!is_past(i) && ((position - workspace_min_).minCoeff() < 0.0 ||
+                         (workspace_max_ - position).minCoeff() < 0.0))) {
       return RejectReason::kOutOfWorkspace;
     }
   }
+  if (chunk.mode != ChunkMode::kPose) return RejectReason::kNone;
   const SmoothingLimits smoothing{chunk_.smoothing_deviation, chunk_.smoothing_rotation_deviation};
-  smooth_waypoints({poses.data(), steps}, chunk.step_dt, smoothing);
-  for (std::size_t i = 0; i < steps && smoothing.deviation > 0.0; ++i) {
+  smooth_waypoints({path_.poses.data(), path_.knots}, chunk.step_dt, smoothing);
+  for (std::size_t i = 0; i < path_.knots && smoothing.deviation > 0.0; ++i) {
     // Back into the box, which is no farther from the waypoint as it came.
     if (is_past(i)) continue;
-    poses[i].position = poses[i].position.cwiseMax(workspace_min_).cwiseMin(workspace_max_).eval();
+    Vector3& position = path_.poses[i].position;
+    position = position.cwiseMax(workspace_min_).cwiseMin(workspace_max_).eval();
   }
-  out.stamp_ns = chunk.stamp_ns;
-  out.activation = view.activation;
-  out.sequence = chunk.sequence;
-  out.epoch = Epoch{chunk.boot_id, chunk.grant};
-  out.spline.build({poses.data(), steps}, chunk.stamp_ns, chunk.step_dt, limits_);
-  out.gripper.start_ns = chunk.stamp_ns;
-  out.gripper.step_dt = chunk.step_dt;
+  return RejectReason::kNone;
+}
+
+void ChunkIntake::schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept {
+  out.gripper.start_ns = out.spline.start_ns();
+  out.gripper.step_dt = chunk.step_dt * out.slowdown;
   out.gripper.steps = static_cast<int>(chunk.gripper_opening.size());
   for (std::size_t i = 0; i < chunk.gripper_opening.size(); ++i) {
     out.gripper.opening[i] = std::clamp(chunk.gripper_opening[i], 0.0, gripper_.max_opening);
@@ -191,8 +228,11 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
             ? gripper_.default_force
             : std::clamp(chunk.gripper_max_force[i], 0.0, gripper_.max_force);
   }
-  out.force.start_ns = chunk.stamp_ns;
-  out.force.step_dt = chunk.step_dt;
+}
+
+void ChunkIntake::schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept {
+  out.force.start_ns = out.spline.start_ns();
+  out.force.step_dt = chunk.step_dt * out.slowdown;
   out.force.steps = static_cast<int>(chunk.wrenches.size());
   for (std::size_t i = 0; i < chunk.wrenches.size(); ++i) {
     Vector6& wrench = out.force.wrench[i];
@@ -200,7 +240,28 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
     wrench.head<3>() = wrench.head<3>().cwiseMax(-force_.max_force).cwiseMin(force_.max_force);
     wrench.tail<3>() = wrench.tail<3>().cwiseMax(-force_.max_torque).cwiseMin(force_.max_torque);
   }
-  return check_motion(out.spline, view);
+}
+
+RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
+                                  PreparedChunk& out) noexcept {
+  if (view.phase == Phase::kInactive) return RejectReason::kNotActive;
+  if (view.phase == Phase::kFault) return RejectReason::kFault;
+  RejectReason reason = check_form(chunk);
+  if (reason == RejectReason::kNone) reason = check_wrenches(chunk);
+  if (reason == RejectReason::kNone) reason = check_time(chunk, view);
+  if (reason == RejectReason::kNone) reason = check_order(chunk, view);
+  if (reason == RejectReason::kNone) reason = make_path(chunk, view, out);
+  if (reason == RejectReason::kNone) reason = fit(chunk, view, out);
+  if (reason != RejectReason::kNone) return reason;
+  out.stamp_ns = chunk.stamp_ns;
+  out.activation = view.activation;
+  out.sequence = chunk.sequence;
+  out.epoch = Epoch{chunk.boot_id, chunk.grant};
+  out.posture.start_ns = out.spline.start_ns();
+  out.posture.step_dt = chunk.step_dt * out.slowdown;
+  schedule_gripper(chunk, out);
+  schedule_force(chunk, out);
+  return RejectReason::kNone;
 }
 
 void ChunkIntake::accepted(const PreparedChunk& chunk) noexcept {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "chunk_path.hpp"
+#include "joint_prediction.hpp"
 #include "vla_control/chunk_reference.hpp"
 #include "vla_control/config.hpp"
 #include "vla_control/force_tracking.hpp"
@@ -29,6 +32,7 @@ struct IntakeView {
   bool heartbeat_fresh = false;
   Epoch epoch;
   ReferenceSample reference;
+  JointVector q;  ///< rad, measured
 };
 
 /// A checked chunk, ready for the loop.
@@ -40,17 +44,19 @@ struct PreparedChunk {
   ChunkSpline spline;
   GripperSchedule gripper;
   ForceSchedule force;
+  PostureSchedule posture;
+  double slowdown = 1.0;
 };
 
 /// Checks chunks and turns them into curves, in the thread that pushes them. Does not allocate.
 class ChunkIntake {
  public:
-  void configure(const ControllerConfig& config, const std::string& base_frame,
-                 const std::string& tool_frame);
+  /// The only place that allocates.
+  void configure(const ControllerConfig& config, const RobotDescription& description);
 
   /// Fills `out` when the chunk is acceptable; otherwise its content means nothing.
   [[nodiscard]] RejectReason prepare(const Chunk& chunk, const IntakeView& view,
-                                     PreparedChunk& out) const noexcept;
+                                     PreparedChunk& out) noexcept;
   /// Remembers an accepted chunk, whose sequence the next one must exceed.
   void accepted(const PreparedChunk& chunk) noexcept;
 
@@ -59,8 +65,16 @@ class ChunkIntake {
   [[nodiscard]] RejectReason check_time(const Chunk& chunk, const IntakeView& view) const noexcept;
   [[nodiscard]] RejectReason check_order(const Chunk& chunk, const IntakeView& view) const noexcept;
   [[nodiscard]] RejectReason check_wrenches(const Chunk& chunk) const noexcept;
-  [[nodiscard]] RejectReason check_motion(const ChunkSpline& spline,
-                                          const IntakeView& view) const noexcept;
+  [[nodiscard]] RejectReason make_path(const Chunk& chunk, const IntakeView& view,
+                                       PreparedChunk& out) noexcept;
+  /// Builds the curve, slowed down as far as it needs to be and may be.
+  [[nodiscard]] RejectReason fit(const Chunk& chunk, const IntakeView& view,
+                                 PreparedChunk& out) noexcept;
+  /// How many times slower the curve must become for the reference's own limits; 1 = it is fine.
+  [[nodiscard]] double excess(const ChunkSpline& spline, const IntakeView& view) const noexcept;
+  void schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept;
+  void schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept;
+  [[nodiscard]] std::size_t steps_of(const Chunk& chunk) const noexcept;
 
   ChunkConfig chunk_;
   GripperConfig gripper_;
@@ -68,6 +82,8 @@ class ChunkIntake {
   MotionLimits limits_;
   Vector3 workspace_min_, workspace_max_;
   std::string base_frame_, tool_frame_;
+  std::unique_ptr<JointPrediction> prediction_;
+  ChunkPath path_;
   bool any_accepted_ = false;
   std::uint64_t last_activation_ = 0;
   std::uint64_t last_sequence_ = 0;

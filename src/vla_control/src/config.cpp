@@ -58,6 +58,8 @@ void check_chunk(const ChunkConfig& chunk) {
   require("chunk.max_blend_time", chunk.max_blend_time, chunk.blend_time, 10.0);
   require("chunk.velocity_factor", chunk.velocity_factor, 1.0, 100.0);
   require("chunk.acceleration_factor", chunk.acceleration_factor, 1.0, 100.0);
+  require("chunk.max_slowdown", chunk.max_slowdown, 1.0, 20.0);
+  require("chunk.joint_velocity_share", chunk.joint_velocity_share, 0.0, 1.0);
   require("chunk.smoothing_deviation", chunk.smoothing_deviation, 0.0, 0.05);
   require("chunk.smoothing_rotation_deviation", chunk.smoothing_rotation_deviation, 0.0, 0.2);
   require("chunk.timeout_s", chunk.timeout_s, 0.0, 3600.0);

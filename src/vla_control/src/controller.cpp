@@ -22,7 +22,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
       include_gravity(config.command_includes_gravity.value_or(true)),
       rotor_inertia(to_joint_vector(config.rotor_inertia)),
       max_static_residual(to_joint_vector(config.max_static_residual)) {
-  intake.configure(config, description.base_frame, description.tool_frame);
+  intake.configure(config, description);
   reference.configure(motion_limits(config), config.chunk.blend_time, config.chunk.max_blend_time);
   task_law.configure(config);
   nullspace.configure(config);
@@ -106,6 +106,8 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   heartbeat_fresh = config.heartbeat_timeout_s <= 0.0;
   epoch = Epoch{};
   chunk_sequence = 0;
+  chunk_slowdown = 1.0;
+  posture.steps = 0;
   last_time_ns = now_ns = not_before_ns = time_ns;
   bad_state_time = 0.0;
   good = joints;

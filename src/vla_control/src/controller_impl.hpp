@@ -144,6 +144,8 @@ struct Controller::Impl {
   bool heartbeat_fresh = false;  // or not watched
   Epoch epoch;
   std::uint64_t chunk_sequence = 0;
+  double chunk_slowdown = 1.0;
+  PostureSchedule posture;  // of the chunk taken up last
   std::int64_t chunk_stamp_ns = 0;
   std::int64_t chunk_end_ns = 0;
   std::int64_t heartbeat_ns = 0;

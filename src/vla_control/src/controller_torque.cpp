@@ -126,7 +126,13 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
 
 void Controller::Impl::task_torque(const JointState& joints, double period,
                                    JointVector& tau) noexcept {
-  if (phase == Phase::kTracking) nullspace.approach_posture(period);
+  if (phase == Phase::kTracking) {
+    if (posture.steps > 0) {
+      nullspace.approach(posture.at(now_ns), period);
+    } else {
+      nullspace.approach_posture(period);
+    }
+  }
   nullspace.compute(dynamics, task_law.space(), joints.q, joints.dq, period, tau_null);
   const bool settling = reference.at_rest(now_ns) && !contact.in_contact() && !task.clipped;
   integral.update(task_law.stiffness(), task.error, settling, period);

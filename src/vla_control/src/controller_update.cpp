@@ -178,6 +178,9 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   chunk_sequence = chunk.sequence;
   chunk_stamp_ns = chunk.stamp_ns;
   chunk_end_ns = chunk.spline.end_ns();
+  chunk_slowdown = chunk.slowdown;
+  posture.steps = 0;
+  if (chunk.posture.steps > 0) posture = chunk.posture;
   // The intake has refused what cannot be blended; a cycle later the slowest blend has to do.
   (void)reference.follow(chunk.spline, time_ns);
   gripper.follow(chunk.gripper);
@@ -217,6 +220,7 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   view.heartbeat_fresh = heartbeat_fresh;
   view.epoch = epoch;
   view.reference = sample;
+  view.q = joints.q;
   views.publish();
 
   Snapshot& snapshot = snapshots.writable();
@@ -230,6 +234,7 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   state.sequence = following ? chunk_sequence : 0;
   state.chunk_age = following ? seconds(time_ns - chunk_stamp_ns) : -1.0;
   state.chunk_remaining = following ? seconds(chunk_end_ns - time_ns) : -1.0;
+  state.chunk_slowdown = following ? chunk_slowdown : 1.0;
   state.q = joints.q;
   state.dq = joints.dq;
   state.tau_command = tau;

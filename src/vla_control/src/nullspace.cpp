@@ -32,6 +32,8 @@ JointVector project_to_nullspace(const JointVector& tau, const Dynamics& dynamic
 }
 
 void Nullspace::configure(const ControllerConfig& config) noexcept {
+  fastest_ = JointVector::Map(config.max_joint_velocity.data(),
+                              static_cast<Eigen::Index>(config.max_joint_velocity.size()));
   stiffness_ = config.nullspace_stiffness;
   damping_ratio_ = config.nullspace_damping_ratio;
   speed_ = config.nullspace_speed;
@@ -58,6 +60,11 @@ void Nullspace::approach_posture(double period) noexcept {
   if (target_.size() == 0) return;
   const double step = speed_ * period;
   posture_ += (target_ - posture_).cwiseMax(-step).cwiseMin(step);
+}
+
+void Nullspace::approach(const JointVector& q, double period) noexcept {
+  const JointVector step = fastest_ * period;
+  posture_ += (q - posture_).cwiseMax(-step).cwiseMin(step);
 }
 
 void Nullspace::compute(const Dynamics& dynamics, const OperationalSpace& space,

@@ -41,6 +41,8 @@ std::string_view to_string(RejectReason reason) noexcept {
       return "FAULT";
     case RejectReason::kBusy:
       return "BUSY";
+    case RejectReason::kUnreachable:
+      return "UNREACHABLE";
   }
   return "UNKNOWN";
 }

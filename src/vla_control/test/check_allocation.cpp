@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Proves that the real-time interface allocates nothing: malloc and its relatives are replaced by
 /// counting ones, for the shared library too. Exits with 1 when a count is not what it must be.
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -87,10 +88,35 @@ class Tour {
     config.effort_state = EffortState::kNone;
     config.heartbeat_timeout_s = 0.1;
     config.nullspace_posture.assign(static_cast<std::size_t>(joints), 0.1);
+    config.chunk.accept_joint_positions = config.chunk.accept_twists = true;
+    config.chunk.smoothing_deviation = config.chunk.smoothing_rotation_deviation = 0.01;
+    config.chunk.max_slowdown = 10.0;
+    config.max_linear_velocity = 0.2;
+    // The chain of six is bent into a singularity, where a prediction refuses everything.
+    config.chunk.joint_velocity_share = joints > 6 ? 0.9 : 0.0;
     controller_ = std::make_unique<Controller>(testing::make_chain(joints), config);
     start_ = controller_->model().forward_kinematics(state_.q);
     chunk_ = testing::make_chunk(start_, 0, 0);
     if (everything) chunk_.wrenches.assign(chunk_.waypoints.size(), Vector6::Constant(5.0));
+    // Down: up is out of reach of a chain that is all but stretched.
+    for (Waypoint& waypoint : chunk_.waypoints) {
+      waypoint.position.z() = 2.0 * start_.position.z() - waypoint.position.z();
+    }
+    joints_ = twists_ = chunk_;
+    joints_.mode = ChunkMode::kJointPosition;
+    joints_.waypoints.clear();
+    joints_.joint_names = controller_->model().joint_names();
+    for (int i = 0; i < 16; ++i) {
+      for (const double q : state_.q) joints_.joint_values.push_back(q + 0.001 * i);
+    }
+    twists_.mode = ChunkMode::kTwist;
+    twists_.waypoints.clear();
+    twists_.twists.assign(16, Vector6::Constant(0.01));
+    fast_ = chunk_;
+    for (std::size_t i = 0; i < 16; ++i) {
+      fast_.waypoints[i].position.z() -= 0.012 * static_cast<double>(std::min(i, 15 - i));
+    }
+    accepted_modes_.fill(false);
     bad_ = state_;
     bad_.q[0] = std::numeric_limits<double>::quiet_NaN();
     torques_.tau.setZero(joints);
@@ -101,23 +127,29 @@ class Tour {
     if (!controller_->activate(state_, now_)) return;
     beat(10);
     settings_taken_ = change_settings();
-    push();
+    push(joints_);
     beat(50);
-    push();  // in the middle of a cross-fade
+    push(chunk_);  // in the middle of a blend
+    beat(300);
+    push(twists_);
+    beat(200);
+    push(fast_);
+    beat(5);
+    slowed_ = controller_->state().chunk_slowdown > 1.0;
     beat(500);
     chunk_.step_dt = std::numeric_limits<double>::quiet_NaN();
-    push();
+    push(chunk_);
     chunk_.step_dt = 0.05;
     beat(700);  // runs out
-    push();
+    push(chunk_);
     beat(100);
     controller_->revoke();
     beat(300);
-    push();
+    push(chunk_);
     beat(100);
     silence(400);  // loses the heartbeat
     beat(10);
-    push();
+    push(chunk_);
     beat(20);
     for (int i = 0; i < 3; ++i) cycle(bad_, 1'000'000);
     beat(20);
@@ -143,6 +175,9 @@ class Tour {
       if (!seen) return false;
     }
     return true;
+  }
+  [[nodiscard]] bool accepted_every_mode() const {
+    return slowed_ && accepted_modes_[0] && accepted_modes_[1] && accepted_modes_[2];
   }
   [[nodiscard]] int accepted() const { return accepted_; }
   [[nodiscard]] const Controller& controller() const { return *controller_; }
@@ -183,23 +218,28 @@ class Tour {
       cycle(state_, 1'000'000);
     }
   }
-  void push() noexcept {
-    chunk_.boot_id = 3;
-    chunk_.grant = 1;
-    chunk_.stamp_ns = now_;
-    ++chunk_.sequence;
-    if (controller_->push_chunk(chunk_) == RejectReason::kNone) ++accepted_;
+  void push(Chunk& chunk) noexcept {
+    chunk.boot_id = 3;
+    chunk.grant = 1;
+    chunk.stamp_ns = now_;
+    chunk.sequence = ++sequence_;
+    if (controller_->push_chunk(chunk) != RejectReason::kNone) return;
+    ++accepted_;
+    accepted_modes_[static_cast<std::size_t>(chunk.mode)] = true;
   }
 
   std::unique_ptr<Controller> controller_;
   JointState state_, bad_;
   JointTorques torques_;
   Pose start_;
-  Chunk chunk_;
+  Chunk chunk_, joints_, twists_, fast_;
+  std::uint64_t sequence_ = 0;
   std::int64_t now_ = 1'000'000'000;
   int accepted_ = 0;
   bool settings_taken_ = false;
+  bool slowed_ = false;
   std::array<bool, 5> seen_phases_;
+  std::array<bool, 3> accepted_modes_;
 };
 
 int check(const char* what, bool good, long value) {
@@ -216,6 +256,8 @@ int check_all() {
       failures += check("the whole tour allocates nothing", found == 0, found);
       failures += check("it has seen every phase", tour.saw_every_phase(), joints);
       failures += check("gains and payload were taken", tour.settings_taken(), joints);
+      failures += check("it has followed chunks of every mode, one slowed down",
+                        tour.accepted_every_mode(), joints);
       failures += check("it has followed chunks", tour.accepted() >= 5, tour.accepted());
     }
   }

@@ -87,12 +87,13 @@ class Source {
 };
 
 /// A chunk that is mostly good around `pose`.
-Chunk plausible(Source& source, const Pose& pose, std::int64_t now, std::uint64_t sequence) {
+Chunk plausible(Source& source, const Pose& pose, const JointVector& q, std::int64_t now,
+                std::uint64_t sequence) {
   Chunk chunk;
   chunk.base_frame = "base";
   chunk.tool_frame = "tool";
   chunk.step_dt = source.chance(0.7) ? 0.05 : source.within(0.001, 1.0);
-  chunk.stamp_ns = now - static_cast<std::int64_t>(source.within(-0.1, 0.4) * 1e9);
+  chunk.stamp_ns = now - static_cast<std::int64_t>(source.within(-0.05, 0.2) * 1e9);
   chunk.sequence = source.chance(0.9) ? sequence : 0;
   const std::size_t steps = 1 + source.below(source.chance(0.8) ? 20 : 64);
   const double speed = source.chance(0.8) ? source.within(0.0, 0.5) : source.within(0.0, 5.0);
@@ -110,6 +111,25 @@ Chunk plausible(Source& source, const Pose& pose, std::int64_t now, std::uint64_
     waypoint.quat_xyzw = (turn * Eigen::Quaterniond(pose.rotation)).coeffs();
     chunk.waypoints.push_back(waypoint);
   }
+  if (source.chance(0.2)) {
+    chunk.mode = ChunkMode::kTwist;
+    chunk.waypoints.clear();
+    for (std::size_t i = 0; i < steps; ++i) {
+      Vector6 twist;
+      twist << speed * towards, speed * axis;
+      chunk.twists.push_back(twist);
+    }
+  } else if (source.chance(0.2)) {
+    chunk.mode = ChunkMode::kJointPosition;
+    chunk.waypoints.clear();
+    for (Eigen::Index j = 0; j < q.size(); ++j) {
+      chunk.joint_names.push_back("joint" + std::to_string(j + 1));
+    }
+    for (std::size_t i = 0; i < steps; ++i) {
+      const double angle = speed * chunk.step_dt * static_cast<double>(i);
+      for (const double x : q) chunk.joint_values.push_back(x + angle);
+    }
+  }
   if (source.chance(0.5)) {
     for (std::size_t i = 0; i < steps; ++i) chunk.gripper_opening.push_back(source.unit());
     if (source.chance(0.5)) chunk.gripper_max_force.assign(steps, source.within(0.0, 100.0));
@@ -124,7 +144,7 @@ void spoil(Source& source, Chunk& chunk) {
     for (double& x : out) x = source.chance(0.5) ? source.unit() : source.garbage();
     return out;
   };
-  switch (source.below(14)) {
+  switch (source.below(18)) {
     case 0:
       chunk.waypoints.resize(source.below(200));
       break;
@@ -161,7 +181,26 @@ void spoil(Source& source, Chunk& chunk) {
     case 11:
       chunk.sequence = source.chance(0.05) ? source.counter() : source.below(1000);
       break;
+    case 12:
+      chunk.joint_values = list();
+      break;
+    case 13:
+      if (!chunk.joint_values.empty()) {
+        chunk.joint_values[source.below(chunk.joint_values.size())] = source.garbage();
+      }
+      break;
+    case 14:
+      chunk.joint_names.resize(source.below(20), "joint1");
+      break;
+    case 15:
+      chunk.twists.resize(source.below(80), Vector6::Constant(source.garbage()));
+      break;
     default:
+      if (!chunk.twists.empty()) {
+        chunk
+            .twists[source.below(chunk.twists.size())][static_cast<Eigen::Index>(source.below(6))] =
+            source.garbage();
+      }
       if (chunk.waypoints.empty()) break;
       for (std::uint64_t n = 1 + source.below(4); n > 0; --n) {
         Waypoint& waypoint = chunk.waypoints[source.below(chunk.waypoints.size())];
@@ -187,6 +226,10 @@ class Fuzzer {
       config.chunk.smoothing_deviation = 0.005;
       config.chunk.smoothing_rotation_deviation = 0.03;
     }
+    config.chunk.accept_joint_positions = source_.chance(0.8);
+    config.chunk.accept_twists = source_.chance(0.8);
+    if (source_.chance(0.5)) config.chunk.max_slowdown = source_.within(1.0, 20.0);
+    if (source_.chance(0.3)) config.chunk.joint_velocity_share = 0.9;
     watched_ = config.heartbeat_timeout_s > 0.0;
     const RobotDescription description = testing::make_chain(kJoints);
     first_ = std::make_unique<Controller>(description, config);
@@ -201,7 +244,7 @@ class Fuzzer {
     for (input_ = 0; input_ < inputs && good_; ++input_) {
       push();
       if (source_.chance(0.5)) cycle();
-      if (source_.chance(0.02)) request();
+      if (source_.chance(0.04)) request();
       if (source_.chance(0.002)) {
         for (int i = 0; i < 300 && good_; ++i) cycle();  // lets a chunk run out
       }
@@ -227,10 +270,10 @@ class Fuzzer {
   }
 
   void push() {
-    Chunk chunk = plausible(source_, first_->state().reference.pose, now_, ++sequence_);
+    Chunk chunk = plausible(source_, first_->state().reference.pose, state_.q, now_, ++sequence_);
     (void)second_->state();  // both are read alike
     if (watched_) chunk.boot_id = chunk.grant = 1;
-    if (source_.chance(0.6)) {
+    if (source_.chance(0.5)) {
       for (std::uint64_t n = 1 + source_.below(3); n > 0; --n) spoil(source_, chunk);
     }
     const RejectReason reason = first_->push_chunk(chunk);
@@ -348,7 +391,7 @@ class Fuzzer {
   std::uint64_t sequence_ = 0;
   std::uint64_t input_ = 0;
   std::uint64_t accepted_ = 0;
-  std::array<std::uint64_t, 1 + static_cast<std::size_t>(RejectReason::kBusy)> reasons_{};
+  std::array<std::uint64_t, 1 + static_cast<std::size_t>(RejectReason::kUnreachable)> reasons_{};
   std::uint64_t cycles_ = 0;
 };
 

@@ -30,6 +30,17 @@ struct ChunkConfig {
   /// millimetres in densely spaced waypoints already makes large.
   double velocity_factor = 1.2;
   double acceleration_factor = 6.0;
+  /// Modes that are accepted beside POSE. Joint positions are followed by the tool pose they amount
+  /// to, with the posture in the nullspace; twists begin at the reference in force.
+  bool accept_joint_positions = false;
+  bool accept_twists = false;
+  /// A chunk that is too fast is slowed down as a whole, up to so many times; 1 = it is rejected.
+  /// Where slowing down is allowed, velocity_factor is taken for 1.
+  double max_slowdown = 1.0;
+  /// Share of max_joint_velocity that a chunk may need as predicted with the model, near
+  /// singularities for instance; beyond it is slowed down or TOO_FAST. 0 = joints are not
+  /// predicted. With a prediction, what is beyond the joint limits or out of reach is UNREACHABLE.
+  double joint_velocity_share = 0.0;
   /// Farthest that smoothing may move a waypoint, m and rad (see smooth_waypoints); 0 = off. White
   /// noise of 2 mm needs about 6 mm to be taken out whole.
   double smoothing_deviation = 0.0;

@@ -20,6 +20,8 @@ class Nullspace {
                       const Dynamics& dynamics) noexcept;
   /// Moves the posture towards the configured one, if there is one. Called while tracking only.
   void approach_posture(double period) noexcept;
+  /// Moves the posture towards `q`, as fast as the joints may move.
+  void approach(const JointVector& q, double period) noexcept;
   /// \param period s since the call before
   void compute(const Dynamics& dynamics, const OperationalSpace& space, const JointVector& q,
                const JointVector& dq, double period, JointVector& tau) noexcept;
@@ -30,7 +32,8 @@ class Nullspace {
   double stiffness_ = 10.0;
   double damping_ratio_ = 1.0;
   double speed_ = 0.3;
-  JointVector target_;  // empty = keep the posture
+  JointVector target_;   // empty = keep the posture
+  JointVector fastest_;  // rad/s
   JointVector posture_;
   JointVector offset_;
 };

@@ -111,7 +111,7 @@ enum class RejectReason : std::uint8_t {
   kNotActive = 1,      ///< the controller is not activated
   kEmpty = 2,          ///< no waypoint
   kTooLong = 3,        ///< more waypoints than configured
-  kBadShape = 4,       ///< array lengths that do not agree
+  kBadShape = 4,       ///< arrays of another mode, lengths or joint names that do not agree
   kNotFinite = 5,      ///< NaN or infinity
   kBadQuaternion = 6,  ///< not of unit norm, or a matrix that is no rotation
   kBadStep = 7,        ///< step_dt out of range
@@ -120,11 +120,12 @@ enum class RejectReason : std::uint8_t {
   kFuture = 10,        ///< stamp too far in the future
   kOldGrant = 11,      ///< boot id and grant are older than those in force, or revoked
   kOldSequence = 12,   ///< not newer than the chunk before
-  kUnsupportedMode = 13,  ///< a mode other than POSE
-  kOutOfWorkspace = 14,   ///< a waypoint outside the workspace box
+  kUnsupportedMode = 13,  ///< a mode that the configuration does not accept
+  kOutOfWorkspace = 14,   ///< a waypoint outside the workspace box or the joint limits
   kTooFast = 15,          ///< velocity, acceleration or jump beyond what may be followed
   kFault = 16,            ///< in FAULT, until reset
   kBusy = 17,             ///< another thread is pushing a chunk right now
+  kUnreachable = 18,      ///< the joints cannot bring the tool where the chunk wants it
 };
 
 /// Unit quaternion and position of one waypoint, as received (not yet checked).
@@ -133,14 +134,19 @@ struct Waypoint {
   Eigen::Vector4d quat_xyzw = Eigen::Vector4d(0., 0., 0., 1.);  ///< x, y, z, w
 };
 
-/// A chunk of future commanded tool poses. Step i is meant for stamp_ns + i * step_dt.
+/// A chunk of future commands. Step i is meant for stamp_ns + i * step_dt; a twist lasts for its
+/// step.
 struct Chunk {
-  std::int64_t stamp_ns = 0;              ///< when the observation was taken
-  double step_dt = 0.05;                  ///< s
-  std::string base_frame;                 ///< frame the waypoints are in
-  std::string tool_frame;                 ///< frame whose poses they are
-  ChunkMode mode = ChunkMode::kPose;      ///< only kPose is accepted
-  std::vector<Waypoint> waypoints;        ///< absolute commanded poses, one per step
+  std::int64_t stamp_ns = 0;             ///< when the observation was taken
+  double step_dt = 0.05;                 ///< s
+  std::string base_frame;                ///< frame the waypoints are in
+  std::string tool_frame;                ///< frame whose poses they are
+  ChunkMode mode = ChunkMode::kPose;     ///< which of the following is filled
+  std::vector<Waypoint> waypoints;       ///< absolute commanded poses, one per step (kPose)
+  std::vector<std::string> joint_names;  ///< columns of joint_values, in any order
+  std::vector<double> joint_values;      ///< rad, row-major [step][joint] (kJointPosition)
+  /// m/s and rad/s of the tool point, base axes, one per step (kTwist)
+  std::vector<Vector6> twists;
   std::vector<double> gripper_opening;    ///< m, one per step; empty = leave as it is
   std::vector<double> gripper_max_force;  ///< N, one per step; empty = default force
   std::vector<Vector6> wrenches;          ///< N, Nm the tool shall exert, base axes; empty = none
@@ -159,11 +165,14 @@ struct ControllerState {
   std::uint64_t sequence = 0;    ///< of the chunk being followed; 0 = none
   double chunk_age = -1.0;       ///< s since the stamp of the chunk being followed; -1 = none
   double chunk_remaining = 0.0;  ///< s until it runs out; negative = run out or none
-  JointVector q;                 ///< rad, measured
-  JointVector dq;                ///< rad/s, measured
-  JointVector tau_command;       ///< Nm, after all limits
-  JointVector tau_limit;         ///< Nm
-  Pose pose_tool_in_base;        ///< measured
+  /// How many times longer the chunk being followed takes than asked for; 1 = as asked for, or
+  /// none.
+  double chunk_slowdown = 1.0;
+  JointVector q;                                 ///< rad, measured
+  JointVector dq;                                ///< rad/s, measured
+  JointVector tau_command;                       ///< Nm, after all limits
+  JointVector tau_limit;                         ///< Nm
+  Pose pose_tool_in_base;                        ///< measured
   Vector6 twist_tool_in_base = Vector6::Zero();  ///< measured, linear then angular
   ReferenceSample reference;                     ///< in force
   Vector6 wrench_command = Vector6::Zero();      ///< N, Nm at the tool point, base axes

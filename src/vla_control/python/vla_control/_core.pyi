@@ -36,6 +36,7 @@ class RejectReason(enum.IntEnum):
     TOO_FAST = 15
     FAULT = 16
     BUSY = 17
+    UNREACHABLE = 18
 
 class Phase(enum.IntEnum):
     """What the controller does; numbers as PHASE_* of ControllerState."""
@@ -85,6 +86,9 @@ class Chunk:
         mode: ChunkMode = ChunkMode.POSE,
         *,
         poses_xyz_xyzw: ArrayLike | None = None,
+        joint_names: Sequence[str] = [],
+        joint_values: ArrayLike | None = None,
+        twists: ArrayLike | None = None,
         wrenches: ArrayLike | None = None,
     ) -> None:
         """Takes the poses as they are.
@@ -100,8 +104,11 @@ class Chunk:
             boot_id: Start of the supervisor that granted control.
             grant: Number of the grant under that boot id.
             sequence: Counts from 1 within a grant; 0 = not numbered, not checked.
-            mode: Only POSE is accepted by push_chunk.
+            mode: Which of poses, joint_values and twists is given.
             poses_xyz_xyzw: Instead of poses: (steps, 7) position in m and quaternion, as received.
+            joint_names: Columns of joint_values, in any order.
+            joint_values: (steps, joints) in rad.
+            twists: (steps, 6) m/s and rad/s of the tool point in base axes, one per step.
             wrenches: (steps, 6) N and Nm the tool shall exert, base axes; none = no force tracking.
         """
     stamp_ns: int
@@ -111,6 +118,8 @@ class Chunk:
     mode: ChunkMode
     gripper_opening: list[float]
     gripper_max_force: list[float]
+    joint_names: list[str]
+    joint_values: list[float]
     boot_id: int
     grant: int
     sequence: int
@@ -139,6 +148,10 @@ class ChunkConfig:
     max_blend_time: float
     velocity_factor: float
     acceleration_factor: float
+    accept_joint_positions: bool
+    accept_twists: bool
+    max_slowdown: float
+    joint_velocity_share: float
     smoothing_deviation: float
     smoothing_rotation_deviation: float
     timeout_s: float
@@ -406,6 +419,8 @@ class ControllerState:
     def chunk_age(self) -> float: ...
     @property
     def chunk_remaining(self) -> float: ...
+    @property
+    def chunk_slowdown(self) -> float: ...
     @property
     def q(self) -> NDArray[np.float64]: ...
     @property
