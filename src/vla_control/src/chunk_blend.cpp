@@ -12,9 +12,10 @@ namespace {
 
 constexpr double kNanoseconds = 1e-9;
 /// Share of the limits that a blend may use; the rest is for what sampling misses of a peak.
-constexpr double kUsable = 0.985;
+constexpr double kUsable = 0.97;
 /// Rounding of peaks that the reference and the curve have themselves.
-constexpr double kTolerance = 1e-3;
+constexpr double kTolerance = 1e-6;
+constexpr double kHeadroom = 1.03;
 /// Ratio of one candidate for the offset time to the one before, and how often the interval between
 /// the last that does not fit and the first that does is halved.
 constexpr double kGrowth = 1.2;
@@ -110,6 +111,17 @@ Rates angular_rates(const Curve::Point& point, const OffsetFade::Sample& fade) n
                          so3::right_jacobian_rate(fade.value, fade.first)};
 }
 
+/// Peak that a blend may have: what the limit allows, and what the reference has at its beginning
+/// (`before`) and the curve has itself (`own`). A reference that is close to the limit may come
+/// closer; where noise in waypoints goes beyond it, a `loose` plan may add to that.
+double allowed(double limit, double before, double own, bool loose) noexcept {
+  const double closer = std::min(limit, kHeadroom * before);
+  const double peak = std::max(before, own);
+  const double added =
+      loose ? std::min(kLeastRoom * limit, std::max(0.0, peak - kUsable * limit)) : 0.0;
+  return std::max({kUsable * limit, closer, (1.0 + kTolerance) * peak + added});
+}
+
 /// Finds the shortest fade for one of the two parts.
 template <typename RatesOf>
 bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
@@ -122,14 +134,19 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
     return true;
   }
   const double longest = ChunkBlend::kCatchUp * settings.longest;
-  velocity_limit = std::max(kUsable * velocity_limit, before.velocity.norm());
-  acceleration_limit = std::max(kUsable * acceleration_limit, before.acceleration.norm());
+  // The velocity's fade gets two thirds of the acceleration that the curve leaves: close to the
+  // shortest blend, and a continuous function of the disagreement.
+  const double own = curve.at(curve.count(settings.shortest) - 1).peak.*own_acceleration;
+  const double room = std::max(kLeastRoom * acceleration_limit, acceleration_limit - own);
+  const double needed = kPeakFade * from.first.norm() / (kShare * room);
+  const bool loose = std::max(before.acceleration.norm(), own) > kHeadroom * acceleration_limit;
   const auto fits = [&](double offset_time) {
     const int count = curve.count(offset_time);
-    const MotionLimits& own = curve.at(count - 1).peak;
-    const double most_velocity = (1.0 + kTolerance) * std::max(velocity_limit, own.*own_velocity);
+    const MotionLimits& peak = curve.at(count - 1).peak;
+    const double most_velocity =
+        allowed(velocity_limit, before.velocity.norm(), peak.*own_velocity, loose);
     const double most_acceleration =
-        (1.0 + kTolerance) * std::max(acceleration_limit, own.*own_acceleration);
+        allowed(acceleration_limit, before.acceleration.norm(), peak.*own_acceleration, loose);
     for (int i = 0; i < count; ++i) {
       const Curve::Point& point = curve.at(i);
       const Rates rates = rates_of(point, fade.sample(point.t));
@@ -140,21 +157,14 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
     }
     return true;
   };
-  // The velocity's fade gets two thirds of the acceleration that the curve leaves: close to the
-  // shortest blend, and a continuous function of the disagreement.
-  const double own = curve.at(curve.count(settings.shortest) - 1).peak.*own_acceleration;
-  const double room = std::max(kLeastRoom * acceleration_limit, acceleration_limit - own);
-  const double needed = kPeakFade * from.first.norm() / (kShare * room);
-  for (const double factor : kFactors) {
-    const double velocity_time = std::clamp(factor * needed, settings.shortest, settings.longest);
+  const auto find = [&](double velocity_time) {
     double good = 0.0, bad = 0.0;
-    for (double time = velocity_time; time <= longest; time *= kGrowth) {
-      fade.begin(from, velocity_time, time);
-      good = time;
-      if (fits(time)) break;
-      bad = time;
+    for (good = velocity_time;; good = std::min(kGrowth * good, longest)) {
+      fade.begin(from, velocity_time, good);
+      if (fits(good)) break;
+      if (good >= longest) return false;
+      bad = good;
     }
-    if (good <= bad) continue;
     for (int i = 0; i < kBisections && bad > 0.0; ++i) {
       const double middle = 0.5 * (good + bad);
       fade.begin(from, velocity_time, middle);
@@ -162,6 +172,9 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
     }
     fade.begin(from, velocity_time, good);
     return true;
+  };
+  for (const double factor : kFactors) {
+    if (find(std::clamp(factor * needed, settings.shortest, settings.longest))) return true;
   }
   fade.begin(from, settings.longest, longest);
   return false;

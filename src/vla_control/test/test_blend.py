@@ -14,6 +14,7 @@ MS = 1_000_000
 START = np.eye(4)
 START[:3, 3] = [0.4, 0.1, 0.3]
 START[:3, :3] = rotation([np.pi, 0.0, 0.0])  # a tool pointing down: a rotation of pi
+FORWARD = np.array([1.0, 0.0, 0.0])
 LIMITS = vc.MotionLimits()
 # What sampling may miss of a peak: the plan is checked at every 10 ms and later more sparsely.
 TOLERANCE = 1.02
@@ -173,3 +174,24 @@ def test_poses_streamed_one_by_one_are_followed_evenly() -> None:
     end = 2000 * MS
     assert peaks(reference, end, end + 500 * MS)[1] <= TOLERANCE * LIMITS.linear_acceleration
     assert reference.at_rest(end + 500 * MS)  # the stream has ended
+
+
+def test_noise_beyond_the_limits_does_not_keep_a_chunk_from_being_followed() -> None:
+    rng = np.random.default_rng(17)
+    reference = vc.ChunkReference(START, 0)
+    speed = 0.2
+    misses, rough = [], []
+    for k in range(12):
+        stamp, now = k * 400 * MS, (k * 400 + 150) * MS
+        times = stamp * 1e-9 + 0.05 * np.arange(16)
+        noise = 2e-3 * rng.standard_normal((16, 3))
+        rough.append(np.linalg.norm(np.diff(noise, 2, axis=0), axis=1).max() / 0.05**2)
+        chunk = np.array(
+            [moved(START, n + speed * t * FORWARD) for t, n in zip(times, noise, strict=True)]
+        )
+        assert reference.follow(chunk, stamp, 0.05, now)
+        for t in range(now, now + 400 * MS, 5 * MS):
+            wanted = START[:3, 3] + [speed * t * 1e-9, 0, 0]
+            misses.append(np.linalg.norm(reference.sample(t).pose[:3, 3] - wanted))
+    assert np.sqrt(np.mean(np.square(misses[160:]))) < 5e-3  # of noise with 3.5 mm
+    assert np.median(rough) > LIMITS.linear_acceleration

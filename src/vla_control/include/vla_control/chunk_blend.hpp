@@ -43,8 +43,8 @@ class ChunkBlend {
   };
 
   /// Plans the shortest blend from `from` at `begin_ns` to the curve `to`, whose sampled velocity
-  /// and acceleration stay within the limits, or within the peaks that `from` and the curve have
-  /// themselves where these are beyond. RT-safe, bounded.
+  /// and acceleration stay within the limits. Where `from` or the curve are beyond these themselves
+  /// (noise in waypoints), up to a third of the limit may be added. RT-safe, bounded.
   ///
   /// The velocity's difference fades within the longest time; making up the distance lost by it
   /// may take kCatchUp times as long.
