@@ -146,6 +146,26 @@ def approach(
     return Curve(pose, duration=total, measured_from=0.0)
 
 
+def wipe(start: FloatArray, depth: float, contact_s: float, total: float) -> Curve:
+    """Return a way down to a plate and then to and fro on it.
+
+    Args:
+        start: Pose above the plate.
+        depth: Down to the plate, m.
+        contact_s: When the wiping begins, s; it gathers width within the first second.
+        total: When it ends, s.
+    """
+    width, period = 0.08, 2.5
+
+    def pose(t: float) -> FloatArray:
+        wiping = max(t - contact_s, 0.0)
+        side = width * minimum_jerk(wiping) * np.sin(2.0 * np.pi * wiping / period)
+        down = depth * minimum_jerk(2.0 * t / contact_s)
+        return translated(start, np.array([0.0, side, -down]))
+
+    return Curve(pose, duration=total, measured_from=contact_s)
+
+
 def chunk_of(
     curve: Curve,
     start_s: float,
@@ -156,6 +176,7 @@ def chunk_of(
     steps: int = CHUNK_STEPS,
     step_dt: float = STEP_DT,
     noise: FloatArray | None = None,
+    wrench: FloatArray | None = None,
 ) -> vla_control.Chunk:
     """Return the chunk that a policy without error would make of an observation.
 
@@ -168,6 +189,8 @@ def chunk_of(
         steps: Waypoints.
         step_dt: Between them, s.
         noise: Added to the positions, shape (steps, 3), m.
+        wrench: What the tool shall exert, shape (6,), N and Nm in the base frame; None = whatever
+            the stiffness gives.
     """
     poses = curve.poses(np.array([start_s + step_dt * i for i in range(steps)]))
     if noise is not None:
@@ -179,4 +202,5 @@ def chunk_of(
         tool_frame=description.tool_frame,
         poses=poses,
         sequence=sequence,
+        wrenches=None if wrench is None else np.tile(wrench, (steps, 1)),
     )

@@ -219,6 +219,37 @@ class Contact:
         }
 
 
+@dataclass(frozen=True)
+class Wipe:
+    """To and fro on a rigid, frictionless plate for 5 s, pressing with 10 N."""
+
+    height: float = 0.02
+    force: float = 10.0
+    begins: float = 2.0
+    watched: float = 7.0
+    gains: Gains = dataclasses.field(default_factory=Gains)
+    name: str = "wipe"
+
+    def surroundings(self, hardware: Hardware) -> Hardware:
+        """A plate under the tool."""
+        return dataclasses.replace(hardware, wall_below=self.height)
+
+    def run(self, rig: Rig, subject: Subject, home: FloatArray, seed: int) -> Record:
+        """Do it once, after a tare."""
+        feed = Feed(tare=True, wrench=(0.0, 0.0, -self.force, 0.0, 0.0, 0.0))
+        return runs.run(rig, subject, self.curve(home), feed)
+
+    def measure(self, record: Record, robot: RobotSpec, home: FloatArray) -> dict[str, float]:
+        """Measure the force while it wipes."""
+        rows = record.within(self.begins, self.watched)
+        error = record.columns["force"][rows, 2] - self.force
+        return {"wipe_force_rms_n": float(np.sqrt(np.mean(error * error)))}
+
+    def curve(self, home: FloatArray) -> Curve:
+        """Return the motion."""
+        return curves.wipe(home, self.height, self.begins, self.watched)
+
+
 def other_mind(home: FloatArray) -> FloatArray:
     """Return the pose 20 mm and 10 degrees away."""
     moved = curves.turned(home, np.array([1.0, 1.0, 1.0]), np.radians(10.0))

@@ -215,7 +215,7 @@ def _compile(robot: RobotSpec, hardware: Hardware) -> mujoco.MjModel:
         condim=3,
         friction=[hardware.wall_friction, 0.0, 0.0],
         priority=1,
-        # As stiff as the step of the physics allows, critically damped: no bouncing.
+        # As stiff as the step of the physics allows, critically damped.
         solref=[2.0 * _PHYSICS_STEP, 1.0],
         solimp=[0.99, 0.999, 1e-4, 0.5, 2.0],
     )

@@ -137,6 +137,8 @@ def controller_config(rig: Rig, rate: float, gains: Gains, **changes: Any) -> An
         # White noise of 2 mm is taken out whole.
         "chunk__smoothing_deviation": 0.006,
         "chunk__blend_time": 0.2,
+        # Along the vertical, for chunks that say how hard to press.
+        "force__axes": [False, False, True, False, False, False],
     }
     return rig.robot.controller_config(
         rate=rate,
@@ -188,6 +190,7 @@ class Feed:
         noise_mm: Standard deviation of each coordinate of each waypoint.
         seed: Of the noise.
         tare: Whether the controller weighs what it holds before the curve begins.
+        wrench: What the tool shall exert, N and Nm in the base frame; None = nothing is said.
     """
 
     period: float | None = curves.CHUNK_PERIOD
@@ -196,6 +199,7 @@ class Feed:
     noise_mm: float = 0.0
     seed: int = 0
     tare: bool = False
+    wrench: tuple[float, float, float, float, float, float] | None = None
 
 
 def run(
@@ -251,6 +255,7 @@ def run(
                 sequence=sequence,
                 steps=feed.steps,
                 noise=noise,
+                wrench=None if feed.wrench is None else np.array(feed.wrench),
             )
             taken = subject.feed(now * period, make_chunk)
             rejected += not taken

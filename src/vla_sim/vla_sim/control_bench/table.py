@@ -127,6 +127,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row(exercises.Seam())
     yield Row(exercises.Contact())
     yield Row(exercises.Contact(), "position_loop")
+    yield Row(exercises.Wipe())
     for hardware in HARDWARE:
         yield Row(figure8, hardware=hardware)
     yield Row(exercises.Figure8(tare=True), hardware="payload_tared")
