@@ -155,6 +155,20 @@ def test_contact_force_is_that_of_the_plate() -> None:
     assert forces["position_loop"]["contact_steady_force_n"] > 40.0
 
 
+def test_wiping_tells_who_keeps_the_force() -> None:
+    exercise = exercises.Wipe(watched=3.0)
+    rig = Rig(PANDA, exercise.surroundings(table.hardware_of(PANDA)), 1000.0)
+    errors = {}
+    for law in ("", "position_loop"):
+        subject = table.LAWS[law](rig, 1000.0, exercise.gains)
+        record = exercise.run(rig, subject, HOME, 0)
+        assert record.rejected == 0
+        errors[law] = exercise.measure(record, PANDA, HOME)["wipe_force_rms_n"]
+    assert errors[""] < 1.0
+    # It follows the same path, but knows of no force.
+    assert errors["position_loop"] > 3.0
+
+
 def test_a_jump_of_the_acceleration_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert exercises.acceleration_step(PANDA) < 1e-6
     original = vla_control.Controller.state

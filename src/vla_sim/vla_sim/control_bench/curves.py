@@ -147,7 +147,7 @@ def approach(
 
 
 def wipe(start: FloatArray, depth: float, contact_s: float, total: float) -> Curve:
-    """Return a way down to a plate and then to and fro on it.
+    """Return a way down to a plate and then back and forth on it.
 
     Args:
         start: Pose above the plate.

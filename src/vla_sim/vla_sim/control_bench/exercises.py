@@ -221,7 +221,7 @@ class Contact:
 
 @dataclass(frozen=True)
 class Wipe:
-    """To and fro on a rigid, frictionless plate for 5 s, pressing with 10 N."""
+    """Back and forth on a rigid, frictionless plate for 5 s, pressing with 10 N."""
 
     height: float = 0.02
     force: float = 10.0
