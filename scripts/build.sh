@@ -42,4 +42,6 @@ if ! CMAKE_BUILD_PARALLEL_LEVEL="$jobs" MAKEFLAGS="-j$jobs" \
   done
   exit 1
 fi
+# A package that cannot be built here says so at configuration, which is not shown above.
+sed -n 's/^-- \([a-z0-9_]* is skipped: .*\)/\1/p' log/colcon/latest_build/*/stdout.log
 echo "$fingerprint" >"$stamp"

@@ -63,6 +63,15 @@ def test_cpp_includes_only_from_above(path: Path) -> None:
     assert not below & set(included)
 
 
+def test_plugins_include_messages_and_core_only() -> None:
+    plugins = [path for path in sources(".cpp", ".hpp") if package_of(path) == "vla_controllers"]
+    assert plugins
+    forbidden = set(LAYERS) - {"vla_msgs", "vla_control"}
+    for path in plugins:
+        included = re.findall(r'^\s*#\s*include\s*[<"]([^/>"]+)/', (ROOT / path).read_text(), re.M)
+        assert not forbidden & set(included), path
+
+
 def test_manifests_depend_only_on_packages_above() -> None:
     for package in LAYERS:
         manifest = ROOT / "src" / package / "package.xml"

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vla_controllers/configuration.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <sstream>
+#include <stdexcept>
+
+namespace vla_controllers {
+namespace {
+
+using cartesian_controller::Params;
+
+std::array<double, 3> triple(const std::vector<double>& values) {
+  return {values.at(0), values.at(1), values.at(2)};
+}
+
+vla_control::EffortState effort_state(const std::string& name) {
+  if (name == "total") return vla_control::EffortState::kTotal;
+  if (name == "gravity_free") return vla_control::EffortState::kGravityFree;
+  if (name == "current") return vla_control::EffortState::kCurrent;
+  return vla_control::EffortState::kNone;  // one_of in the parameters leaves no other
+}
+
+void set_law(const Params& params, vla_control::ControllerConfig& config) {
+  config.translational_stiffness = triple(params.translational_stiffness);
+  config.rotational_stiffness = triple(params.rotational_stiffness);
+  config.stiffness_frame = params.stiffness_frame == "tool" ? vla_control::StiffnessFrame::kTool
+                                                            : vla_control::StiffnessFrame::kBase;
+  config.gain_ramp_s = params.gain_ramp;
+  config.damping_ratio = params.damping_ratio;
+  config.task_law = params.task_law == "operational_space"
+                        ? vla_control::TaskLawKind::kOperationalSpace
+                        : vla_control::TaskLawKind::kImpedance;
+  config.translational_frequency = params.translational_frequency;
+  config.rotational_frequency = params.rotational_frequency;
+  config.max_position_error = params.max_position_error;
+  config.max_rotation_error = params.max_rotation_error;
+  config.min_task_frequency = params.min_task_frequency;
+  config.nullspace_stiffness = params.nullspace_stiffness;
+  config.nullspace_damping_ratio = params.nullspace_damping_ratio;
+  config.nullspace_posture = params.nullspace_posture;
+  config.nullspace_speed = params.nullspace_speed;
+  config.hold_stiffness = params.hold_stiffness;
+  config.hold_damping_ratio = params.hold_damping_ratio;
+  config.integral.gain = params.integral.gain;
+  config.integral.leak = params.integral.leak;
+  config.integral.max_force = params.integral.max_force;
+  config.integral.max_torque = params.integral.max_torque;
+}
+
+void set_hardware(const Params& params, vla_control::ControllerConfig& config) {
+  config.rate = params.control_rate;
+  config.command_includes_gravity = params.command_includes_gravity;
+  config.effort_state = effort_state(params.effort_state);
+  config.max_static_residual = params.max_static_residual;
+  config.rotor_inertia = params.rotor_inertia;
+  config.jacobian_rate_feed_forward = params.jacobian_rate_feed_forward;
+  config.friction.coulomb = params.friction.coulomb;
+  config.friction.viscous = params.friction.viscous;
+  config.friction.smoothing_speed = params.friction.smoothing_speed;
+  config.payload.mass = params.payload.mass;
+  config.payload.center_of_mass =
+      vla_control::Vector3::Map(triple(params.payload.center_of_mass).data());
+  config.sensing.observer_bandwidth = params.sensing.observer_bandwidth;
+  config.sensing.contact_force = params.sensing.contact_force;
+  config.sensing.contact_torque = params.sensing.contact_torque;
+  config.gripper.max_opening = params.gripper.max_opening;
+  config.gripper.default_force = params.gripper.default_force;
+  config.gripper.max_force = params.gripper.max_force;
+}
+
+void set_force(const Params& params, vla_control::ControllerConfig& config) {
+  const std::array<const char*, 6> names{"x", "y", "z", "rx", "ry", "rz"};
+  const std::vector<std::string>& axes = params.force.axes;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    config.force.axes[i] = std::find(axes.begin(), axes.end(), names[i]) != axes.end();
+  }
+  config.force.gain = params.force.gain;
+  config.force.max_force = params.force.max_force;
+  config.force.max_torque = params.force.max_torque;
+}
+
+void set_limits(const Params& params, vla_control::ControllerConfig& config) {
+  config.torque_limit = params.torque_limit;
+  config.torque_rate_limit = params.torque_rate_limit;
+  config.braking_torque_rate_limit = params.braking_torque_rate_limit;
+  config.max_joint_velocity = params.max_joint_velocity;
+  config.joint_velocity_damping = params.joint_velocity_damping;
+  config.max_linear_velocity = params.max_linear_velocity;
+  config.max_linear_acceleration = params.max_linear_acceleration;
+  config.max_angular_velocity = params.max_angular_velocity;
+  config.max_angular_acceleration = params.max_angular_acceleration;
+  config.workspace_min = triple(params.workspace_min);
+  config.workspace_max = triple(params.workspace_max);
+  config.wrench_limits.force = params.wrench_limits.force;
+  config.wrench_limits.torque = params.wrench_limits.torque;
+  config.barrier.joint_braking = params.barrier.joint_braking;
+  config.barrier.joint_margin = params.barrier.joint_margin;
+  config.barrier.workspace_braking = params.barrier.workspace_braking;
+  config.energy_tank.capacity = params.energy_tank.capacity;
+  config.energy_tank.refill_power = params.energy_tank.refill_power;
+  config.heartbeat_timeout_s = params.heartbeat_timeout;
+  config.heartbeat_fault_s = params.heartbeat_fault;
+  config.joint_state_timeout_s = params.joint_state_timeout;
+  config.clock_jump_periods = static_cast<int>(params.clock_jump_periods);
+}
+
+void set_chunk(const Params& params, vla_control::ControllerConfig& config) {
+  config.chunk.max_age_s = params.chunk.max_age;
+  config.chunk.max_future_s = params.chunk.max_future;
+  config.chunk.blend_time = params.chunk.blend_time;
+  config.chunk.max_blend_time = params.chunk.max_blend_time;
+  config.chunk.velocity_factor = params.chunk.velocity_factor;
+  config.chunk.acceleration_factor = params.chunk.acceleration_factor;
+  config.chunk.smoothing_deviation = params.chunk.smoothing_deviation;
+  config.chunk.smoothing_rotation_deviation = params.chunk.smoothing_rotation_deviation;
+  config.chunk.timeout_s = params.chunk.timeout;
+}
+
+}  // namespace
+
+vla_control::RobotDescription robot_description(const Params& params, const std::string& urdf_xml) {
+  if (urdf_xml.empty()) {
+    throw std::invalid_argument(
+        "robot_description is empty; the controller manager takes it from the topic "
+        "robot_description, for instance of robot_state_publisher");
+  }
+  if (params.locked_joints.size() != params.locked_positions.size()) {
+    std::ostringstream text;
+    text << "locked_joints has " << params.locked_joints.size() << " names and locked_positions "
+         << params.locked_positions.size() << " values; needs one value per name";
+    throw std::invalid_argument(text.str());
+  }
+  vla_control::RobotDescription description;
+  description.urdf_xml = urdf_xml;
+  description.joint_names = params.joints;
+  description.base_frame = params.base_frame;
+  description.tool_frame = params.tool_frame;
+  for (std::size_t i = 0; i < params.locked_joints.size(); ++i) {
+    description.locked_joints[params.locked_joints[i]] = params.locked_positions[i];
+  }
+  return description;
+}
+
+vla_control::ControllerConfig controller_config(const Params& params) {
+  vla_control::ControllerConfig config;
+  set_law(params, config);
+  set_hardware(params, config);
+  set_force(params, config);
+  set_limits(params, config);
+  set_chunk(params, config);
+  return config;
+}
+
+vla_control::TaskGains gains(const Params& params) {
+  return vla_control::task_gains(controller_config(params));
+}
+
+bool measures_torque(const Params& params) {
+  return params.effort_state == "total" || params.effort_state == "gravity_free";
+}
+
+std::vector<std::string> raised_limits(const Params& params) {
+  Params defaults;
+  std::vector<std::string> lines;
+  const auto compare = [&lines](const char* name, double value, double usual) {
+    if (value <= usual) return;
+    std::ostringstream text;
+    text << name << " is raised to " << value << " from " << usual;
+    lines.push_back(text.str());
+  };
+  compare("max_linear_velocity", params.max_linear_velocity, defaults.max_linear_velocity);
+  compare("max_angular_velocity", params.max_angular_velocity, defaults.max_angular_velocity);
+  compare("wrench_limits.force", params.wrench_limits.force, defaults.wrench_limits.force);
+  compare("wrench_limits.torque", params.wrench_limits.torque, defaults.wrench_limits.torque);
+  return lines;
+}
+
+}  // namespace vla_controllers

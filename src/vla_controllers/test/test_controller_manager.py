@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin in a real controller manager, on the mock hardware that comes with ros2_control.
+
+The mock keeps its joints where they are, whatever the efforts: what is tested is how the parts fit,
+not how the arm moves.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from ament_index_python.packages import get_package_prefix
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner
+
+URDF = Path(__file__).resolve().parents[3] / "urdf" / "urdf" / "fr3.urdf"
+JOINTS = [f"fr3_joint{i}" for i in range(1, 8)]
+HOME = [0.0, -0.13, 0.0, -2.38, 0.0, 2.25, 0.785]
+RATE = 200  # Hz; slow machines must keep up
+TIMEOUT = 30.0  # s
+
+PARAMETERS = {
+    "type": "vla_controllers/CartesianController",
+    "joints": JOINTS,
+    "base_frame": "fr3_link0",
+    "tool_frame": "fr3_link8",
+    "control_rate": float(RATE),
+    "command_includes_gravity": False,
+    "effort_state": "none",
+    "heartbeat_timeout": 1.0,
+    "clock_jump_periods": 1000,
+}
+
+
+def mock_hardware() -> str:
+    """The URDF with mock hardware that takes efforts."""
+    joints = "".join(
+        f'<joint name="{name}"><command_interface name="effort"/>'
+        f'<state_interface name="position"><param name="initial_value">{position}</param>'
+        '</state_interface><state_interface name="velocity"/><state_interface name="effort"/>'
+        "</joint>"
+        for name, position in zip(JOINTS, HOME, strict=True)
+    )
+    control = (
+        '<ros2_control name="mock" type="system"><hardware>'
+        "<plugin>mock_components/GenericSystem</plugin></hardware>"
+        f"{joints}</ros2_control>"
+    )
+    return URDF.read_text().replace("</robot>", f"{control}</robot>")
+
+
+class Bench:
+    """A node that talks to the controller manager and to the controller."""
+
+    def __init__(self, services: Any) -> None:
+        """Begins to publish the robot's description and the supervisor's heartbeat."""
+        self._services = services
+        self.node = rclpy.create_node("bench")
+        self.state = ControllerState()
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self._description = self.node.create_publisher(String, "robot_description", latched)
+        self._description.publish(String(data=mock_hardware()))
+        self.chunks = self.node.create_publisher(ActionChunk, "controller/action_chunk", 10)
+        self._owner = self.node.create_publisher(ControlOwner, "control_owner", 10)
+        self.node.create_subscription(ControllerState, "controller/state", self._on_state, 100)
+        self.node.create_timer(0.05, self._beat)
+
+    def _on_state(self, message: ControllerState) -> None:
+        self.state = message
+
+    def _beat(self) -> None:
+        self._owner.publish(ControlOwner(boot_id=1, grant=1))
+
+    def until(self, predicate: Callable[[], bool]) -> bool:
+        """Spins until the predicate holds; False if it does not in time."""
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            if predicate():
+                return True
+            rclpy.spin_once(self.node, timeout_sec=0.05)
+        return False
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Calls a service and returns its response."""
+        client = self.node.create_client(kind, name)
+        assert self.until(client.service_is_ready), f"{name} is not there"
+        future = client.call_async(request)
+        assert self.until(future.done), f"{name} does not answer"
+        return future.result()
+
+    def load(self, name: str) -> bool:
+        """Loads a controller."""
+        kind = self._services.LoadController
+        request = kind.Request(name=name)
+        return self.call(kind, "controller_manager/load_controller", request).ok
+
+    def configure(self, name: str) -> bool:
+        """Configures a controller."""
+        kind = self._services.ConfigureController
+        request = kind.Request(name=name)
+        return self.call(kind, "controller_manager/configure_controller", request).ok
+
+    def switch(self, **controllers: list[str]) -> bool:
+        """Activates and deactivates controllers."""
+        kind = self._services.SwitchController
+        request = kind.Request(strictness=kind.Request.STRICT)
+        for field, names in controllers.items():
+            setattr(request, field, names)
+        return self.call(kind, "controller_manager/switch_controller", request).ok
+
+    def chunk(self, sequence: int) -> ActionChunk:
+        """A slow motion along y from where the tool is, observed now."""
+        message = ActionChunk(tool_frame="fr3_link8", boot_id=1, grant=1, sequence=sequence)
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.frame_id = "fr3_link0"
+        message.step_dt = 0.1
+        start = self.state.pose_tool_in_base
+        for step in range(16):
+            pose = type(start)()
+            pose.orientation = start.orientation
+            pose.position.x, pose.position.z = start.position.x, start.position.z
+            s = step / 15
+            pose.position.y = start.position.y + 0.03 * s**3 * (10 - 15 * s + 6 * s**2)
+            message.poses.append(pose)
+        return message
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench beside a running controller manager."""
+    services = pytest.importorskip(
+        "controller_manager_msgs.srv", reason="ros2_control is not installed"
+    )
+    controllers = {
+        "controller": PARAMETERS,
+        "broken": {**PARAMETERS, "tool_frame": "hand"},
+        "measuring": {**PARAMETERS, "effort_state": "total"},
+    }
+    files = {}
+    for name, parameters in controllers.items():
+        files[name] = tmp_path / f"{name}.yaml"
+        rest = {key: value for key, value in parameters.items() if key != "type"}
+        files[name].write_text(yaml.safe_dump({name: {"ros__parameters": rest}}))
+    manager: dict[str, Any] = {"update_rate": RATE}
+    for name, parameters in controllers.items():
+        manager[f"{name}.type"] = parameters["type"]
+        manager[f"{name}.params_file"] = [str(files[name])]
+    path = tmp_path / "manager.yaml"
+    path.write_text(yaml.safe_dump({"controller_manager": {"ros__parameters": manager}}))
+    program = Path(get_package_prefix("controller_manager"), "lib/controller_manager")
+    log = (tmp_path / "log.txt").open("w")
+    process = subprocess.Popen(
+        [program / "ros2_control_node", "--ros-args", "--params-file", path],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "ROS_LOG_DIR": str(tmp_path)},
+    )
+    rclpy.init()
+    bench = Bench(services)
+    try:
+        yield bench
+    finally:
+        bench.node.destroy_node()
+        rclpy.shutdown()
+        process.terminate()
+        process.wait(timeout=20.0)
+        log.close()
+        print((tmp_path / "log.txt").read_text())
+
+
+def test_a_chunk_is_followed_and_a_stop_holds(bench: Bench) -> None:
+    assert bench.load("controller")
+    assert bench.configure("controller")
+    assert bench.switch(activate_controllers=["controller"])
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_HOLDING)
+    assert list(bench.state.joint_names) == JOINTS
+    assert list(bench.state.q) == pytest.approx(HOME)
+    assert bench.until(lambda: bench.state.grant == 1)
+
+    start = bench.state.reference_pose_tool_in_base.position.y
+    bench.chunks.publish(bench.chunk(1))
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_TRACKING)
+    assert bench.state.sequence == 1
+    reached = lambda: bench.state.reference_pose_tool_in_base.position.y - start  # noqa: E731
+    assert bench.until(lambda: reached() > 0.025)
+    assert max(abs(effort) for effort in bench.state.tau_command) > 0.5
+
+    assert bench.call(Trigger, "controller/stop", Trigger.Request()).success
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_FAULT)
+    assert bench.state.fault == ControllerState.FAULT_STOP_REQUESTED
+    assert bench.call(Trigger, "controller/reset", Trigger.Request()).success
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_HOLDING)
+
+    assert bench.switch(deactivate_controllers=["controller"])
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_INACTIVE)
+
+
+def test_what_is_wrong_is_refused(bench: Bench) -> None:
+    assert bench.load("broken")
+    assert not bench.configure("broken")
+    # The mock measures no torque at all, which is not what an arm that carries itself does.
+    assert bench.load("measuring")
+    assert bench.configure("measuring")
+    assert not bench.switch(activate_controllers=["measuring"])
