@@ -114,6 +114,10 @@ void set_chunk(const Params& params, vla_control::ControllerConfig& config) {
   config.chunk.max_blend_time = params.chunk.max_blend_time;
   config.chunk.velocity_factor = params.chunk.velocity_factor;
   config.chunk.acceleration_factor = params.chunk.acceleration_factor;
+  config.chunk.accept_joint_positions = params.chunk.accept_joint_positions;
+  config.chunk.accept_twists = params.chunk.accept_twists;
+  config.chunk.max_slowdown = params.chunk.max_slowdown;
+  config.chunk.joint_velocity_share = params.chunk.joint_velocity_share;
   config.chunk.smoothing_deviation = params.chunk.smoothing_deviation;
   config.chunk.smoothing_rotation_deviation = params.chunk.smoothing_rotation_deviation;
   config.chunk.timeout_s = params.chunk.timeout;

@@ -8,6 +8,13 @@ namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 
+vla_control::Vector6 to_vector6(const geometry_msgs::msg::Vector3& head,
+                                const geometry_msgs::msg::Vector3& tail) {
+  vla_control::Vector6 out;
+  out << head.x, head.y, head.z, tail.x, tail.y, tail.z;
+  return out;
+}
+
 geometry_msgs::msg::Vector3 to_vector3(const vla_control::Vector3& v) {
   geometry_msgs::msg::Vector3 out;
   out.x = v.x();
@@ -82,14 +89,17 @@ vla_control::Chunk to_chunk(const vla_msgs::msg::ActionChunk& message, std::int6
                           pose.orientation.w};
     chunk.waypoints.push_back(waypoint);
   }
+  chunk.joint_names = message.joint_names;
+  chunk.joint_values = message.joint_values;
+  chunk.twists.reserve(message.twists.size());
+  for (const auto& twist : message.twists) {
+    chunk.twists.push_back(to_vector6(twist.linear, twist.angular));
+  }
   chunk.gripper_opening = message.gripper_opening;
   chunk.gripper_max_force = message.gripper_max_force;
   chunk.wrenches.reserve(message.wrenches.size());
-  for (const auto& asked : message.wrenches) {
-    vla_control::Vector6 wrench;
-    wrench << asked.force.x, asked.force.y, asked.force.z, asked.torque.x, asked.torque.y,
-        asked.torque.z;
-    chunk.wrenches.push_back(wrench);
+  for (const auto& wrench : message.wrenches) {
+    chunk.wrenches.push_back(to_vector6(wrench.force, wrench.torque));
   }
   chunk.boot_id = message.boot_id;
   chunk.grant = message.grant;

@@ -32,6 +32,11 @@ TEST(MessageAdapter, AChunkKeepsEveryField) {
   message.poses[1].orientation.y = 0.2;
   message.poses[1].orientation.z = 0.3;
   message.poses[1].orientation.w = 0.9;
+  message.joint_names = {"a", "b"};
+  message.joint_values = {0.1, 0.2, 0.3, 0.4};
+  message.twists.resize(2);
+  message.twists[1].linear.y = 0.2;
+  message.twists[1].angular.z = -0.3;
   message.gripper_opening = {0.01, 0.02};
   message.gripper_max_force = {5.0, 6.0};
   message.wrenches.resize(2);
@@ -50,6 +55,10 @@ TEST(MessageAdapter, AChunkKeepsEveryField) {
   ASSERT_EQ(chunk.waypoints.size(), 2U);
   EXPECT_EQ(chunk.waypoints[1].position, vla_control::Vector3(1.0, 2.0, 3.0));
   EXPECT_EQ(chunk.waypoints[1].quat_xyzw, Eigen::Vector4d(0.1, 0.2, 0.3, 0.9));
+  EXPECT_EQ(chunk.joint_names, message.joint_names);
+  EXPECT_EQ(chunk.joint_values, message.joint_values);
+  ASSERT_EQ(chunk.twists.size(), 2U);
+  EXPECT_EQ(chunk.twists[1], (vla_control::Vector6() << 0.0, 0.2, 0.0, 0.0, 0.0, -0.3).finished());
   EXPECT_EQ(chunk.gripper_opening, message.gripper_opening);
   EXPECT_EQ(chunk.gripper_max_force, message.gripper_max_force);
   ASSERT_EQ(chunk.wrenches.size(), 2U);
