@@ -33,12 +33,15 @@ inline constexpr std::int64_t kMilli = 1'000'000;
 inline constexpr std::int64_t kStart = 1'700'000'000'000 * kMilli;  // ROS time
 inline constexpr double kRate = 1000.0;
 
-inline std::string fr3_urdf() {
-  std::ifstream file(FR3_URDF);
+/// The URDF of an arm of this repository.
+inline std::string urdf(const std::string& arm) {
+  std::ifstream file(std::string(REPOSITORY) + "/urdf/urdf/" + arm + ".urdf");
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
 }
+
+inline std::string fr3_urdf() { return urdf("fr3"); }
 
 inline vla_control::RobotDescription fr3() {
   vla_control::RobotDescription description;
@@ -70,8 +73,8 @@ inline std::vector<rclcpp::Parameter> fr3_parameters(
 /// arm advance in lockstep. The drives of the arm carry gravity if `drive_carries_gravity`.
 class Rig {
  public:
-  explicit Rig(const std::vector<rclcpp::Parameter>& parameters, std::string urdf = fr3_urdf(),
-               unsigned int rate = 1000)
+  explicit Rig(const std::vector<rclcpp::Parameter>& parameters, std::string urdf_xml = fr3_urdf(),
+               unsigned int rate = 1000, const std::string& file = "")
       : model(fr3()),
         loader_("controller_interface", "controller_interface::ControllerInterface"),
         controller(loader_.createSharedInstance("vla_controllers/CartesianController")),
@@ -82,11 +85,12 @@ class Rig {
     tau.setZero(7);
     controller_interface::ControllerInterfaceParams params;
     params.controller_name = "controller";
-    params.robot_description = std::move(urdf);
+    params.robot_description = std::move(urdf_xml);
     params.update_rate = rate;
     params.controller_manager_update_rate = rate;
     params.node_options = controller->define_custom_node_options();
     params.node_options.parameter_overrides(parameters);
+    if (!file.empty()) params.node_options.arguments({"--ros-args", "--params-file", file});
     initialised = controller->init(params) == controller_interface::return_type::OK;
     if (!initialised) return;
     clock_ = controller->get_node()->get_clock();

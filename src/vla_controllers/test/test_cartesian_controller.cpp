@@ -115,6 +115,29 @@ TEST_F(CartesianController, ConfigurationFailsAndNamesTheChoices) {
   EXPECT_NE(logged.find("robot_description"), std::string::npos) << logged;
 }
 
+TEST_F(CartesianController, ExamplesConfigureAndNameNoUnknownParameter) {
+  struct Example {
+    std::string system, arm;
+    unsigned int rate;
+    std::vector<Parameter> changes;  // the URDF here has no hand
+  };
+  for (const Example& example :
+       {Example{"franka", "fr3", 1000, {Parameter("tool_frame", "fr3_link8")}},
+        Example{"ur5e", "ur5e", 500, {}}}) {
+    const std::string file =
+        std::string(REPOSITORY) + "/config/" + example.system + "/controllers.yaml";
+    Rig rig(example.changes, vla_controllers::testing::urdf(example.arm), example.rate, file);
+    ASSERT_TRUE(rig.initialised);
+    EXPECT_TRUE(rig.configure()) << example.system << ": " << logged;
+    const auto parameters = rig.controller->get_node()->get_node_parameters_interface();
+    const auto& given = parameters->get_parameter_overrides();
+    EXPECT_GT(given.size(), 8U);
+    for (const auto& [name, value] : given) {
+      EXPECT_TRUE(parameters->has_parameter(name)) << example.system << ": " << name;
+    }
+  }
+}
+
 TEST_F(CartesianController, RaisedLimitsAreReported) {
   Rig usual(fr3_parameters());
   ASSERT_TRUE(usual.configure());
