@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "bindings.hpp"
 #include "so3.hpp"
 #include "vla_control/chunk_reference.hpp"
@@ -51,6 +53,11 @@ OperationalSpace space_of(const Dynamics& dynamics, const Matrix6& stiffness, do
   return space;
 }
 
+/// A reference that plans its blends itself, as the intake does for the controller's.
+struct PlannedReference : ChunkReference {
+  ChunkBlend::Settings settings;
+};
+
 void bind_reference(nb::module_& m) {
   nb::class_<ReferenceSample>(m, "ReferenceSample", "A pose and its derivatives, base axes.")
       .def_prop_ro("pose", [](const ReferenceSample& self) { return to_matrix(self.pose); })
@@ -64,28 +71,34 @@ void bind_reference(nb::module_& m) {
       .def_rw("linear_acceleration", &MotionLimits::linear_acceleration)
       .def_rw("angular_velocity", &MotionLimits::angular_velocity)
       .def_rw("angular_acceleration", &MotionLimits::angular_acceleration);
-  nb::class_<ChunkReference>(m, "ChunkReference", "The reference in force, on its own.")
+  nb::class_<PlannedReference>(m, "ChunkReference", "The reference in force, on its own.")
       .def(
           "__init__",
-          [](ChunkReference* self, nb::object pose, std::int64_t now_ns, const MotionLimits& limits,
-             double blend_time, double max_blend_time) {
-            new (self) ChunkReference();
-            self->configure(limits, blend_time, max_blend_time);
+          [](PlannedReference* self, nb::object pose, std::int64_t now_ns,
+             const MotionLimits& limits, double blend_time, double max_blend_time) {
+            new (self) PlannedReference{{}, {limits, blend_time, max_blend_time}};
+            self->configure(limits);
             self->hold(as_pose(pose, "pose"), now_ns);
           },
           nb::arg("pose"), nb::arg("now_ns"), nb::arg("limits") = MotionLimits{},
           nb::arg("blend_time") = 0.15, nb::arg("max_blend_time") = 0.6)
       .def(
           "follow",
-          [](ChunkReference& self, nb::object poses, std::int64_t start_ns, double step_dt,
+          [](PlannedReference& self, nb::object poses, std::int64_t start_ns, double step_dt,
              std::int64_t now_ns, const MotionLimits& limits) {
-            return self.follow(spline_of(poses, start_ns, step_dt, limits), now_ns);
+            const ChunkSpline spline = spline_of(poses, start_ns, step_dt, limits);
+            const std::int64_t begin_ns = std::max(now_ns, start_ns);
+            ChunkBlend::Times times;
+            const bool within =
+                ChunkBlend::plan(self.sample(begin_ns), spline, begin_ns, self.settings, times);
+            self.follow(spline, now_ns, times);
+            return within;
           },
           nb::arg("poses"), nb::arg("start_ns"), nb::arg("step_dt"), nb::arg("now_ns"),
           nb::arg("limits") = MotionLimits{}, "False if the blend cannot stay within the limits.")
-      .def("brake", &ChunkReference::brake, nb::arg("now_ns"))
-      .def("sample", &ChunkReference::sample, nb::arg("now_ns"))
-      .def("at_rest", &ChunkReference::at_rest, nb::arg("now_ns"));
+      .def("brake", &PlannedReference::brake, nb::arg("now_ns"))
+      .def("sample", &PlannedReference::sample, nb::arg("now_ns"))
+      .def("at_rest", &PlannedReference::at_rest, nb::arg("now_ns"));
   m.def(
       "smooth_waypoints",
       [](nb::object poses, double step_dt, double deviation, double rotation_deviation) {

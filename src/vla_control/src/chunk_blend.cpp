@@ -111,6 +111,30 @@ Rates angular_rates(const Curve::Point& point, const OffsetFade::Sample& fade) n
                          so3::right_jacobian_rate(fade.value, fade.first)};
 }
 
+/// Position and rotation vector R_at^T R, with their derivatives, of a reference seen from another.
+struct Difference {
+  OffsetFade::Sample linear, angular;
+};
+
+/// The converse of ChunkBlend::apply.
+Difference difference_between(const ReferenceSample& from, const ReferenceSample& at) noexcept {
+  Difference out;
+  out.linear.value = from.pose.position - at.pose.position;
+  out.linear.first = from.linear_velocity - at.linear_velocity;
+  out.linear.second = from.linear_acceleration - at.linear_acceleration;
+
+  const Matrix3 back = from.pose.rotation.transpose();
+  out.angular.value = so3::log(at.pose.rotation.transpose() * from.pose.rotation);
+  const Vector3 w = from.angular_velocity - at.angular_velocity;
+  const Vector3 alpha =
+      from.angular_acceleration - at.angular_acceleration - at.angular_velocity.cross(w);
+  out.angular.first = so3::right_jacobian_inverse(out.angular.value, back * w);
+  out.angular.second = so3::right_jacobian_inverse(
+      out.angular.value,
+      back * alpha - so3::right_jacobian_rate(out.angular.value, out.angular.first));
+  return out;
+}
+
 /// Peak that a blend may have: what the limit allows, and what the reference has at its beginning
 /// (`before`) and the curve has itself (`own`). A reference that is close to the limit may come
 /// closer; where noise in waypoints goes beyond it, a `loose` plan may add to that.
@@ -224,36 +248,31 @@ OffsetFade::Sample OffsetFade::sample(double t) const noexcept {
 double OffsetFade::duration() const noexcept { return std::max(velocity_time_, offset_time_); }
 
 bool ChunkBlend::plan(const ReferenceSample& from, const ChunkSpline& to, std::int64_t begin_ns,
-                      const Settings& settings) noexcept {
-  const ReferenceSample at = to.sample(begin_ns);
-  const Matrix3 back = from.pose.rotation.transpose();
-
-  OffsetFade::Sample linear;
-  linear.value = from.pose.position - at.pose.position;
-  linear.first = from.linear_velocity - at.linear_velocity;
-  linear.second = from.linear_acceleration - at.linear_acceleration;
+                      const Settings& settings, Times& times) noexcept {
+  const Difference difference = difference_between(from, to.sample(begin_ns));
   const Rates linear_before{from.linear_velocity, from.linear_acceleration};
-
-  // R = R_new exp(phi): the converse of apply().
-  OffsetFade::Sample angular;
-  angular.value = so3::log(at.pose.rotation.transpose() * from.pose.rotation);
-  const Vector3 w = from.angular_velocity - at.angular_velocity;
-  const Vector3 alpha =
-      from.angular_acceleration - at.angular_acceleration - at.angular_velocity.cross(w);
-  angular.first = so3::right_jacobian_inverse(angular.value, back * w);
-  angular.second = so3::right_jacobian_inverse(
-      angular.value, back * alpha - so3::right_jacobian_rate(angular.value, angular.first));
   const Rates angular_before{from.angular_velocity, from.angular_acceleration};
-
   const MotionLimits& limits = settings.limits;
   Curve curve(to, begin_ns, kCatchUp * settings.longest);
-  const bool moves = search(linear, linear_before, curve, settings, limits.linear_velocity,
-                            limits.linear_acceleration, &MotionLimits::linear_velocity,
-                            &MotionLimits::linear_acceleration, linear_rates, linear_);
-  const bool turns = search(angular, angular_before, curve, settings, limits.angular_velocity,
-                            limits.angular_acceleration, &MotionLimits::angular_velocity,
-                            &MotionLimits::angular_acceleration, angular_rates, angular_);
+  OffsetFade linear, angular;
+  const bool moves =
+      search(difference.linear, linear_before, curve, settings, limits.linear_velocity,
+             limits.linear_acceleration, &MotionLimits::linear_velocity,
+             &MotionLimits::linear_acceleration, linear_rates, linear);
+  const bool turns =
+      search(difference.angular, angular_before, curve, settings, limits.angular_velocity,
+             limits.angular_acceleration, &MotionLimits::angular_velocity,
+             &MotionLimits::angular_acceleration, angular_rates, angular);
+  times = {linear.velocity_time(), linear.offset_time(), angular.velocity_time(),
+           angular.offset_time()};
   return moves && turns;
+}
+
+void ChunkBlend::begin(const ReferenceSample& from, const ReferenceSample& at,
+                       const Times& times) noexcept {
+  const Difference difference = difference_between(from, at);
+  linear_.begin(difference.linear, times.velocity, times.offset);
+  angular_.begin(difference.angular, times.angular_velocity, times.angular_offset);
 }
 
 ReferenceSample ChunkBlend::apply(const ReferenceSample& to, double t) const noexcept {

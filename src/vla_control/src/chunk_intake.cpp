@@ -26,6 +26,15 @@ double seconds(std::int64_t from_ns, std::int64_t to_ns) noexcept {
   return (static_cast<double>(to_ns) - static_cast<double>(from_ns)) * 1e-9;
 }
 
+/// Where a reference will be if it keeps its velocity for `t` s.
+ReferenceSample at_later(const ReferenceSample& now, double t) noexcept {
+  ReferenceSample later = now;
+  later.pose.position += t * now.linear_velocity;
+  const Vector3 turn = t * now.angular_velocity;
+  later.pose.rotation = so3::exp(turn) * now.pose.rotation;
+  return later;
+}
+
 /// Shortest smoothstep over a distance, s; its derivatives peak at 1.875 and 5.7736.
 double fade_time(double distance, double velocity, double acceleration) noexcept {
   return std::max(1.875 * distance / velocity, std::sqrt(5.7736 * distance / acceleration));
@@ -123,7 +132,8 @@ RejectReason ChunkIntake::check_order(const Chunk& chunk, const IntakeView& view
   return RejectReason::kNone;
 }
 
-double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view) const noexcept {
+double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view,
+                           ChunkBlend::Times& blend) const noexcept {
   const MotionLimits& demand = spline.demand();
   const double factor = chunk_.max_slowdown > 1.0 ? 1.0 : chunk_.velocity_factor;
   const double acceleration = std::max(demand.linear_acceleration / limits_.linear_acceleration,
@@ -133,10 +143,10 @@ double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view) co
                                   demand.angular_velocity / (factor * limits_.angular_velocity),
                                   std::sqrt(acceleration)});
   if (beyond > 1.0) return beyond;
-  ChunkBlend blend;
   const std::int64_t begin = std::max(view.time_ns, spline.start_ns());
-  const bool within = blend.plan(view.reference, spline, begin,
-                                 {limits_, chunk_.blend_time, chunk_.max_blend_time});
+  const bool within =
+      ChunkBlend::plan(at_later(view.reference, seconds(view.time_ns, begin)), spline, begin,
+                       {limits_, chunk_.blend_time, chunk_.max_blend_time}, blend);
   return within ? 1.0 : kSlower;
 }
 
@@ -162,7 +172,7 @@ RejectReason ChunkIntake::fit(const Chunk& chunk, const IntakeView& view,
     joints = std::max(1.0, demand.velocity_ratio);
   }
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const double needed = std::max(excess(out.spline, view), joints / out.slowdown);
+    const double needed = std::max(excess(out.spline, view, out.blend), joints / out.slowdown);
     if (needed <= 1.0) return RejectReason::kNone;
     // A hair more, so that rounding does not ask for another round.
     out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);

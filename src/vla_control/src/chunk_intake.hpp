@@ -42,6 +42,7 @@ struct PreparedChunk {
   std::uint64_t sequence = 0;
   Epoch epoch;
   ChunkSpline spline;
+  ChunkBlend::Times blend;
   GripperSchedule gripper;
   ForceSchedule force;
   PostureSchedule posture;
@@ -70,8 +71,10 @@ class ChunkIntake {
   /// Builds the curve, slowed down as far as it needs to be and may be.
   [[nodiscard]] RejectReason fit(const Chunk& chunk, const IntakeView& view,
                                  PreparedChunk& out) noexcept;
-  /// How many times slower the curve must become for the reference's own limits; 1 = it is fine.
-  [[nodiscard]] double excess(const ChunkSpline& spline, const IntakeView& view) const noexcept;
+  /// How many times slower the curve must become for the reference's own limits; 1 = it is fine,
+  /// and `blend` tells how it is taken up.
+  [[nodiscard]] double excess(const ChunkSpline& spline, const IntakeView& view,
+                              ChunkBlend::Times& blend) const noexcept;
   void schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept;
   void schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept;
   [[nodiscard]] std::size_t steps_of(const Chunk& chunk) const noexcept;

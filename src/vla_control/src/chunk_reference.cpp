@@ -77,11 +77,6 @@ ReferenceSample MotionSegment::sample(std::int64_t time_ns) const noexcept {
   return out;
 }
 
-void ChunkReference::configure(const MotionLimits& limits, double blend_time,
-                               double max_blend_time) noexcept {
-  settings_ = {limits, blend_time, max_blend_time};
-}
-
 void ChunkReference::hold(const Pose& pose, std::int64_t now_ns) noexcept {
   segment_.hold(pose, now_ns);
   following_ = false;
@@ -91,12 +86,13 @@ void ChunkReference::hold(const Pose& pose, std::int64_t now_ns) noexcept {
 void ChunkReference::brake(std::int64_t now_ns) noexcept { brake_from(sample(now_ns), now_ns); }
 
 void ChunkReference::brake_from(const ReferenceSample& from, std::int64_t now_ns) noexcept {
-  segment_.brake(from, now_ns, settings_.limits);
+  segment_.brake(from, now_ns, limits_);
   following_ = false;
   before_is_course_ = false;
 }
 
-bool ChunkReference::follow(const ChunkSpline& spline, std::int64_t now_ns) noexcept {
+void ChunkReference::follow(const ChunkSpline& spline, std::int64_t now_ns,
+                            const ChunkBlend::Times& times) noexcept {
   // A chunk that has not begun yet is replaced by the new one.
   if (following_ && now_ns >= courses_[newest_].begin_ns) {
     before_is_course_ = true;
@@ -106,8 +102,7 @@ bool ChunkReference::follow(const ChunkSpline& spline, std::int64_t now_ns) noex
   Course& course = courses_[newest_];
   course.spline = spline;
   course.begin_ns = std::max(now_ns, spline.start_ns());
-  return course.blend.plan(sample_before(course.begin_ns), course.spline, course.begin_ns,
-                           settings_);
+  course.blend.begin(sample_before(course.begin_ns), course.spline.sample(course.begin_ns), times);
 }
 
 ReferenceSample ChunkReference::Course::sample(std::int64_t now_ns) const noexcept {

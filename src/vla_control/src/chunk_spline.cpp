@@ -14,6 +14,8 @@ constexpr double kNanoseconds = 1e-9;
 constexpr double kMinBrakeDuration = 0.04;
 /// Peak of |s''| T of the braking profile s' = 1 - 3 u^2 + 2 u^3.
 constexpr double kPeakBraking = 1.5;
+/// Share of the acceleration limit that a run-out uses: a short chunk may still be blended in then.
+constexpr double kBrakeShare = 0.65;
 /// Rounding of a sampled peak.
 constexpr double kTolerance = 1.0 + 1e-3;
 
@@ -125,8 +127,10 @@ void ChunkSpline::build(std::span<const Pose> poses, std::int64_t start_ns, doub
       if (duration_ - i * step_dt > 0.5 * brake_duration_ + step_dt) break;
       const Knot& knot = knots[static_cast<std::size_t>(i)];
       brake_duration_ = std::max(
-          {brake_duration_, kPeakBraking * knot.velocity.norm() / limits.linear_acceleration,
-           kPeakBraking * knot.angular_velocity.norm() / limits.angular_acceleration});
+          {brake_duration_,
+           kPeakBraking * knot.velocity.norm() / (kBrakeShare * limits.linear_acceleration),
+           kPeakBraking * knot.angular_velocity.norm() /
+               (kBrakeShare * limits.angular_acceleration)});
     }
   }
   stretch_brake(limits);

@@ -23,7 +23,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
       rotor_inertia(to_joint_vector(config.rotor_inertia)),
       max_static_residual(to_joint_vector(config.max_static_residual)) {
   intake.configure(config, description);
-  reference.configure(motion_limits(config), config.chunk.blend_time, config.chunk.max_blend_time);
+  reference.configure(motion_limits(config));
   task_law.configure(config);
   nullspace.configure(config);
   joint_hold.configure(config);

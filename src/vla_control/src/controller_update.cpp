@@ -181,8 +181,7 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   chunk_slowdown = chunk.slowdown;
   posture.steps = 0;
   if (chunk.posture.steps > 0) posture = chunk.posture;
-  // The intake has refused what cannot be blended; a cycle later the slowest blend has to do.
-  (void)reference.follow(chunk.spline, time_ns);
+  reference.follow(chunk.spline, time_ns, chunk.blend);
   gripper.follow(chunk.gripper);
   force.follow(chunk.force);
   phase = Phase::kTracking;

@@ -132,7 +132,8 @@ def test_the_run_out_never_leaves_the_path_beyond_the_last_waypoint() -> None:
 
 
 def test_braking_stays_within_the_acceleration_limits() -> None:
-    for brake_at in (550, None):  # when the blend from rest has caught up
+    # When the blend from rest has caught up. A run-out leaves a third for blends.
+    for brake_at, share in ((550, 1.0), (None, 0.65)):
         reference = vc.ChunkReference(START, 0)
         poses = glide(START, [0.4, 0.0, 0.0], [0, 0, 1.0], ramp=False)
         reference.follow(poses, 0, 0.05, 0)
@@ -142,11 +143,11 @@ def test_braking_stays_within_the_acceleration_limits() -> None:
         samples = [reference.sample(t * MS) for t in range(first, 1500)]
         linear = max(np.linalg.norm(s.linear_acceleration) for s in samples)
         angular = max(np.linalg.norm(s.angular_acceleration) for s in samples)
-        assert 0.9 * LIMITS.linear_acceleration < linear <= 1.001 * LIMITS.linear_acceleration or (
-            0.9 * LIMITS.angular_acceleration < angular
+        assert 0.9 * share * LIMITS.linear_acceleration < linear or (
+            0.9 * share * LIMITS.angular_acceleration < angular
         )
-        assert linear <= 1.001 * LIMITS.linear_acceleration
-        assert angular <= 1.001 * LIMITS.angular_acceleration
+        assert linear <= 1.001 * share * LIMITS.linear_acceleration
+        assert angular <= 1.001 * share * LIMITS.angular_acceleration
         assert np.abs(samples[-1].linear_velocity).max() < 1e-12
 
 

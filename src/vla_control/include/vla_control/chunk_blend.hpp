@@ -23,6 +23,8 @@ class OffsetFade {
   void begin(const Sample& from, double velocity_time, double offset_time) noexcept;
   [[nodiscard]] Sample sample(double t) const noexcept;
   [[nodiscard]] double duration() const noexcept;  ///< s, zero from here on
+  [[nodiscard]] double velocity_time() const noexcept { return velocity_time_; }  ///< s
+  [[nodiscard]] double offset_time() const noexcept { return offset_time_; }      ///< s
 
  private:
   Vector3 offset_ = Vector3::Zero(), velocity_ = Vector3::Zero(), acceleration_ = Vector3::Zero();
@@ -42,15 +44,26 @@ class ChunkBlend {
     double longest = 0.6;
   };
 
-  /// Plans the shortest blend from `from` at `begin_ns` to the curve `to`, whose sampled velocity
+  /// How long the parts of the two fades take, s; see OffsetFade.
+  struct Times {
+    double velocity = 0.15, offset = 0.15;                  // of the position
+    double angular_velocity = 0.15, angular_offset = 0.15;  // of the rotation
+  };
+
+  /// Finds the shortest blend from `from` at `begin_ns` to the curve `to`, whose sampled velocity
   /// and acceleration stay within the limits. Where `from` or the curve are beyond these themselves
   /// (noise in waypoints), up to a third of the limit may be added. RT-safe, bounded.
   ///
   /// The velocity's difference fades within the longest time; making up the distance lost by it
-  /// may take kCatchUp times as long.
-  /// \return false if there is none; the blend is then the slowest one
-  bool plan(const ReferenceSample& from, const ChunkSpline& to, std::int64_t begin_ns,
-            const Settings& settings) noexcept;
+  /// may take kCatchUp times as long. Does not allocate, but takes some hundred microseconds: for
+  /// the thread that pushes chunks, not for the loop.
+  /// \return false if there is none; `times` are then those of the slowest one
+  [[nodiscard]] static bool plan(const ReferenceSample& from, const ChunkSpline& to,
+                                 std::int64_t begin_ns, const Settings& settings,
+                                 Times& times) noexcept;
+
+  /// Begins to fade the difference between `from` and the curve at `at`. RT-safe.
+  void begin(const ReferenceSample& from, const ReferenceSample& at, const Times& times) noexcept;
 
   /// The blended reference, `t` s after the beginning, where the curve is at `to`. RT-safe.
   [[nodiscard]] ReferenceSample apply(const ReferenceSample& to, double t) const noexcept;

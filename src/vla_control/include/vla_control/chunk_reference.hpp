@@ -42,12 +42,13 @@ class MotionSegment {
 /// where chunks agree, longer as their disagreement needs. RT-safe.
 class ChunkReference {
  public:
-  void configure(const MotionLimits& limits, double blend_time, double max_blend_time) noexcept;
+  void configure(const MotionLimits& limits) noexcept { limits_ = limits; }
   /// Stands still at `pose`. The one operation that is not continuous.
   void hold(const Pose& pose, std::int64_t now_ns) noexcept;
-  /// Goes over to `spline`, beginning now (or at its first waypoint, if that is later).
-  /// \return false if the blend cannot stay within the limits
-  bool follow(const ChunkSpline& spline, std::int64_t now_ns) noexcept;
+  /// Goes over to `spline`, beginning now (or at its first waypoint, if that is later), in the
+  /// times that ChunkBlend::plan has found.
+  void follow(const ChunkSpline& spline, std::int64_t now_ns,
+              const ChunkBlend::Times& times) noexcept;
   /// Brakes to a hold at once.
   void brake(std::int64_t now_ns) noexcept;
   /// As brake(), from a state of another time base; for jumps of the clock.
@@ -66,7 +67,7 @@ class ChunkReference {
   };
   [[nodiscard]] ReferenceSample sample_before(std::int64_t now_ns) const noexcept;
 
-  ChunkBlend::Settings settings_;
+  MotionLimits limits_;
   MotionSegment segment_;          // before the newest course, unless before_is_course_
   std::array<Course, 2> courses_;  // the newest and, if before_is_course_, the one before
   std::size_t newest_ = 0;
