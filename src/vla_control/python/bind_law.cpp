@@ -105,6 +105,7 @@ void bind_settings(nb::module_& m) {
       .def_rw("contact_torque", &SensingConfig::contact_torque)
       .def_rw("contact_release", &SensingConfig::contact_release)
       .def_rw("contact_release_s", &SensingConfig::contact_release_s)
+      .def_rw("yield_s", &SensingConfig::yield_s)
       .def_rw("lost_fraction", &SensingConfig::lost_fraction)
       .def_rw("lost_s", &SensingConfig::lost_s)
       .def_rw("lost_least_mass", &SensingConfig::lost_least_mass)

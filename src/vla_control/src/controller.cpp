@@ -36,6 +36,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
   force.configure(config.force);
   observer.configure(config.sensing.observer_bandwidth);
   contact.configure(config.sensing);
+  contact_yield.configure(config.sensing);
   tare.configure(config.sensing.tare_s);
   payload.configure(config.payload_ramp_s);
   joint_barrier.configure(config, model);
@@ -77,6 +78,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   force.reset();
   observer.reset(dynamics, joints.dq);
   contact.reset();
+  contact_yield.reset();
   tare.cancel();
   tank.reset(joints.dq);
   wrench_command.setZero();

@@ -7,6 +7,7 @@
 #include "chunk_intake.hpp"
 #include "vla_control/barrier.hpp"
 #include "vla_control/chunk_reference.hpp"
+#include "vla_control/contact_yield.hpp"
 #include "vla_control/controller.hpp"
 #include "vla_control/energy_tank.hpp"
 #include "vla_control/feed_forward.hpp"
@@ -118,6 +119,7 @@ struct Controller::Impl {
   ForceTracking force;
   MomentumObserver observer;
   ContactMonitor contact;
+  ContactYield contact_yield;
   Tare tare;
   PayloadRamp payload;
   JointBarrier joint_barrier;

@@ -140,6 +140,15 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   // What may give energy to the arm, and what only takes it.
   const OperationalSpace& space = task_law.space();
   Vector6 drive = task.drive + integral.wrench();
+  Vector6 twist;
+  twist << sample.linear_velocity, sample.angular_velocity;
+  if (contact_yield.on()) {
+    const ContactYield::Motion pressing =
+        contact_yield.update(sample, reference.at_rest(now_ns), task.twist.head<3>(),
+                             external_wrench.head<3>(), contact.in_contact(), period);
+    drive -= task_law.drive_of(pressing.velocity, pressing.acceleration);
+    twist -= pressing.velocity;
+  }
   if (force.on()) {
     force.update(now_ns, -external_wrench, period);
     force.apply(task.spring + integral.wrench(), drive);
@@ -152,8 +161,6 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   tau = dynamics.jacobian.transpose().lazyProduct(drive);
   tau += tau_null;
   if (friction.any()) {
-    Vector6 twist;
-    twist << sample.linear_velocity, sample.angular_velocity;
     friction.compute(space.joint_velocity_of(twist), tau_friction);
     tau += tau_friction;
   }

@@ -59,6 +59,7 @@ void check_sensing(const SensingConfig& sensing) {
   require("sensing.contact_torque", sensing.contact_torque, 0.01, 1000.0);
   require("sensing.contact_release", sensing.contact_release, 0.05, 0.95);
   require("sensing.contact_release_s", sensing.contact_release_s, 0.0, 10.0);
+  require("sensing.yield_s", sensing.yield_s, 0.0, 10.0);
   require("sensing.lost_fraction", sensing.lost_fraction, 0.1, 1.0);
   require("sensing.lost_s", sensing.lost_s, 0.0, 10.0);
   require("sensing.lost_least_mass", sensing.lost_least_mass, 0.001, 100.0);

@@ -225,6 +225,15 @@ void TaskLaw::compute(const Dynamics& dynamics, const JointVector& dq,
   out.damping = -out.damping;
 }
 
+Vector6 TaskLaw::drive_of(const Vector6& velocity, const Vector6& acceleration) const noexcept {
+  if (kind_ == TaskLawKind::kOperationalSpace) {
+    const Vector6 rate = 2.0 * gains_.damping_ratio * frequency_;
+    const Vector6 wanted = rate.cwiseProduct(velocity) + acceleration;
+    return space_.inertia * wanted;
+  }
+  return space_.damping * velocity + space_.inertia * acceleration;
+}
+
 Pose TaskLaw::reference_exerting(const Vector6& wrench, const Dynamics& dynamics,
                                  const Vector6& twist) const noexcept {
   const Vector6 acceleration = acceleration_for(dynamics, ReferenceSample{});

@@ -71,6 +71,7 @@ struct SensingConfig {
   double contact_torque = 2.0;       ///< Nm
   double contact_release = 0.6;      ///< fraction of both, below which it may end
   double contact_release_s = 0.05;   ///< s below, after which it ends
+  double yield_s = 0.02;  ///< s over which the tool begins to yield to contact; 0 = it does not
   /// Fraction of the expected payload's weight that must be missing before it counts as lost.
   double lost_fraction = 0.6;
   double lost_s = 0.15;          ///< s for which it must be missing

@@ -81,6 +81,10 @@ class TaskLaw {
   void compute(const Dynamics& dynamics, const JointVector& dq, const ReferenceSample& reference,
                Output& out) noexcept;
 
+  /// Wrench that velocity and acceleration of the reference add to the drive. RT-safe.
+  [[nodiscard]] Vector6 drive_of(const Vector6& velocity,
+                                 const Vector6& acceleration) const noexcept;
+
   /// Reference pose at which a resting law exerts `wrench`, for a hand-over without a jump.
   /// RT-safe.
   [[nodiscard]] Pose reference_exerting(const Vector6& wrench, const Dynamics& dynamics,

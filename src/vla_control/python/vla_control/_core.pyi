@@ -255,6 +255,7 @@ class SensingConfig:
     contact_torque: float
     contact_release: float
     contact_release_s: float
+    yield_s: float
     lost_fraction: float
     lost_s: float
     lost_least_mass: float
