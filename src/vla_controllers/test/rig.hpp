@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -270,7 +271,11 @@ class Rig {
   rclcpp::Publisher<vla_msgs::msg::ControlOwner>::SharedPtr owners;
 
  private:
-  void set_time() { (void)rcl_set_ros_time_override(clock_->get_clock_handle(), ros_ns); }
+  void set_time() {
+    if (rcl_set_ros_time_override(clock_->get_clock_handle(), ros_ns) != RCL_RET_OK) {
+      throw std::runtime_error("the clock cannot be set");
+    }
+  }
 
   void write_state() {
     JointVector effort = tau + effort_offset;
