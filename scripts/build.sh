@@ -43,5 +43,7 @@ if ! CMAKE_BUILD_PARALLEL_LEVEL="$jobs" MAKEFLAGS="-j$jobs" \
   exit 1
 fi
 # A package that cannot be built here says so at configuration, which is not shown above.
-sed -n 's/^-- \([a-z0-9_]* is skipped: .*\)/\1/p' log/colcon/latest_build/*/stdout.log
+for log in log/colcon/latest_build/*/stdout.log; do
+  if [ -f "$log" ]; then sed -n 's/^-- \([a-z0-9_]* is skipped: .*\)/\1/p' "$log"; fi
+done
 echo "$fingerprint" >"$stamp"
