@@ -137,12 +137,11 @@ Difference difference_between(const ReferenceSample& from, const ReferenceSample
 
 /// Peak that a blend may have: what the limit allows, and what the reference has at its beginning
 /// (`before`) and the curve has itself (`own`). A reference that is close to the limit may come
-/// closer; where noise in waypoints goes beyond it, a `loose` plan may add to that.
-double allowed(double limit, double before, double own, bool loose) noexcept {
+/// closer; where noise in waypoints goes beyond it, a blend may add about as much again.
+double allowed(double limit, double before, double own) noexcept {
   const double closer = std::min(limit, kHeadroom * before);
   const double peak = std::max(before, own);
-  const double added =
-      loose ? std::min(kLeastRoom * limit, std::max(0.0, peak - kUsable * limit)) : 0.0;
+  const double added = std::min(kLeastRoom * limit, std::max(0.0, peak - kUsable * limit));
   return std::max({kUsable * limit, closer, (1.0 + kTolerance) * peak + added});
 }
 
@@ -163,14 +162,13 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
   const double own = curve.at(curve.count(settings.shortest) - 1).peak.*own_acceleration;
   const double room = std::max(kLeastRoom * acceleration_limit, acceleration_limit - own);
   const double needed = kPeakFade * from.first.norm() / (kShare * room);
-  const bool loose = std::max(before.acceleration.norm(), own) > kHeadroom * acceleration_limit;
   const auto fits = [&](double offset_time) {
     const int count = curve.count(offset_time);
     const MotionLimits& peak = curve.at(count - 1).peak;
     const double most_velocity =
-        allowed(velocity_limit, before.velocity.norm(), peak.*own_velocity, loose);
+        allowed(velocity_limit, before.velocity.norm(), peak.*own_velocity);
     const double most_acceleration =
-        allowed(acceleration_limit, before.acceleration.norm(), peak.*own_acceleration, loose);
+        allowed(acceleration_limit, before.acceleration.norm(), peak.*own_acceleration);
     for (int i = 0; i < count; ++i) {
       const Curve::Point& point = curve.at(i);
       const Rates rates = rates_of(point, fade.sample(point.t));

@@ -12,10 +12,12 @@ from vla_sim import arms
 from vla_sim.arms import ArmDescription, ArmError
 from vla_sim.typing import FloatArray
 
-# Stiff enough that joint friction leaves the tool within 3 mm of its reference.
-_STIFFNESS = {
+_OVERRIDES = {
+    # Stiff enough that joint friction leaves the tool within 3 mm of its reference.
     "translational_stiffness": [1000.0, 1000.0, 1000.0],
     "rotational_stiffness": [50.0, 50.0, 50.0],
+    # A chunk whose noise leaves no room for a blend is followed slower rather than not at all.
+    "chunk__max_slowdown": 1.5,
 }
 
 
@@ -68,7 +70,7 @@ class RobotSpec:
     dark_rgba: tuple[float, float, float, float]
     wrist_camera_position: tuple[float, float, float]
     wrist_camera_target: tuple[float, float, float]
-    controller_overrides: dict[str, Any] = field(default_factory=lambda: dict(_STIFFNESS))
+    controller_overrides: dict[str, Any] = field(default_factory=lambda: dict(_OVERRIDES))
 
     @property
     def locked_joints(self) -> dict[str, float]:

@@ -137,6 +137,8 @@ def controller_config(rig: Rig, rate: float, gains: Gains, **changes: Any) -> An
         # White noise of 2 mm is taken out whole.
         "chunk__smoothing_deviation": 0.006,
         "chunk__blend_time": 0.2,
+        # Errors are against a curve in time.
+        "chunk__max_slowdown": 1.0,
         # Along the vertical, for chunks that say how hard to press.
         "force__axes": [False, False, True, False, False, False],
     }
