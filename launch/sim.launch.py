@@ -43,10 +43,14 @@ def _value(value):
 
 def _shut_down_with(entry, action):
     """A required process takes the system down with it."""
-    reason = f"{entry.name} has ended"
-    return RegisterEventHandler(
-        OnProcessExit(target_action=action, on_exit=[EmitEvent(event=Shutdown(reason=reason))])
-    )
+
+    def end(event, context):
+        # A second shutdown event, while everything ends anyway, is an error in launch_ros.
+        if context.is_shutdown:
+            return None
+        return EmitEvent(event=Shutdown(reason=f"{entry.name} has ended"))
+
+    return RegisterEventHandler(OnProcessExit(target_action=action, on_exit=end))
 
 
 def _start(context):
