@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy.action_spec import ACTION_DIM, state_names
+from vla_policy.action_spec import ACTION_DIM
 from vla_policy.checkpoint import save_checkpoint
 from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config
 from vla_policy.spec import PolicySpec
+from vla_policy.state_encoding import state_names
 from vla_policy.statistics import Statistics
 from vla_policy.tokenizer import InstructionTokenizer
 

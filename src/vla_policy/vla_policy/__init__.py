@@ -5,6 +5,7 @@ Training, evaluation and the hand-over to the controller are modules of their ow
 (``recipe``, ``evaluation``, ``causality``, ``control``): importing this package loads no simulator.
 """
 
+from .action_contracts import ActionContract, load_action_contract
 from .action_spec import ActionSpec
 from .checkpoint import default_checkpoint, load_policy, read_manifest
 from .policy import Context, Guidance, NanoPi0Policy, Policy
@@ -21,6 +22,7 @@ from .types import (
 
 __all__ = [
     "ActionChunk",
+    "ActionContract",
     "ActionSpec",
     "CheckpointError",
     "Context",
@@ -34,6 +36,7 @@ __all__ = [
     "RobotState",
     "SeedOverlapError",
     "default_checkpoint",
+    "load_action_contract",
     "load_policy",
     "read_manifest",
 ]

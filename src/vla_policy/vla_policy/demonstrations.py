@@ -16,10 +16,12 @@ import torch
 
 from vla_sim import robots, samples, scene, tasks
 
-from .action_spec import ActionSpec, encode_states, invert_pose
+from .action_spec import NANO_PI0_ACTION
 from .dataset import ImageStore, TrainingData
 from .nano_pi0 import NanoPi0Config
 from .pointers import patch_indices, scene_colors
+from .poses import invert_pose
+from .state_encoding import encode_states
 from .statistics import Statistics
 from .tokenizer import InstructionTokenizer
 from .types import Array
@@ -211,7 +213,7 @@ def _training_data(
         np.array([row.gripper_opening for row in rows]),
         pose,
     )
-    actions = ActionSpec().encode(
+    actions = NANO_PI0_ACTION.encode(
         pose,
         np.stack([row.chunk_poses for row in rows]),
         np.stack([row.chunk_gripper for row in rows]),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vla_sim import robots, samples, scene, tasks
 
-from .action_spec import invert_pose
+from .poses import invert_pose
 from .types import Array
 
 CLASSES = (*scene.COLORS, "bowl", "zone", "named", "prop")

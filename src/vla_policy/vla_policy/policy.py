@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .action_spec import ActionSpec, encode_state, state_names
 from .augmentation import normalise_images
 from .nano_pi0 import NanoPi0, Prefix
 from .sampling import Velocity, euler
 from .spec import PolicySpec
+from .state_encoding import encode_state, state_names
 from .statistics import Statistics
 from .tokenizer import InstructionTokenizer
 from .types import ActionChunk, ObservationLike, ObservationMismatchError, RobotState
@@ -100,7 +100,7 @@ class NanoPi0Policy(Policy):
         self.statistics = statistics
         self._network = network.to(device).eval()
         self._tokenizer = tokenizer
-        self._actions = ActionSpec()
+        self._actions = spec.action
         self._device = torch.device(device)
         self._threads = threads
         self._seed = 0
@@ -149,7 +149,7 @@ class NanoPi0Policy(Policy):
                 velocity, noise[None].to(self._device), self.spec.feature_shape[0]
             )
         actions = self.statistics.restore_actions(sampled[0].double().cpu().numpy())
-        poses, gripper = self._actions.decode(state.pose_tool_in_base, actions)
+        poses, gripper = self._actions.decode(self._actions.observed(state), actions)
         return ActionChunk(
             stamp_ns=context.stamp_ns,
             step_dt=self.spec.step_dt,

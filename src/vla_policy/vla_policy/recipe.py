@@ -14,12 +14,13 @@ import torch
 from vla_sim.samples import MANIFEST
 from vla_sim.samples import read_manifest as read_demonstrations_manifest
 
-from .action_spec import ACTION_DIM, state_names
+from .action_spec import ACTION_DIM
 from .checkpoint import policy_id, read_manifest, save_checkpoint
 from .demonstrations import DemonstrationSet, load_demonstrations
 from .kinematic_demonstrations import collect_kinematic
 from .nano_pi0 import NanoPi0Config
 from .spec import PolicySpec
+from .state_encoding import state_names
 from .training import LOG_FILE, STATE_FILE, TrainConfig, Trainer
 
 Report = Callable[[dict[str, Any]], None]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .action_spec import NANO_PI0_ACTION, ActionSpec
 from .types import CheckpointError
 
 
@@ -25,6 +26,7 @@ class PolicySpec:
         feature_shape: Flow steps, horizon, width.
         latency_s: Inference latency assumed in lockstep evaluation, s.
         robot: Robot that the policy was trained on.
+        action: What the action vectors mean; a checkpoint that does not say has the nano π0's.
         policy_id: Hash of weights, configuration and statistics; empty before they exist.
     """
 
@@ -39,6 +41,7 @@ class PolicySpec:
     feature_shape: tuple[int, int, int]
     latency_s: float
     robot: str
+    action: ActionSpec = NANO_PI0_ACTION
     policy_id: str = ""
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class PolicySpec:
         """Reads ``to_dict``'s result.
 
         Raises:
-            CheckpointError: If an entry is missing.
+            CheckpointError: If an entry is missing or the action space is wrong.
         """
         try:
             return PolicySpec(
@@ -80,10 +83,15 @@ class PolicySpec:
                 feature_shape=_shape3(values["feature_shape"]),
                 latency_s=float(values["latency_s"]),
                 robot=str(values["robot"]),
+                action=ActionSpec.from_dict(values["action"])
+                if "action" in values
+                else NANO_PI0_ACTION,
                 policy_id=policy_id,
             )
         except KeyError as error:
             raise CheckpointError(f"the policy specification lacks {error}") from error
+        except ValueError as error:
+            raise CheckpointError(f"the policy specification: {error}") from error
 
 
 def _shape3(values: Any) -> tuple[int, int, int]:
