@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,17 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .action_frame import ActionFrame
 from .augmentation import normalise_images
+from .heads import FlowHead, Head, flow_velocity
 from .nano_pi0 import NanoPi0, Prefix
-from .sampling import Velocity, euler
+from .samplers import Guidance, Velocity
 from .spec import PolicySpec
 from .state_encoding import encode_state, state_names
 from .statistics import Statistics
 from .tokenizer import InstructionTokenizer
-from .types import ActionChunk, ObservationLike, ObservationMismatchError, RobotState
-
-# Changes the flow that is sampled: real-time chunking, composition, rewards.
-Guidance = Callable[[Velocity], Velocity]
+from .types import (
+    ActionChunk,
+    ObservationLike,
+    ObservationMismatchError,
+    PolicyError,
+    RobotState,
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,14 @@ class Policy(ABC):
 
     ``encode`` is slow (vision and language), ``act`` is fast and may be called several times per
     context. One thread at a time.
+
+    Attributes:
+        spec: What it needs and returns.
+        has_flow: Whether ``act`` takes a guidance.
     """
 
     spec: PolicySpec
+    has_flow: bool = False
 
     @abstractmethod
     def reset(self, seed: int = 0) -> None:
@@ -67,7 +77,16 @@ class Policy(ABC):
     def act(
         self, context: Context, state: RobotState, guidance: Guidance | None = None
     ) -> ActionChunk:
-        """A chunk and its features for an encoded context and the robot's state."""
+        """A chunk and its features for an encoded context and the robot's state.
+
+        Raises:
+            ObservationMismatchError: If the state does not fit ``spec``.
+            PolicyError: If the chunk cannot be used, or there is no flow that could be guided.
+        """
+
+    def action_frame(self, state: RobotState) -> ActionFrame:
+        """What normalised actions mean for a state; of policies with a flow."""
+        raise PolicyError(f"{type(self).__name__} has no flow")
 
 
 class NanoPi0Policy(Policy):
@@ -80,6 +99,7 @@ class NanoPi0Policy(Policy):
         spec: What it needs and returns.
         device: Where it computes.
         threads: CPU threads per inference; results depend on it only in the last bits.
+        head: What makes a chunk of the network; the flow by default.
     """
 
     def __init__(
@@ -90,6 +110,7 @@ class NanoPi0Policy(Policy):
         spec: PolicySpec,
         device: str = "cpu",
         threads: int | None = 1,
+        head: Head | None = None,
     ) -> None:
         expected = state_names(spec.joint_names)
         if spec.state_names != expected:
@@ -98,7 +119,10 @@ class NanoPi0Policy(Policy):
             )
         self.spec = spec
         self.statistics = statistics
-        self._network = network.to(device).eval()
+        # Frozen: guidance differentiates with respect to actions alone.
+        self._network = network.to(device).eval().requires_grad_(False)
+        self._head = head or FlowHead(spec.feature_shape[0])
+        self.has_flow = self._head.has_flow
         self._tokenizer = tokenizer
         self._actions = spec.action
         self._device = torch.device(device)
@@ -141,15 +165,18 @@ class NanoPi0Policy(Policy):
         # One stream per inference, so that a chunk depends on nothing that happened before it.
         seeds = np.random.SeedSequence([self._seed, context.inference_id]).generate_state(1)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(int(seeds[0])))
-        velocity = self.velocity(context, state)
-        if guidance is not None:
-            velocity = guidance(velocity)
         with self._inference():
-            sampled, features = euler(
-                velocity, noise[None].to(self._device), self.spec.feature_shape[0]
+            sampled, features = self._head.sample(
+                self._network,
+                context.prefix,
+                self._network_state(state),
+                noise[None].to(self._device),
+                guidance,
             )
-        actions = self.statistics.restore_actions(sampled[0].double().cpu().numpy())
-        poses, gripper = self._actions.decode(self._actions.observed(state), actions)
+        try:
+            poses, gripper = self.action_frame(state).decode(sampled)
+        except ValueError as error:
+            raise PolicyError(f"the chunk cannot be used: {error}") from error
         return ActionChunk(
             stamp_ns=context.stamp_ns,
             step_dt=self.spec.step_dt,
@@ -161,21 +188,18 @@ class NanoPi0Policy(Policy):
         )
 
     def velocity(self, context: Context, state: RobotState) -> Velocity:
-        """The flow of one context and state, for samplers.
+        """The flow of one context and state, on normalised actions (1, H, A)."""
+        return flow_velocity(self._network, context.prefix, self._network_state(state))
 
-        Actions are in normalised units, (1, H, 10).
-        """
+    def action_frame(self, state: RobotState) -> ActionFrame:
+        """What normalised actions mean for a state."""
+        return ActionFrame(
+            self._actions, self.statistics, self._actions.observed(state), self._device
+        )
+
+    def _network_state(self, state: RobotState) -> Tensor:
         encoded = self.statistics.normalise_state(self._state(state))
-        network_state = torch.from_numpy(encoded).float()[None].to(self._device)
-
-        def flow(actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]:
-            time = torch.full((1, 1), t, device=self._device)
-            v, features = self._network.velocity(
-                context.prefix, network_state, actions[:, None], time
-            )
-            return v[:, 0], features[:, 0]
-
-        return flow
+        return torch.from_numpy(encoded).float()[None].to(self._device)
 
     def _state(self, state: RobotState) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         joints = len(self.spec.joint_names)

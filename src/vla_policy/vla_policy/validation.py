@@ -10,7 +10,7 @@ from torch import Tensor
 from .augmentation import normalise_images
 from .dataset import TrainingData
 from .objective import Batch, Objective, sample_time
-from .sampling import euler
+from .samplers import euler
 
 # Enough for a millimetre; more would cost as much as the training between two validations.
 _SAMPLES = 256

@@ -1,23 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samplers of flow policies, written on a velocity function alone."""
+"""Euler steps along a flow."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-
-class Velocity(Protocol):
-    """Velocity of the flow at (actions, t), with the features it is projected from.
-
-    ``actions`` is (B, H, A) in normalised units and t runs from 1 (noise) to 0 (actions).
-    """
-
-    def __call__(self, actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]:
-        """Velocity (B, H, A) and features (B, H, W)."""
-        ...
+from .velocity import Velocity
 
 
 def euler(velocity: Velocity, noise: Tensor, steps: int) -> tuple[Tensor, Tensor]:

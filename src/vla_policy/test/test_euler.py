@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vla_policy.objective import interpolate, sample_time
-from vla_policy.sampling import euler
+from vla_policy.samplers import euler
 
 
 def test_a_straight_flow_is_integrated_exactly() -> None:
