@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PI0Config, PI0ForConditionalGeneration
 from transformers.cache_utils import DynamicCache
+from transformers.initialization import no_init_weights
 from transformers.models.gemma.modeling_gemma import apply_rotary_pos_emb
 
 _MAX_COPIES = 40
@@ -182,12 +184,21 @@ class NanoPi0(nn.Module):
 
     Args:
         config: Shape of the network.
+        initialise: Whether weights are drawn; without, they must be loaded.
+        dtype: Of the weights.
     """
 
-    def __init__(self, config: NanoPi0Config) -> None:
+    def __init__(
+        self,
+        config: NanoPi0Config,
+        *,
+        initialise: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.pi0 = PI0ForConditionalGeneration(config.hugging_face())
+        with nullcontext() if initialise else no_init_weights():
+            self.pi0 = PI0ForConditionalGeneration._from_config(config.hugging_face(), dtype=dtype)
         # The default embedding of patch positions has a thirtieth of the patches' own spread, and a
         # network that cannot tell where a patch is learns everything else first.
         embeddings = self.pi0.model.vlm.vision_tower.embeddings
@@ -206,13 +217,20 @@ class NanoPi0(nn.Module):
         """Number of parameters."""
         return sum(p.numel() for p in self.parameters())
 
-    def encode(self, images: Tensor, token_ids: Tensor, token_valid: Tensor) -> Prefix:
+    def encode(
+        self,
+        images: Tensor,
+        token_ids: Tensor,
+        token_valid: Tensor,
+        camera_valid: Tensor | None = None,
+    ) -> Prefix:
         """Runs the vision tower and the language model.
 
         Args:
             images: (B, cameras, 3, size, size) in [-1, 1].
             token_ids: (B, text_tokens) int64 ids of the padded instruction.
             token_valid: (B, text_tokens) bool, true for real tokens.
+            camera_valid: (B, cameras) bool, false for a camera that is missing; None = all there.
 
         Returns:
             The prefix for ``velocity``.
@@ -224,9 +242,10 @@ class NanoPi0(nn.Module):
         patches = patches.reshape(batch, self.config.image_tokens, -1)
         text = vlm.get_input_embeddings()(token_ids).to(patches.dtype)
         embeddings = torch.cat([patches, text], dim=1)
-        image_valid = torch.ones(
-            (batch, self.config.image_tokens), dtype=torch.bool, device=images.device
-        )
+        if camera_valid is None:
+            camera_valid = torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
+        per_camera = self.config.image_tokens // self.config.cameras
+        image_valid = camera_valid.repeat_interleave(per_camera, dim=1)
         valid = torch.cat([image_valid, token_valid], dim=1)
         length = valid.shape[1]
         mask = _bias(valid[:, None, None, :].expand(batch, 1, length, length), embeddings.dtype)

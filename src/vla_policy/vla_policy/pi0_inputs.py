@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a full-size π0 sees: images fitted into a square, an instruction in PaliGemma's tokens.
+
+As openpi and LeRobot do it: bilinear resizing that keeps the aspect ratio, black bars on either
+side, values in [-1, 1]; a camera that is missing is an image of -1 that nothing attends to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from .types import CheckpointError
+
+PAD = "<pad>"
+
+
+def fit_images(images: Tensor, size: int) -> Tensor:
+    """Fits images into a square without distortion.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        size: Height and width of the result.
+
+    Returns:
+        (B, 3, size, size) float32 in [-1, 1].
+    """
+    channels_first = images.permute(0, 3, 1, 2).float() / 255.0
+    height, width = images.shape[1:3]
+    if (height, width) != (size, size):
+        ratio = max(height / size, width / size)
+        fitted = (int(height / ratio), int(width / ratio))
+        resized = functional.interpolate(
+            channels_first, size=fitted, mode="bilinear", align_corners=False
+        )
+        top, left = ((size - length) // 2 for length in fitted)
+        bars = (left, size - fitted[1] - left, top, size - fitted[0] - top)
+        channels_first = functional.pad(resized.clamp(0.0, 1.0), bars)
+    return channels_first * 2.0 - 1.0
+
+
+class PaligemmaTokenizer:
+    """Turns an instruction into ids of fixed length: ``<bos>`` instruction, newline, padding.
+
+    Args:
+        folder: With PaliGemma's ``tokenizer.json``.
+        length: Number of ids; longer instructions are cut off, as LeRobot does.
+
+    Raises:
+        CheckpointError: If the tokenizer is missing or is none.
+    """
+
+    def __init__(self, folder: Path, length: int) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise CheckpointError(f"tokenizer.json is missing in {folder}; it is PaliGemma's")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+        pad = self._tokenizer.token_to_id(PAD)
+        if pad is None:
+            raise CheckpointError(f"{path} lacks the special token {PAD}")
+        self._tokenizer.enable_truncation(length)
+        self._tokenizer.enable_padding(length=length, pad_id=pad, pad_token=PAD)
+
+    def encode(self, instruction: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Ids (length,) and their validity (length,) of an instruction.
+
+        Raises:
+            ValueError: If the instruction is empty.
+        """
+        if not instruction.strip():
+            raise ValueError("the instruction is empty")
+        line = instruction if instruction.endswith("\n") else instruction + "\n"
+        encoding = self._tokenizer.encode(line)
+        return (
+            np.asarray(encoding.ids, dtype=np.int64),
+            np.asarray(encoding.attention_mask, dtype=np.bool_),
+        )
