@@ -111,6 +111,15 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         action="store_true",
         help="run every scene twice with another cube named and report what was chosen",
     )
+    evaluation.add_argument(
+        "--schedule",
+        action="append",
+        help="compare with running without delay: asynchronous, synchronous, temporal_ensembling, "
+        "rtc or vlash; may be repeated",
+    )
+    evaluation.add_argument(
+        "--delay", type=int, action="append", metavar="STEPS", help="of --schedule; may be repeated"
+    )
     evaluation.add_argument("--workers", type=_count, default=2, help="processes")
     for command in (demos, train, evaluation):
         command.add_argument("--json", action="store_true", help="print one JSON object")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy import ActionSpec, RobotState, load_policy, read_manifest, rollout
+from vla_policy import RobotState, load_policy, read_manifest, rollout
+from vla_policy.action_spec import NANO_PI0_ACTION
 from vla_policy.causality import (
     chosen_object,
     colour_pair,
@@ -27,6 +28,7 @@ from vla_policy.evaluation import EvaluationConfig, evaluate
 from vla_policy.kinematic_demonstrations import collect_kinematic
 from vla_policy.recipe import train
 from vla_policy.rollout import black_images, run_episode
+from vla_policy.schedules import SCHEDULES
 from vla_policy.tokenizer import InstructionTokenizer
 from vla_policy.training import TrainConfig
 from vla_sim import samples, scene
@@ -59,7 +61,7 @@ def test_labels_decode_to_the_commanded_poses(
     data = demonstrations.data
     actions = data.statistics.restore_actions(data.actions.double().numpy())
     for row, action in zip(rows, actions, strict=True):
-        poses, gripper = ActionSpec().decode(row.pose_tool_in_base, action)
+        poses, gripper = NANO_PI0_ACTION.decode(row.pose_tool_in_base, action)
         np.testing.assert_allclose(poses, row.chunk_poses, atol=2e-5)
         np.testing.assert_allclose(gripper, row.chunk_gripper, atol=1e-5)
 
@@ -222,9 +224,21 @@ def test_an_evaluation_does_not_depend_on_workers_or_load(checkpoint: Path) -> N
     assert crowded["episodes"] == alone["episodes"]
 
 
-def test_latency_must_be_below_the_period(checkpoint: Path, sim: Simulation) -> None:
+def test_a_chunk_must_outlast_the_latency(checkpoint: Path, sim: Simulation) -> None:
     policy = load_policy(checkpoint)
-    object.__setattr__(policy.spec, "latency_s", 0.4)
     sim.reset("pick", 1_000_000)
-    with pytest.raises(ValueError, match="period"):
-        run_episode(policy, sim, time_limit_s=1.0)
+    with pytest.raises(ValueError, match="a delay of 9 steps is too long for chunks of 16"):
+        run_episode(policy, sim, time_limit_s=1.0, delay_steps=9)
+    # Eight steps of delay and eight until the next chunk are the whole of one.
+    assert run_episode(policy, sim, time_limit_s=1.2, delay_steps=8).inferences == 3
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_moves_the_arm(schedule: str, sim: Simulation) -> None:
+    policy = load_policy()
+    sim.reset("place", 1_000_003)
+    start = sim.observe_pose()
+    result = run_episode(policy, sim, time_limit_s=2.4, schedule=schedule, delay_steps=4)
+    assert result.rejected == 0
+    assert result.inferences == (4 if schedule == "synchronous" else 6)
+    assert np.linalg.norm(sim.observe_pose()[:3, 3] - start[:3, 3]) > 0.05

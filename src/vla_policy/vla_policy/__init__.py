@@ -8,7 +8,8 @@ Training, evaluation and the hand-over to the controller are modules of their ow
 from .action_contracts import ActionContract, load_action_contract
 from .action_spec import ActionSpec
 from .checkpoint import default_checkpoint, load_policy, read_manifest
-from .policy import Context, Guidance, NanoPi0Policy, Policy
+from .policy import Context, NanoPi0Policy, Policy
+from .samplers import Guidance
 from .spec import PolicySpec
 from .types import (
     ActionChunk,

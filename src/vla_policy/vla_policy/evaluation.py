@@ -29,6 +29,7 @@ FILTERS = {"none": None, "black": black_images}
 _LIFTING = ("pick", "place")
 
 Progress = Callable[[EpisodeResult], None]
+_Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
@@ -82,9 +83,9 @@ def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict
         SeedOverlapError: If a seed was used to train or select the policy.
         CheckpointError: If the checkpoint is incomplete.
     """
-    jobs = _jobs(config)
+    jobs = evaluation_jobs(config)
     results: list[EpisodeResult] = []
-    for result in _run(config, _episode, jobs):
+    for result in run_jobs(config, _episode, jobs):
         results.append(result)
         if progress is not None:
             progress(result)
@@ -93,7 +94,7 @@ def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict
     return {
         "figures": figures(results),
         "tasks": per_task(results),
-        "settings": _settings(config),
+        "settings": evaluation_settings(config),
         "episodes": [result.to_dict() for result in results],
     }
 
@@ -119,7 +120,7 @@ def evaluate_pairs(
     if config.images != "none":
         raise ValueError(f"pairs need images; --images {config.images} takes them away")
     pairs: list[PairResult] = []
-    for pair in _run(config, _pair, _jobs(config)):
+    for pair in run_jobs(config, _pair, evaluation_jobs(config)):
         pairs.append(pair)
         if progress is not None:
             progress(pair)
@@ -138,12 +139,12 @@ def evaluate_pairs(
             "other_object_rate_wilson_high": high,
             "named_object_rate": _share(hits),
         },
-        "settings": _settings(config),
+        "settings": evaluation_settings(config),
         "pairs": [pair.to_dict() for pair in pairs],
     }
 
 
-def _jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
+def evaluation_jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
     """Task and seed of every scene.
 
     Refuses seeds that the checkpoint has seen, and notes those of a selection in its manifest.
@@ -155,7 +156,8 @@ def _jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
     return [(task, seed) for task in SUITES[config.suite] for seed in seeds]
 
 
-def _settings(config: EvaluationConfig) -> dict[str, Any]:
+def evaluation_settings(config: EvaluationConfig) -> dict[str, Any]:
+    """What was evaluated, for the record."""
     policy = load_policy(config.checkpoint)
     seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
     return {
@@ -254,11 +256,10 @@ def _share(values: Iterable[bool]) -> float:
     return sum(flags) / len(flags)
 
 
-def _run(
-    config: EvaluationConfig,
-    work: Callable[[tuple[str, int]], _Result],
-    jobs: list[tuple[str, int]],
+def run_jobs(
+    config: EvaluationConfig, work: Callable[[_Job], _Result], jobs: Sequence[_Job]
 ) -> Iterable[_Result]:
+    """Results of some jobs, in no particular order; ``work`` calls ``worker`` for its scene."""
     if config.workers == 1:
         _start_worker(config)
         yield from map(work, jobs)
@@ -278,8 +279,8 @@ def _start_worker(config: EvaluationConfig) -> None:
     _worker["sim"] = None
 
 
-def _simulation(task: str, seed: int) -> Simulation:
-    """The worker's simulation, reset to a scene."""
+def worker(task: str, seed: int) -> tuple[Policy, Simulation, EvaluationConfig]:
+    """This process's policy and simulation, reset to a scene, and what is evaluated."""
     config: EvaluationConfig = _worker["config"]
     policy: Policy = _worker["policy"]
     if _worker["sim"] is None:
@@ -293,21 +294,22 @@ def _simulation(task: str, seed: int) -> Simulation:
         )
     sim: Simulation = _worker["sim"]
     sim.reset(task, seed)
-    return sim
+    return policy, sim, config
 
 
 def _episode(job: tuple[str, int]) -> EpisodeResult:
-    config: EvaluationConfig = _worker["config"]
+    policy, sim, config = worker(*job)
     return run_episode(
-        _worker["policy"],
-        _simulation(*job),
+        policy,
+        sim,
         time_limit_s=TIME_LIMITS[job[0]],
         observation_filter=FILTERS[config.images],
     )
 
 
 def _pair(job: tuple[str, int]) -> PairResult:
-    return colour_pair(_worker["policy"], _simulation(*job))
+    policy, sim, _ = worker(*job)
+    return colour_pair(policy, sim)
 
 
 # In lockstep no supervisor beats: the watch on its heartbeat is switched off explicitly.

@@ -13,6 +13,7 @@ from vla_sim.simulation import SimObservation, Simulation
 
 from .control import to_control_chunk
 from .policy import Policy
+from .schedules import make_schedule
 from .types import RobotState
 
 # s of simulated time; about twice what the experts need.
@@ -63,42 +64,51 @@ def run_episode(
     *,
     time_limit_s: float,
     observation_filter: ObservationFilter | None = None,
+    schedule: str = "asynchronous",
+    delay_steps: int | None = None,
 ) -> EpisodeResult:
     """Runs a policy on the scene that ``sim`` has just been reset to.
 
     At t0 the policy observes; its chunk reaches the controller at t0 + latency, where the latency
-    is a constant of the checkpoint, so the result does not depend on this machine's speed. The
-    next inference starts at t0 + execute_steps · step_dt.
+    is a constant, so the result does not depend on this machine's speed. The schedule says when
+    the next inference starts; by default at t0 + execute_steps · step_dt.
 
     Args:
         policy: Its noise restarts from the scene's seed.
         sim: In lockstep.
         time_limit_s: Simulated time after which the episode has failed.
         observation_filter: Applied to every observation.
+        schedule: Name in ``SCHEDULES``.
+        delay_steps: Latency in steps of the chunk; None for the checkpoint's own.
 
     Raises:
-        ValueError: If the policy's latency is not below its inference period.
+        ValueError: If the policy's chunks are too short for the latency, or it cannot serve the
+            schedule.
     """
     spec = policy.spec
-    period = spec.execute_steps * spec.step_dt
-    if not spec.latency_s < period:
-        raise ValueError(f"latency {spec.latency_s} s must be below the period {period} s")
+    latency_s = spec.latency_s if delay_steps is None else delay_steps * spec.step_dt
+    plan = make_schedule(schedule, policy, latency_s, sim.kinematics)
     policy.reset(sim.seed)
     robot = sim.robot
     rejected = inferences = 0
     judgement = sim.judge()
-    for _ in range(round(time_limit_s / period)):
+    end_ns = sim.time_ns + round(time_limit_s * 1e9)
+    while sim.time_ns < end_ns:
         observation = sim.observe()
         if observation_filter is not None:
             observation = observation_filter(observation)
-        chunk = policy.act(policy.encode(observation), RobotState.of(observation))
-        sim.advance(spec.latency_s)
+        chunk = plan.act(policy, policy.encode(observation), RobotState.of(observation))
+        sim.advance(latency_s)
+        delivered_ns = sim.time_ns
+        chunk = plan.deliver(chunk, delivered_ns)
+        plan.delay.measured((delivered_ns - observation.stamp_ns) * 1e-9)
         reason = sim.push_chunk(
             to_control_chunk(chunk, robot.base_frame, robot.tool_frame, sequence=inferences)
         )
         inferences += 1
         rejected += int(reason.name != "NONE")
-        sim.advance(period - spec.latency_s)
+        due_ns = min(plan.due_ns(observation.stamp_ns, delivered_ns), end_ns)
+        sim.advance(max(0, due_ns - sim.time_ns) * 1e-9)
         judgement = sim.judge()
         if judgement.success:
             break

@@ -110,6 +110,7 @@ class ActionChunk:
         features: (flow steps, H, width) hidden states before the output projection.
         inference_id: Counts the inferences since the policy's last reset.
         policy_id: Hash of the weights, configuration and statistics.
+        conditioned_steps: Leading steps that were held to the chunk before.
     """
 
     stamp_ns: int
@@ -119,3 +120,4 @@ class ActionChunk:
     features: npt.NDArray[np.float32]
     inference_id: int
     policy_id: str
+    conditioned_steps: int = 0

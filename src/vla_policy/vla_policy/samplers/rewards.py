@@ -39,7 +39,8 @@ class KeepOutSphere:
         """Minus half the squared depths of penetration."""
         away = positions - torch.as_tensor(self.centre).to(positions)
         depth = (self.radius - away.norm(dim=-1)).clamp_min(0.0)
-        return -0.5 * depth.square().sum()
+        result: Tensor = -0.5 * depth.square().sum()
+        return result
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class TargetRegion:
     def __call__(self, positions: Tensor) -> Tensor:
         """Minus half the squared distance of the last position from the region."""
         away = positions[..., -1, :] - torch.as_tensor(self.centre).to(positions)
-        return -0.5 * (away.norm(dim=-1) - self.radius).clamp_min(0.0).square().sum()
+        beyond = (away.norm(dim=-1) - self.radius).clamp_min(0.0)
+        result: Tensor = -0.5 * beyond.square().sum()
+        return result
 
 
 def reward_objective(
