@@ -219,7 +219,7 @@ void bind_controller(nb::module_& m) {
             if (!command.commanded) return std::nullopt;
             return std::make_pair(command.opening, command.max_force);
           },
-          "(opening in m, max_force in N), or None until a chunk has commanded the gripper.")
+          "(opening in m, max_force in N), or None: leave the gripper as it is.")
       .def("state", &Controller::state)
       .def_prop_ro(
           "config", [](const Controller& self) { return self.config(); },

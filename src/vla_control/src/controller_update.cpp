@@ -103,6 +103,7 @@ void Controller::Impl::watch_clock(std::int64_t time_ns) noexcept {
 void Controller::Impl::raise(Fault reason, std::int64_t time_ns) noexcept {
   if (phase == Phase::kFault) return;
   revoke_chunk(time_ns);
+  gripper.release();  // a fault neither drops nor squeezes, and a reset alone moves nothing
   phase = Phase::kFault;
   fault = reason;
   fault_rest_ns = time_ns;

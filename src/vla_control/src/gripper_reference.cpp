@@ -10,6 +10,11 @@ void GripperReference::reset() noexcept {
   command_ = GripperCommand{};
 }
 
+void GripperReference::release() noexcept {
+  schedule_.steps = 0;
+  command_.commanded = false;
+}
+
 void GripperReference::follow(const GripperSchedule& schedule) noexcept {
   if (schedule.steps > 0) schedule_ = schedule;
 }

@@ -239,11 +239,31 @@ def test_gripper_setpoints_share_the_time_of_the_poses(plant: Plant) -> None:
 def test_the_gripper_keeps_its_command_when_the_chunk_is_revoked(plant: Plant) -> None:
     plant.push(long_glide(plant), gripper_opening=[0.01] * 8 + [0.08] * 8)
     plant.run(0.2)
-    plant.controller.stop()
+    plant.controller.revoke()
     plant.run(1.0)
     assert plant.controller.gripper_command() == (0.01, 20.0)  # does not drop what it holds
     plant.controller.activate(plant.q, plant.dq, plant.time_ns)
     assert plant.controller.gripper_command() is None
+
+
+def test_after_a_fault_the_gripper_is_left_alone_until_a_chunk_commands_it(plant: Plant) -> None:
+    plant.push(long_glide(plant), gripper_opening=[0.01] * 16)
+    plant.run(0.2)
+    assert plant.controller.state().gripper_commanded
+    plant.controller.stop()
+    plant.step()
+    state = plant.controller.state()
+    assert not state.gripper_commanded
+    assert state.gripper_opening_command == 0.01  # what it was told last
+    plant.controller.reset()
+    plant.run(1.0)
+    assert plant.controller.state().phase is Phase.HOLDING
+    assert plant.push(long_glide(plant)) is R.NONE  # says nothing of the gripper
+    plant.run(0.2)
+    assert plant.controller.gripper_command() is None
+    plant.push(long_glide(plant), gripper_opening=[0.02] * 16)
+    plant.run(0.2)
+    assert plant.controller.gripper_command() == (0.02, 20.0)
 
 
 def test_saturation_flags_tell_about_the_time_since_the_state_before(plant: Plant) -> None:

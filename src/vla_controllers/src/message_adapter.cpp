@@ -136,6 +136,7 @@ vla_msgs::msg::ControllerState to_message(const vla_control::ControllerState& st
   out.external_wrench = to_wrench(state.external_wrench);
   out.in_contact = state.in_contact;
   out.object_lost = state.object_lost;
+  out.gripper_commanded = state.gripper.commanded;
   out.gripper_opening_command = state.gripper.opening;
   out.gripper_max_force = state.gripper.max_force;
   out.torque_saturated = state.torque_saturated;

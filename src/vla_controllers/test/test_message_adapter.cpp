@@ -134,6 +134,7 @@ TEST(MessageAdapter, AStateKeepsEveryField) {
   EXPECT_EQ(message.external_wrench.torque.z, -1.0);
   EXPECT_TRUE(message.in_contact);
   EXPECT_FALSE(message.object_lost);
+  EXPECT_TRUE(message.gripper_commanded);
   EXPECT_EQ(message.gripper_opening_command, 0.03);
   EXPECT_EQ(message.gripper_max_force, 20.0);
   EXPECT_TRUE(message.torque_saturated);

@@ -350,6 +350,7 @@ def to_controller_state(
         "wrench_saturated",
         "in_contact",
         "object_lost",
+        "gripper_commanded",
     ):
         setattr(message, name, bool(getattr(state, name)))
     message.joint_names = list(joint_names)

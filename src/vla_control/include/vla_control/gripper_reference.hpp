@@ -24,6 +24,8 @@ class GripperReference {
   void reset() noexcept;                                  ///< nothing commanded
   void follow(const GripperSchedule& schedule) noexcept;  ///< replaces the schedule, if not empty
   void revoke() noexcept { schedule_.steps = 0; }         ///< keeps the present command
+  /// Leaves the gripper as it is until the next schedule.
+  void release() noexcept;
   GripperCommand update(std::int64_t now_ns) noexcept;
 
  private:

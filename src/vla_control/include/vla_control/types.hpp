@@ -61,7 +61,8 @@ struct JointTorques {
 struct GripperCommand {
   double opening = 0.0;    ///< m between the finger pads
   double max_force = 0.0;  ///< N
-  /// False until a chunk has commanded the gripper since activation: leave the gripper as it is.
+  /// False until a chunk has commanded the gripper since activation, and again after a fault: leave
+  /// the gripper as it is.
   bool commanded = false;
 };
 

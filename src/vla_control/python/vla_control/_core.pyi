@@ -531,7 +531,7 @@ class Controller:
         """Torques in Nm for one cycle."""
 
     def gripper_command(self) -> tuple[float, float] | None:
-        """(opening in m, max_force in N), or None until a chunk has commanded the gripper."""
+        """(opening in m, max_force in N), or None: leave the gripper as it is."""
 
     def state(self) -> ControllerState: ...
     @property
