@@ -22,7 +22,9 @@ rm -f "$stamp"
 paths=(src)
 if [ -d urdf ]; then paths+=(urdf); fi
 if [ -d launch ]; then paths+=(launch); fi
-if [ ! -d .venv/share/tf2_msgs ]; then paths+=(compat/tf2_msgs); fi
+for folder in compat/*/; do
+  if [ ! -d ".venv/share/$(basename "$folder")" ]; then paths+=("$folder"); fi
+done
 
 echo "Building the workspace ..."
 mkdir -p log

@@ -5,6 +5,7 @@ from setuptools import setup
 
 NODES = (
     "camera_node",
+    "gripper_node",
     "lifecycle_manager",
     "policy_node",
     "recorder_node",

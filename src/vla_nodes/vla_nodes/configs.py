@@ -50,6 +50,43 @@ class CameraConfig:
 
 
 @dataclass(frozen=True)
+class GripperConfig:
+    """Parameters of gripper_node."""
+
+    adapter: str = parameter(
+        "what the gripper's driver offers: franka_gripper's actions, or one of control_msgs",
+        choices=("franka", "gripper_command", "parallel_gripper_command"),
+    )
+    action: str = parameter(
+        "name of the action, such as gripper_controller/gripper_cmd; "
+        "of franka_gripper the name of the node, which holds its actions"
+    )
+    finger_joint_names: tuple[str, ...] = parameter("joints in joint_states that move alike")
+    finger_scale: float = parameter(
+        "m of opening per unit of the sum of their positions; not 0", low=-10.0, high=10.0
+    )
+    finger_offset: float = parameter("m, opening where the sum is 0", low=-1.0, high=1.0)
+    max_opening: float = parameter("m between the finger pads", low=0.001, high=1.0)
+    speed: float = parameter("m/s, where the action takes one", low=0.001, high=1.0)
+    opening_hysteresis: float = parameter(
+        "m, change of the opening that makes a goal", low=0.0005, high=0.1
+    )
+    force_hysteresis: float = parameter(
+        "N, change of the force that makes a goal while grasping", low=0.1, high=100.0
+    )
+    min_period: float = parameter("s, least time between two goals", low=0.02, high=10.0)
+    answer_timeout: float = parameter(
+        "s for a goal to be accepted and for a cancellation to take effect", low=0.1, high=30.0
+    )
+    result_timeout: float = parameter("s for a goal to end", low=0.5, high=120.0)
+    retries: int = parameter("goals after the first that a setpoint is worth", low=0, high=10)
+    state_timeout: float = parameter(
+        "s without the controller's state = the gripper is left as it is", low=0.1, high=5.0
+    )
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
     """Parameters of policy_node."""
 
@@ -59,8 +96,13 @@ class PolicyConfig:
     threads: int = parameter("threads used by the inference", low=1, high=64)
     joint_names: tuple[str, ...] = parameter("arm joints, in the order of the policy's state")
     finger_joint_names: tuple[str, ...] = parameter(
-        "joints whose positions (m) add up to the opening between the finger pads"
+        "joints whose positions add up to the opening between the finger pads"
     )
+    finger_joint_states: str = parameter("topic of their positions")
+    finger_scale: float = parameter(
+        "m of opening per unit of the sum of their positions; not 0", low=-10.0, high=10.0
+    )
+    finger_offset: float = parameter("m, opening where the sum is 0", low=-1.0, high=1.0)
     base_frame: str = parameter("frame of the commanded poses")
     tool_frame: str = parameter("frame that is commanded")
     image_tolerance: float = parameter("s, older images are stale", low=0.02, high=5.0)
@@ -113,6 +155,7 @@ class LifecycleConfig:
 
 SCHEMAS: dict[str, type] = {
     "camera_node": CameraConfig,
+    "gripper_node": GripperConfig,
     "lifecycle_manager": LifecycleConfig,
     "policy_node": PolicyConfig,
     "recorder_node": RecorderConfig,

@@ -98,13 +98,14 @@ class PolicyNode(LifecycleNode):
         """Loads the policy and connects it."""
         try:
             self._policy = self._make_policy(self.config)
+            self._contract = make_contract(self.config, self._policy.spec)
         except (ValueError, OSError) as error:
             self._failure = f"no policy: {error}"
             self.get_logger().error(self._failure)
             return TransitionCallbackReturn.FAILURE
         self._failure = ""
-        self._contract = make_contract(self.config, self._policy.spec)
         self._signals = self._contract.signals()
+        self._joint_topics = {self._contract.joints.topic, self._contract.gripper.topic}
         self._thread = InferenceThread(
             self._policy, self._observe, self._now_ns, self._emit, self._warm_up
         )
@@ -115,13 +116,14 @@ class PolicyNode(LifecycleNode):
             PolicyFeatures, "policy/features", RELIABLE
         )
         subscriptions = [
-            (JointState, JOINT_STATES, partial(self._on_sample, JOINT_STATES), RELIABLE),
             (ControlOwner, "control_owner", self._on_owner, RELIABLE),
             (String, "robot_description", self._on_description, LATCHED),
         ]
         for camera in self._contract.cameras.values():
             handler = partial(self._on_sample, camera.topic)
             subscriptions.append((Image, camera.topic, handler, IMAGES))
+        for topic in self._joint_topics:
+            subscriptions.append((JointState, topic, partial(self._on_sample, topic), RELIABLE))
         self._inputs = [self.create_subscription(*one) for one in subscriptions]
         return TransitionCallbackReturn.SUCCESS
 
@@ -155,7 +157,7 @@ class PolicyNode(LifecycleNode):
 
     def _on_sample(self, topic: str, message: Any) -> None:
         self._signals[topic].append(convert.from_time(message.header.stamp), message)
-        if topic != JOINT_STATES and self._thread is not None:
+        if self._thread is not None and topic not in self._joint_topics:
             self._thread.notify()
 
     def _on_owner(self, message: ControlOwner) -> None:
@@ -281,7 +283,11 @@ def make_contract(config: PolicyConfig, spec: Any) -> ObservationContract:
         },
         joints=JointsContract(JOINT_STATES, config.joint_names, config.joint_state_tolerance),
         gripper=GripperContract(
-            JOINT_STATES, config.finger_joint_names, config.joint_state_tolerance
+            config.finger_joint_states,
+            config.finger_joint_names,
+            config.joint_state_tolerance,
+            config.finger_scale,
+            config.finger_offset,
         ),
     )
 
