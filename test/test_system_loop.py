@@ -7,6 +7,7 @@ The policy traces a circle, so no checkpoint is needed; everything else is what 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from vla_msgs.action import RunTask
 from vla_msgs.msg import ControllerState, ControlOwner, Outcome
 from vla_msgs.srv import SetPaused
 from vla_nodes.node_tools import in_executor
+from vla_nodes.system import load_system
 
 # A restart may take a while on a busy machine; a test has two of them at most.
 pytestmark = pytest.mark.timeout(240)
@@ -56,6 +58,12 @@ def assert_at_rest(loop: Watcher, duration: float = 0.5) -> None:
     loop.wait("states", lambda: len(loop.states) > began + 50 * duration)
     moved = max(np.linalg.norm(position(state) - here) for state in loop.states[began:])
     assert moved < 0.003, f"the arm has moved by {1e3 * moved:.1f} mm in a hold"
+
+
+def beaten(loop: Watcher) -> float:
+    """ROS time of the last heartbeat, s."""
+    stamp = loop.owner.header.stamp
+    return float(stamp.sec + 1e-9 * stamp.nanosec)
 
 
 def test_an_episode_is_on_disk_with_every_topic_and_no_drops(loop: Watcher) -> None:
@@ -137,6 +145,31 @@ def test_killing_the_supervisor_holds_and_only_the_new_one_is_obeyed(loop: Watch
     assert loop.state.last_reject_reason == ControllerState.REJECT_OLD_GRANT
     assert_at_rest(loop)
     handle = loop.start_task()
+    loop.wait_until_moving()
+    assert_within_limits(loop.states)
+    cancel(loop, handle)
+
+
+def test_a_stopped_supervisor_holds_the_arm_within_its_timeout_and_may_go_on(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    assert loop.owner is not None
+    timeout = load_system("sim_franka").entry("sim_node").values()["heartbeat_timeout"]
+    pid = loop.system.process("supervisor").pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        held = loop.wait(
+            "revoked",
+            lambda: next(
+                (s for s in list(loop.states) if seconds(s) > beaten(loop) and not s.sequence), None
+            ),
+        )
+        # Not because the chunk has run out: then it would still be the one that is followed.
+        assert timeout - 0.05 < seconds(held) - beaten(loop) < timeout + 0.15
+        loop.wait_until_holding()
+        assert_at_rest(loop)
+    finally:
+        os.kill(pid, signal.SIGCONT)
     loop.wait_until_moving()
     assert_within_limits(loop.states)
     cancel(loop, handle)
