@@ -66,6 +66,8 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
   echo "$PWD/.venv" >.venv/.prefix
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+# A client that the policy server is tested with; it asks for an older NumPy than it works with.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openpi-client==0.1.2
 .venv/bin/python scripts/patch_wheels.py
 ln -sf ../../scripts/vla .venv/bin/vla
 echo "$fingerprint" >"$stamp"

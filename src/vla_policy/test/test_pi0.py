@@ -21,7 +21,7 @@ from vla_policy import pi0_layout
 from vla_policy.nano_pi0 import NanoPi0
 from vla_policy.pi0_inputs import PaligemmaTokenizer, fit_images
 from vla_policy.pi0_lora import merge_adapter
-from vla_policy.sampling import euler
+from vla_policy.samplers import euler
 from vla_policy.types import CheckpointError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies that turn images, joint state and an instruction into action chunks.
 
-Training, evaluation and the hand-over to the controller are modules of their own
-(``recipe``, ``evaluation``, ``causality``, ``control``): importing this package loads no simulator.
+Training, evaluation, serving and the hand-over to the controller are modules of their own
+(``recipe``, ``evaluation``, ``causality``, ``serving``, ``control``): importing this package loads
+no simulator, and torch only with the first name that needs it.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .action_contracts import ActionContract, load_action_contract
 from .action_spec import ActionSpec
-from .checkpoint import default_checkpoint, load_policy, read_manifest
-from .policy import Context, NanoPi0Policy, Policy
-from .samplers import Guidance
+from .interface import Context, Policy
 from .spec import PolicySpec
 from .types import (
     ActionChunk,
@@ -20,6 +22,19 @@ from .types import (
     RobotState,
     SeedOverlapError,
 )
+
+if TYPE_CHECKING:
+    from .checkpoint import default_checkpoint, load_policy, read_manifest
+    from .policy import NanoPi0Policy
+    from .samplers import Guidance
+
+_NEED_TORCH = {
+    "Guidance": ".samplers",
+    "NanoPi0Policy": ".policy",
+    "default_checkpoint": ".checkpoint",
+    "load_policy": ".checkpoint",
+    "read_manifest": ".checkpoint",
+}
 
 __all__ = [
     "ActionChunk",
@@ -41,3 +56,9 @@ __all__ = [
     "load_policy",
     "read_manifest",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_NEED_TORCH[name], __name__), name)

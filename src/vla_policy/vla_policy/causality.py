@@ -11,7 +11,7 @@ import numpy as np
 from vla_sim import tasks
 from vla_sim.simulation import Simulation
 
-from .policy import Policy
+from .interface import Policy
 from .rollout import TIME_LIMITS, EpisodeResult, run_episode
 from .types import RobotState
 

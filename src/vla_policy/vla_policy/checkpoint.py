@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .interface import Policy
 from .nano_pi0 import NanoPi0, NanoPi0Config
-from .policy import NanoPi0Policy, Policy
+from .policy import NanoPi0Policy
 from .spec import PolicySpec
 from .statistics import Statistics
 from .tokenizer import InstructionTokenizer

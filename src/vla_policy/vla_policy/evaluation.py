@@ -16,8 +16,8 @@ from vla_sim.simulation import Simulation
 
 from .causality import PairResult, colour_pair
 from .checkpoint import add_selection_seeds, load_policy, read_manifest
+from .interface import Policy
 from .intervals import wilson_interval
-from .policy import Policy
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
 from .types import SeedOverlapError
 

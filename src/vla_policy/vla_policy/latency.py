@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .policy import Policy
+from .interface import Policy
 from .schedules import make_schedule
 from .types import ObservationLike, RobotState
 

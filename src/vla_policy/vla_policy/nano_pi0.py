@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -153,6 +154,28 @@ class Prefix:
     values: tuple[Tensor, ...]
     valid: Tensor
     patches: Tensor
+
+    def row(self, index: int) -> Prefix:
+        """The prefix of one of its conditions, as a batch of one."""
+        one = slice(index, index + 1)
+        return Prefix(
+            keys=tuple(keys[one] for keys in self.keys),
+            values=tuple(values[one] for values in self.values),
+            valid=self.valid[one],
+            patches=self.patches[one],
+        )
+
+    @staticmethod
+    def stack(prefixes: Sequence[Prefix]) -> Prefix:
+        """Several prefixes as one batch."""
+        if len(prefixes) == 1:
+            return prefixes[0]
+        return Prefix(
+            keys=tuple(torch.cat(keys) for keys in zip(*(p.keys for p in prefixes), strict=True)),
+            values=tuple(torch.cat(v) for v in zip(*(p.values for p in prefixes), strict=True)),
+            valid=torch.cat([p.valid for p in prefixes]),
+            patches=torch.cat([p.patches for p in prefixes]),
+        )
 
     def cache(self) -> DynamicCache:
         """A fresh transformers cache over the same tensors (the expert appends to a copy)."""

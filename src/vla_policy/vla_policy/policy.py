@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy interface, and the nano π0 behind it."""
+"""The nano π0 as a policy."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 from .action_frame import ActionFrame
 from .augmentation import normalise_images
 from .heads import FlowHead, Head, flow_velocity
+from .interface import BatchPolicy, Context
 from .nano_pi0 import NanoPi0, Prefix
 from .samplers import Guidance, Velocity
 from .spec import PolicySpec
@@ -30,66 +29,7 @@ from .types import (
 )
 
 
-@dataclass(frozen=True)
-class Context:
-    """Encoded images and instruction.
-
-    Attributes:
-        stamp_ns: Of the observation.
-        instruction: That was encoded.
-        inference_id: Counts the encoded observations since the last reset.
-        prefix: Keys and values for the action expert.
-    """
-
-    stamp_ns: int
-    instruction: str
-    inference_id: int
-    prefix: Prefix
-
-
-class Policy(ABC):
-    """From observations to action chunks.
-
-    ``encode`` is slow (vision and language), ``act`` is fast and may be called several times per
-    context. One thread at a time.
-
-    Attributes:
-        spec: What it needs and returns.
-        has_flow: Whether ``act`` takes a guidance.
-    """
-
-    spec: PolicySpec
-    has_flow: bool = False
-
-    @abstractmethod
-    def reset(self, seed: int = 0) -> None:
-        """Restarts the inference count; noise is a function of seed and count alone."""
-
-    @abstractmethod
-    def encode(self, observation: ObservationLike) -> Context:
-        """Encodes images and instruction.
-
-        Raises:
-            ObservationMismatchError: Naming the part that does not fit ``spec``.
-        """
-
-    @abstractmethod
-    def act(
-        self, context: Context, state: RobotState, guidance: Guidance | None = None
-    ) -> ActionChunk:
-        """A chunk and its features for an encoded context and the robot's state.
-
-        Raises:
-            ObservationMismatchError: If the state does not fit ``spec``.
-            PolicyError: If the chunk cannot be used, or there is no flow that could be guided.
-        """
-
-    def action_frame(self, state: RobotState) -> ActionFrame:
-        """What normalised actions mean for a state; of policies with a flow."""
-        raise PolicyError(f"{type(self).__name__} has no flow")
-
-
-class NanoPi0Policy(Policy):
+class NanoPi0Policy(BatchPolicy):
     """Nano π0 with its tokenizer, statistics and action space.
 
     Args:
@@ -137,42 +77,70 @@ class NanoPi0Policy(Policy):
 
     def encode(self, observation: ObservationLike) -> Context:
         """Encodes images and instruction; see ``Policy.encode``."""
-        images = torch.from_numpy(self._images(observation))[None].to(self._device)
-        try:
-            ids, valid = self._tokenizer.encode(observation.instruction)
-        except ValueError as error:
-            raise ObservationMismatchError(str(error)) from error
-        with self._inference():
-            prefix = self._network.encode(
-                normalise_images(images),
-                torch.from_numpy(ids)[None].to(self._device),
-                torch.from_numpy(valid)[None].to(self._device),
-            )
-        context = Context(
-            stamp_ns=int(observation.stamp_ns),
-            instruction=observation.instruction,
-            inference_id=self._count,
-            prefix=prefix,
-        )
+        (context,) = self.encode_batch([(observation, self._count)])
         self._count += 1
         return context
+
+    def encode_batch(self, items: Sequence[tuple[ObservationLike, int]]) -> list[Context]:
+        """Encodes several observations at once; see ``BatchPolicy``."""
+        images = np.stack([self._images(observation) for observation, _ in items])
+        try:
+            texts = [self._tokenizer.encode(observation.instruction) for observation, _ in items]
+        except ValueError as error:
+            raise ObservationMismatchError(str(error)) from error
+        ids, valid = (torch.from_numpy(np.stack(part)) for part in zip(*texts, strict=True))
+        with self._inference():
+            prefix = self._network.encode(
+                normalise_images(torch.from_numpy(images).to(self._device)),
+                ids.to(self._device),
+                valid.to(self._device),
+            )
+        return [
+            Context(
+                stamp_ns=int(observation.stamp_ns),
+                instruction=observation.instruction,
+                inference_id=count,
+                prefix=prefix.row(row),
+            )
+            for row, (observation, count) in enumerate(items)
+        ]
 
     def act(
         self, context: Context, state: RobotState, guidance: Guidance | None = None
     ) -> ActionChunk:
         """Samples a chunk; see ``Policy.act``."""
-        shape = (self.spec.horizon, self._actions.dim)
-        # One stream per inference, so that a chunk depends on nothing that happened before it.
-        seeds = np.random.SeedSequence([self._seed, context.inference_id]).generate_state(1)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(int(seeds[0])))
+        return self._sample([(context, state, self._seed)], guidance)[0]
+
+    def act_batch(self, items: Sequence[tuple[Context, RobotState, int]]) -> list[ActionChunk]:
+        """Samples several chunks at once; see ``BatchPolicy``."""
+        return self._sample(items, None)
+
+    def _sample(
+        self, items: Sequence[tuple[Context, RobotState, int]], guidance: Guidance | None
+    ) -> list[ActionChunk]:
+        noise = torch.stack([self._noise(seed, context) for context, _, seed in items])
         with self._inference():
             sampled, features = self._head.sample(
                 self._network,
-                context.prefix,
-                self._network_state(state),
-                noise[None].to(self._device),
+                Prefix.stack([context.prefix for context, _, _ in items]),
+                torch.cat([self._network_state(state) for _, state, _ in items]),
+                noise.to(self._device),
                 guidance,
             )
+        return [
+            self._chunk(context, state, sampled[row, None], features[row])
+            for row, (context, state, _) in enumerate(items)
+        ]
+
+    def _noise(self, seed: int, context: Context) -> Tensor:
+        # One stream per inference, so that a chunk depends on nothing that happened before it.
+        seeds = np.random.SeedSequence([seed, context.inference_id]).generate_state(1)
+        generator = torch.Generator().manual_seed(int(seeds[0]))
+        return torch.randn((self.spec.horizon, self._actions.dim), generator=generator)
+
+    def _chunk(
+        self, context: Context, state: RobotState, sampled: Tensor, features: Tensor
+    ) -> ActionChunk:
         try:
             poses, gripper = self.action_frame(state).decode(sampled)
         except ValueError as error:
@@ -182,7 +150,7 @@ class NanoPi0Policy(Policy):
             step_dt=self.spec.step_dt,
             poses_tool_in_base=poses,
             gripper_opening=np.maximum(gripper, 0.0),
-            features=features[0].float().cpu().numpy(),
+            features=features.float().cpu().numpy(),
             inference_id=context.inference_id,
             policy_id=self.spec.policy_id,
         )

@@ -12,7 +12,7 @@ import numpy as np
 from vla_sim.simulation import SimObservation, Simulation
 
 from .control import to_control_chunk
-from .policy import Policy
+from .interface import Policy
 from .schedules import make_schedule
 from .types import RobotState
 

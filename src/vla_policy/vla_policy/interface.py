@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy interface, for policies in this process and for those behind a server."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .spec import PolicySpec
+from .types import ActionChunk, ObservationLike, PolicyError, RobotState
+
+if TYPE_CHECKING:  # a client of a server does without torch
+    from .action_frame import ActionFrame
+    from .samplers import Guidance
+
+
+@dataclass(frozen=True)
+class Context:
+    """Encoded images and instruction.
+
+    Attributes:
+        stamp_ns: Of the observation.
+        instruction: That was encoded.
+        inference_id: Counts the encoded observations since the last reset.
+        prefix: What the policy has made of them; its own.
+    """
+
+    stamp_ns: int
+    instruction: str
+    inference_id: int
+    prefix: Any
+
+
+class Policy(ABC):
+    """From observations to action chunks.
+
+    ``encode`` is slow (vision and language), ``act`` is fast and may be called several times per
+    context. One thread at a time.
+
+    Attributes:
+        spec: What it needs and returns.
+        has_flow: Whether ``act`` takes a guidance.
+    """
+
+    spec: PolicySpec
+    has_flow: bool = False
+
+    @abstractmethod
+    def reset(self, seed: int = 0) -> None:
+        """Restarts the inference count; noise is a function of seed and count alone."""
+
+    @abstractmethod
+    def encode(self, observation: ObservationLike) -> Context:
+        """Encodes images and instruction.
+
+        Raises:
+            ObservationMismatchError: Naming the part that does not fit ``spec``.
+        """
+
+    @abstractmethod
+    def act(
+        self, context: Context, state: RobotState, guidance: Guidance | None = None
+    ) -> ActionChunk:
+        """A chunk and its features for an encoded context and the robot's state.
+
+        Raises:
+            ObservationMismatchError: If the state does not fit ``spec``.
+            PolicyError: If the chunk cannot be used, or there is no flow that could be guided.
+        """
+
+    def action_frame(self, state: RobotState) -> ActionFrame:
+        """What normalised actions mean for a state; of policies with a flow."""
+        raise PolicyError(f"{type(self).__name__} has no flow")
+
+
+class BatchPolicy(Policy):
+    """A policy that computes for several clients at once.
+
+    What it computes for one depends on the others in the last bits only.
+    """
+
+    @abstractmethod
+    def encode_batch(self, items: Sequence[tuple[ObservationLike, int]]) -> list[Context]:
+        """Contexts of observations and their inference counts; see ``encode``."""
+
+    @abstractmethod
+    def act_batch(self, items: Sequence[tuple[Context, RobotState, int]]) -> list[ActionChunk]:
+        """Chunks for contexts, states and seeds; see ``act``."""

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thread that computes for all clients, several of them at once where they wait together."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..types import PolicyError
+
+
+@dataclass(frozen=True)
+class _Job:
+    kind: str
+    item: Any
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Any]
+
+
+class Batcher:
+    """Gathers requests of one kind and computes them together.
+
+    A request waits for nobody: what has come in while the thread was busy is taken as one batch.
+
+    Args:
+        compute: By kind, from items to as many results; a result may be an exception.
+        max_batch: Most items at once.
+        max_waiting: Requests waiting beyond which new ones are refused.
+    """
+
+    def __init__(
+        self,
+        compute: dict[str, Callable[[Sequence[Any]], Sequence[Any]]],
+        *,
+        max_batch: int = 8,
+        max_waiting: int = 64,
+    ) -> None:
+        self._compute = compute
+        self._max_batch = max_batch
+        self._waiting: queue.Queue[_Job | None] = queue.Queue(max_waiting)
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self.batches = 0
+        self.items = 0
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread once it has done what is under way."""
+        self._waiting.put(None)
+        self._thread.join(timeout=30.0)
+
+    async def submit(self, kind: str, item: Any) -> Any:
+        """The result for an item.
+
+        Raises:
+            PolicyError: If too many wait already, or as the computation says.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(kind, item, loop, loop.create_future())
+        try:
+            self._waiting.put_nowait(job)
+        except queue.Full:
+            raise PolicyError("the server has too much to do") from None
+        return await job.answer
+
+    def _run(self) -> None:
+        ahead: _Job | None = None
+        while True:
+            first = ahead if ahead is not None else self._waiting.get()
+            ahead = None
+            if first is None:
+                return
+            batch, stopping = [first], False
+            while len(batch) < self._max_batch:
+                try:
+                    job = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    stopping = True
+                    break
+                if job.kind != first.kind:
+                    ahead = job
+                    break
+                batch.append(job)
+            self._finish(batch)
+            if stopping:
+                return
+
+    def _finish(self, batch: Sequence[_Job]) -> None:
+        try:
+            results = self._compute[batch[0].kind]([job.item for job in batch])
+        except Exception as error:  # one batch's failure must not end the service
+            results = [error] * len(batch)
+        self.batches += 1
+        self.items += len(batch)
+        for job, result in zip(batch, results, strict=True):
+            job.loop.call_soon_threadsafe(_settle, job.answer, result)
+
+
+def _settle(answer: asyncio.Future[Any], result: Any) -> None:
+    if answer.cancelled():
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy behind a server, used as one in this process. Needs neither torch nor ROS."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import websockets
+from websockets.exceptions import WebSocketException
+
+from ..interface import Context, Policy
+from ..spec import PolicySpec
+from ..types import ActionChunk, ObservationLike, PolicyError, RobotState
+from . import messages, wire
+
+if TYPE_CHECKING:
+    from ..samplers import Guidance
+
+
+T = TypeVar("T")
+# Versions of a distribution's packages may be older.
+_NEW_API = int(version("websockets").split(".")[0]) >= 14
+
+
+class ServerUnreachableError(PolicyError):
+    """There is no answer from the server."""
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """How a server is reached.
+
+    Attributes:
+        url: ``ws://host:port`` or, with TLS, ``wss://host:port``.
+        token: That the server asks for; empty for none.
+        certificates: PEM file of the authorities to trust; empty for the system's.
+        connect_timeout: Longest wait for a connection, s.
+        call_timeout: Longest wait for an answer, s.
+    """
+
+    url: str
+    token: str = ""
+    certificates: str = ""
+    connect_timeout: float = 5.0
+    call_timeout: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("ws://", "wss://")):
+            raise ValueError(f"url is {self.url!r}; valid: ws://host:port or wss://host:port")
+        for name in ("connect_timeout", "call_timeout"):
+            if not 0.0 < getattr(self, name) <= 3600.0:
+                raise ValueError(f"{name} is {getattr(self, name)} s; valid: above 0 to 3600")
+
+
+class Connection:
+    """A websocket that connects when it is needed and again after it was lost.
+
+    After an answer that did not come in time the connection is given up: what comes late can then
+    not be taken for the answer to something else. One thread at a time.
+
+    Args:
+        config: How the server is reached.
+        path: Of the protocol.
+    """
+
+    def __init__(self, config: ClientConfig, path: str) -> None:
+        self._config = config
+        self._url = config.url.rstrip("/") + path
+        self._loop = asyncio.new_event_loop()
+        self._socket: Any = None
+        self.connections = 0
+
+    def __del__(self) -> None:
+        self.close()
+        self._loop.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._socket is not None
+
+    def open(self) -> dict[str, Any] | None:
+        """Connects if there is no connection; returns the server's first message if it did.
+
+        Raises:
+            ServerUnreachableError: With the reason.
+            MessageError: If what the server says is no message.
+        """
+        if self._socket is not None:
+            return None
+        try:
+            self._socket = self._wait(self._connect(), self._config.connect_timeout)
+            self.connections += 1
+            return wire.unpack(self._wait(self._socket.recv(), self._config.connect_timeout))
+        except wire.WireError as error:
+            self.close()
+            raise messages.MessageError(f"{self._url}: {error}") from error
+        except (OSError, WebSocketException, TimeoutError) as error:
+            self.close()
+            raise ServerUnreachableError(
+                f"no policy server at {self._url}: {_reason(error)}"
+            ) from error
+
+    def exchange(self, data: bytes) -> bytes | str:
+        """Sends a message and returns the answer.
+
+        Raises:
+            ServerUnreachableError: If the connection is lost or no answer comes in time.
+        """
+        if self._socket is None:
+            raise ServerUnreachableError(f"there is no connection to {self._url}")
+        try:
+            return self._wait(self._exchange(data), self._config.call_timeout)
+        except TimeoutError as error:
+            self.close()
+            raise ServerUnreachableError(
+                f"{self._url} did not answer within {self._config.call_timeout} s"
+            ) from error
+        except (OSError, WebSocketException) as error:
+            self.close()
+            raise ServerUnreachableError(
+                f"the connection to {self._url} was lost: {_reason(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """Gives the connection up."""
+        socket, self._socket = self._socket, None
+        if socket is None:
+            return
+        try:
+            self._wait(socket.close(), 1.0)
+        except (OSError, WebSocketException, TimeoutError):
+            socket.transport.abort()
+
+    async def _connect(self) -> Any:
+        config = self._config
+        headers = {"Authorization": f"Bearer {config.token}"} if config.token else {}
+        options: dict[str, Any] = {
+            "compression": None,
+            "max_size": wire.MAX_MESSAGE_BYTES,
+            "close_timeout": 0.5,
+            "ping_interval": None,
+            "additional_headers" if _NEW_API else "extra_headers": headers,
+        }
+        if _NEW_API:
+            options["proxy"] = None
+        if config.url.startswith("wss://"):
+            options["ssl"] = ssl.create_default_context(cafile=config.certificates or None)
+        return await websockets.connect(self._url, **options)
+
+    async def _exchange(self, data: bytes) -> bytes | str:
+        await self._socket.send(data)
+        answer: bytes | str = await self._socket.recv()
+        return answer
+
+    def _wait(self, what: Coroutine[Any, Any, T], limit: float) -> T:
+        return self._loop.run_until_complete(asyncio.wait_for(what, limit))
+
+
+def _reason(error: Exception) -> str:
+    """What is known of a failed connection, with the server's own words if it refused."""
+    response = getattr(error, "response", None)
+    body = getattr(response, "body", None)
+    if response is not None and body:
+        return f"{response.status_code} {body.decode(errors='replace').strip()}"
+    return str(error) or type(error).__name__
+
+
+class RemotePolicy(Policy):
+    """A policy behind this suite's own protocol.
+
+    Connects at once; after the connection was lost, with the next observation. A server that then
+    serves something that does not fit is an error, other weights of the same shape are not.
+
+    Args:
+        config: How the server is reached.
+        expected: Attributes of ``PolicySpec`` with the only values that will do.
+
+    Raises:
+        ServerUnreachableError: If there is no server.
+        SchemaMismatchError: If it serves something else, listing every difference.
+    """
+
+    def __init__(self, config: ClientConfig, expected: Mapping[str, Any] | None = None) -> None:
+        self._expected = dict(expected or {})
+        self._connection = Connection(config, messages.PATH)
+        self._seed = 0
+        self._request = 0
+        self._known: PolicySpec | None = None
+        self._connect()
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._connection.close()
+
+    def reset(self, seed: int = 0) -> None:
+        """Restarts the inference count; see ``Policy.reset``."""
+        self._seed = seed
+        self._connect()
+        self._call("reset", seed=seed)
+
+    def encode(self, observation: ObservationLike) -> Context:
+        """Encodes images and instruction on the server; see ``Policy.encode``."""
+        self._connect()
+        answer = self._call("encode", observation=messages.from_observation(observation))
+        number = answer.get("context")
+        if not isinstance(number, int):
+            raise messages.MessageError(f"the server's context is {number!r}, not a number")
+        return Context(
+            stamp_ns=int(observation.stamp_ns),
+            instruction=observation.instruction,
+            inference_id=number,
+            prefix=self._connection.connections,
+        )
+
+    def act(
+        self, context: Context, state: RobotState, guidance: Guidance | None = None
+    ) -> ActionChunk:
+        """A chunk for an encoded context; see ``Policy.act``."""
+        if guidance is not None:
+            raise PolicyError("a policy behind a server takes no guidance")
+        if context.prefix != self._connection.connections or not self._connection.is_open:
+            raise ServerUnreachableError(
+                "the connection was lost since the observation was encoded"
+            )
+        answer = self._call("act", context=context.inference_id, state=messages.from_state(state))
+        return messages.to_chunk(answer.get("chunk"), self.spec)
+
+    def _connect(self) -> None:
+        first = self._connection.open()
+        if first is None:
+            return
+        try:
+            spec = messages.read_hello(first)
+            messages.check_schema(spec, self._expected)
+            if self._known is not None:
+                messages.check_schema(spec, _shape_of(self._known))
+        except PolicyError:
+            self._connection.close()
+            raise
+        self.spec = self._known = spec
+        if self._seed:
+            self._call("reset", seed=self._seed)
+
+    def _call(self, call: str, **values: Any) -> dict[str, Any]:
+        self._request += 1
+        data = wire.pack({"id": self._request, "call": call, **values})
+        try:
+            answer = wire.unpack(self._connection.exchange(data))
+        except wire.WireError as error:
+            self._connection.close()
+            raise messages.MessageError(f"the server's answer cannot be read: {error}") from error
+        if "error" in answer:
+            raise messages.to_error(answer["error"])
+        if answer.get("id") != self._request:
+            self._connection.close()
+            raise messages.MessageError(
+                f"the server answered request {answer.get('id')!r}, not {self._request}"
+            )
+        return answer
+
+
+def _shape_of(spec: PolicySpec) -> dict[str, Any]:
+    """What must stay when a server comes back: everything but the weights."""
+    return {name: value for name, value in vars(spec).items() if name != "policy_id"}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server computes for its clients: each has its own seed, count and encoded contexts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..interface import BatchPolicy, Context
+from ..types import ActionChunk, ObservationLike, PolicyError, RobotState
+
+# A client acts on its newest context; a few older ones are kept for those that overlap.
+_KEPT_CONTEXTS = 4
+
+
+@dataclass
+class Session:
+    """What the server remembers of one client."""
+
+    seed: int = 0
+    count: int = 0
+    contexts: OrderedDict[int, Context] = field(default_factory=OrderedDict)
+
+    def reset(self, seed: int) -> None:
+        """Begins anew."""
+        self.seed, self.count = seed, 0
+        self.contexts.clear()
+
+    def keep(self, context: Context) -> int:
+        """Remembers a context and returns its number."""
+        self.contexts[context.inference_id] = context
+        while len(self.contexts) > _KEPT_CONTEXTS:
+            self.contexts.popitem(last=False)
+        return context.inference_id
+
+    def context(self, number: Any) -> Context:
+        """A context by its number.
+
+        Raises:
+            PolicyError: If it is not known (any more).
+        """
+        if number not in self.contexts:
+            raise PolicyError(f"the context {number!r} is not known; encode an observation first")
+        return self.contexts[number]
+
+
+class Service:
+    """Computes for several clients at once with one policy.
+
+    Args:
+        policy: That is served; used by one thread.
+    """
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self.policy = policy
+
+    def encode(self, requests: Sequence[tuple[Session, ObservationLike]]) -> Sequence[Any]:
+        """Contexts, or errors, of observations; in order."""
+        numbered = []
+        for session, observation in requests:
+            numbered.append((observation, session.count))
+            session.count += 1
+        return _batched(self.policy.encode_batch, numbered)
+
+    def act(self, requests: Sequence[tuple[Session, Context, RobotState]]) -> Sequence[Any]:
+        """Chunks, or errors, for contexts and states; in order."""
+        return _batched(
+            self.policy.act_batch,
+            [(context, state, session.seed) for session, context, state in requests],
+        )
+
+
+def _batched(
+    compute: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[Any]
+) -> Sequence[Any]:
+    """Results of a batch; where one item spoils it, of each item by itself."""
+    try:
+        return compute(items)
+    except Exception as error:  # whoever sent the bad item is told, the others are served
+        if len(items) == 1:
+            return [error]
+    results: list[ActionChunk | Context | Exception] = []
+    for item in items:
+        try:
+            results.extend(compute([item]))
+        except Exception as error:
+            results.append(error)
+    return results
