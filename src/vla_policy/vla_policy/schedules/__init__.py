@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ..policy import Policy
+from ..interface import Policy
 from .base import Kinematics, Schedule
 from .delay import DelayWindow
 from .future_state import FutureState

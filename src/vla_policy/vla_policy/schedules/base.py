@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..policy import Context, Policy
+from ..interface import Context, Policy
 from ..spec import PolicySpec
 from ..types import ActionChunk, RobotState
 from .delay import DelayWindow

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..policy import Context, Policy
+from ..interface import Context, Policy
 from ..poses import invert_pose
 from ..types import ActionChunk, PolicyError, RobotState
 from .base import Schedule

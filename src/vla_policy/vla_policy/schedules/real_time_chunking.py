@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..policy import Context, Policy
+from ..interface import Context, Policy
 from ..samplers import guided, overlap_weights, real_time_chunking
 from ..types import ActionChunk, RobotState
 from .base import Schedule

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..policy import Context, Policy
+from ..interface import Context, Policy
 from ..poses import make_pose
 from ..types import ActionChunk, Array, RobotState
 from .base import Schedule
