@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The Python package vla_control: a nanobind module and a few lines that re-export it.
+# The Python package vla_control: a nanobind module that is re-exported, and the joint moves.
 execute_process(
   COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir
   OUTPUT_VARIABLE nanobind_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -25,7 +25,7 @@ set_target_properties(vla_control_python PROPERTIES
   OUTPUT_NAME _core
   LIBRARY_OUTPUT_DIRECTORY ${python_build_dir}
   INSTALL_RPATH "$ORIGIN/../../..")
-foreach(file __init__.py _core.pyi py.typed)
+foreach(file __init__.py _core.pyi joint_move.py py.typed)
   configure_file(python/vla_control/${file} ${python_build_dir}/${file} COPYONLY)
   install(FILES python/vla_control/${file} DESTINATION ${python_install_dir}/vla_control)
 endforeach()
