@@ -26,6 +26,7 @@ from vla_msgs.msg import ControllerState, ControlOwner, Outcome
 from vla_msgs.srv import SetPaused
 from vla_nodes.node_tools import in_executor
 from vla_nodes.system import load_system
+from vla_sim import arms
 
 # A restart may take a while on a busy machine; a test has two of them at most.
 pytestmark = pytest.mark.timeout(240)
@@ -173,6 +174,84 @@ def test_a_stopped_supervisor_holds_the_arm_within_its_timeout_and_may_go_on(loo
     loop.wait_until_moving()
     assert_within_limits(loop.states)
     cancel(loop, handle)
+
+
+def move(domain: int, *arguments: str) -> subprocess.Popen[str]:
+    """`vla move`, started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vla_nodes.cli", "move", *arguments],
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def told(process: subprocess.Popen[str], code: int) -> str:
+    """What a command printed before it ended as expected."""
+    out, err = process.communicate(timeout=SOON)
+    assert process.returncode == code, out + err
+    return " ".join((out + err).split())
+
+
+def test_vla_move_goes_to_a_joint_target_and_home(loop: Watcher, domain: int) -> None:
+    start = np.array(loop.state.q)
+    text = told(move(domain, "--joints", "panda_joint1=0.3", "panda_joint4=-2.2"), 0)
+    assert "panda_joint1:" in text
+    assert "done:" in text
+    loop.wait_until_holding()
+    # What friction leaves of the soft nullspace: 0.2 Nm over 10 Nm/rad.
+    np.testing.assert_allclose(loop.state.q[0], 0.3, atol=0.04)
+    np.testing.assert_allclose(loop.state.q[3], -2.2, atol=0.04)
+    told(move(domain, "home"), 0)
+    loop.wait_until_holding()
+    home = arms.find("panda").home
+    np.testing.assert_allclose(loop.state.q, home, atol=0.04)
+    assert np.abs(start - home).max() < 0.5, "as the scene lays it"
+    velocities = np.array([state.dq for state in loop.states])
+    assert (np.abs(velocities).max(axis=0) < 0.3 * arms.find("panda").limits.velocity).all()
+    assert_within_limits(loop.states)
+    loop.wait("idle", lambda: loop.owner.state == ControlOwner.STATE_IDLE)
+
+
+def test_vla_move_names_a_bad_target_and_moves_nothing(loop: Watcher, domain: int) -> None:
+    grant = loop.owner.grant if loop.owner else 0
+    assert "valid range: [-2.8" in told(move(domain, "--joints", "panda_joint1=9"), 1)
+    assert loop.owner is not None
+    assert loop.owner.grant == grant
+
+
+def test_vla_move_does_not_take_the_arm_from_a_task(loop: Watcher, domain: int) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    assert "the arm is not free" in told(move(domain, "home"), 1)
+    assert loop.owner is not None
+    assert loop.owner.state == ControlOwner.STATE_AUTONOMOUS
+    cancel(loop, handle)
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted", "stopped"])
+def test_a_move_that_is_cut_off_brakes_to_a_hold(loop: Watcher, domain: int, how: str) -> None:
+    loop.wait_until_holding()
+    aim = 0.8 if loop.state.q[0] < 0.0 else -0.8
+    process = move(domain, "--joints", f"panda_joint1={aim}")
+    loop.wait("moving", lambda: speed(loop.state) > 0.1)
+    request = RunTask.Goal(instruction="trace a circle", time_limit=SOON)
+    goal = in_executor(loop, lambda: loop.run_task.send_goal_async(request))
+    assert not loop.wait("answer", lambda: goal.result() if goal.done() else None).accepted
+    if how == "stopped":
+        loop.call(loop.stop, Trigger.Request())
+        text = told(process, 1)
+        assert "lost the arm" in text or "in FAULT" in text  # whichever it hears first
+        loop.wait("rest", lambda: speed(loop.state) < 0.005)
+    else:
+        process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGINT)
+        process.communicate(timeout=SOON)
+        loop.wait_until_holding()
+        loop.wait("idle", lambda: loop.owner.state == ControlOwner.STATE_IDLE)
+    assert abs(loop.state.q[0] - aim) > 0.1, "it had not arrived"
+    assert_at_rest(loop)
+    assert_within_limits(loop.states)
 
 
 def test_killing_a_camera_stops_the_inference_by_name_and_it_resumes(loop: Watcher) -> None:

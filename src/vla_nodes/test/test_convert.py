@@ -113,6 +113,51 @@ def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     assert convert.from_action_chunk(message, **FRAMES).wrenches.shape == (0, 6)
 
 
+def joint_message(values: object = None, **changes: object) -> ActionChunk:
+    rows = np.arange(12.0).reshape(6, 2) if values is None else np.asarray(values)
+    message = convert.to_joint_chunk(
+        5 * convert.SECOND,
+        rows,
+        joint_names=["a", "b"],
+        step_dt=0.05,
+        base_frame=FRAMES["base_frame"],
+        tool_frame=FRAMES["tool_frame"],
+        sequence=4,
+        policy_id="pad",
+    )
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def test_joint_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
+    chunk = convert.from_action_chunk(joint_message(), **FRAMES)
+    assert (chunk.stamp_ns, chunk.sequence, list(chunk.joint_names)) == (
+        5 * convert.SECOND,
+        4,
+        ["a", "b"],
+    )
+    np.testing.assert_array_equal(
+        np.reshape(chunk.joint_values, (6, 2)), np.arange(12.0).reshape(6, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        (Reason.WRONG_LENGTH, {"joint_names": ["a", "b", "c", "d", "e"]}),
+        (Reason.WRONG_LENGTH, {"joint_names": []}),
+        (Reason.WRONG_LENGTH, {"joint_values": []}),
+        (Reason.WRONG_LENGTH, {"gripper_opening": [0.1]}),
+        (Reason.NOT_FINITE, {"joint_values": [0.0, float("nan")]}),
+    ],
+)
+def test_bad_joint_chunks_are_refused_by_name(reason: Reason, changes: dict[str, object]) -> None:
+    with pytest.raises(ConversionError) as caught:
+        convert.from_action_chunk(joint_message(**changes), **FRAMES)
+    assert caught.value.reason is reason
+
+
 def test_quaternions_of_a_chunk_are_continuous_around_a_half_turn() -> None:
     quats = [
         np.array([p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w])

@@ -36,6 +36,8 @@ def make(state: State, *, limits: Limits = LIMITS) -> Supervisor:
         core.begin(GOAL, now)
     if state is State.PAUSED:
         core.set_paused(True, "hand in the way", now)
+    if state is State.TELEOP:
+        core.on_operator("pad", True, now)
     if state is State.FAULT:
         core.stop("button", now)
     assert core.state is state
@@ -64,6 +66,9 @@ INPUTS = {
     "heartbeat lost": lambda core: core.on_controller(True, ControllerFault.HEARTBEAT_LOST, NOW),
     "recording": lambda core: core.on_recording("episode-1", NOW),
     "clock back": lambda core: core.tick(1 * SECOND),
+    "operator holds on": lambda core: core.on_operator("pad", True, NOW),
+    "operator lets go": lambda core: core.on_operator("pad", False, NOW),
+    "another device": lambda core: core.on_operator("mouse", True, NOW),
 }
 
 # Everything that is not listed leaves the state as it is.
@@ -90,6 +95,14 @@ TRANSITIONS = {
     (State.PAUSED, "controller stopped"): State.FAULT,
     (State.PAUSED, "controller broken"): State.FAULT,
     (State.PAUSED, "clock back"): State.IDLE,
+    (State.IDLE, "operator holds on"): State.TELEOP,
+    (State.IDLE, "another device"): State.TELEOP,
+    (State.TELEOP, "operator lets go"): State.IDLE,
+    (State.TELEOP, "stop"): State.FAULT,
+    (State.TELEOP, "controller stopped"): State.FAULT,
+    (State.TELEOP, "controller broken"): State.FAULT,
+    (State.TELEOP, "time limit"): State.IDLE,  # the device is silent by then
+    (State.TELEOP, "clock back"): State.IDLE,
 }
 
 
@@ -97,7 +110,7 @@ def _begin(core: Supervisor) -> None:
     try:
         core.begin(GOAL, NOW)
     except ValueError:
-        assert core.state is State.FAULT
+        assert core.state in (State.FAULT, State.TELEOP)
 
 
 @pytest.mark.parametrize(("state", "given"), list(itertools.product(State, INPUTS)))
@@ -110,6 +123,7 @@ def test_every_input_in_every_state(state: State, given: str) -> None:
     if expected is not state:
         assert core.grant > grant, "a change of hands must draw a new grant"
     assert (core.owner is Owner.POLICY) == (core.state is State.AUTONOMOUS)
+    assert (core.owner is Owner.OPERATOR) == (core.state is State.TELEOP)
     if core.state in (State.IDLE, State.FAULT):
         assert core.task is None
 
@@ -268,6 +282,75 @@ def test_no_goal_is_taken_before_ros_time_has_begun() -> None:
     core = Supervisor(1, LIMITS)
     with pytest.raises(ValueError, match="/clock"):
         core.begin(GOAL, 0)
+
+
+def hold(core: Supervisor, device: str, begin: int, seconds: float) -> int:
+    """A device is held enabled at 20 Hz and the core ticks; the time after that."""
+    now = begin
+    while now < begin + seconds * SECOND:
+        core.on_operator(device, True, now)
+        core.tick(now)
+        now += SECOND // 20
+    return now
+
+
+def test_a_device_keeps_the_arm_as_long_as_it_is_held_and_no_longer() -> None:
+    core = make(State.IDLE)
+    now = hold(core, "pad", NOW, 2.0)
+    assert (core.state, core.owner, core.device) == (State.TELEOP, Owner.OPERATOR, "pad")
+    grant = core.grant
+    now = hold(core, "mouse", now, 0.2)
+    assert (core.device, core.grant) == ("pad", grant), "it is taken"
+    core.tick(now + SECOND // 5)
+    assert core.state is State.IDLE
+    assert core.grant > grant
+    assert "silent" in core.reason
+
+
+@pytest.mark.parametrize("state", [State.AUTONOMOUS, State.PAUSED, State.FAULT])
+def test_a_device_that_was_held_before_has_to_let_go_first(state: State) -> None:
+    core = make(state)
+    now = hold(core, "pad", NOW, 1.0)
+    assert core.state is state
+    if state is State.FAULT:
+        core.reset(now)
+        core.on_controller(False, ControllerFault.NONE, now)
+    else:
+        assert core.task is not None
+        core.cancel(core.task, now)
+    assert core.state is State.IDLE
+    now = hold(core, "pad", now, 1.0)
+    assert core.state is State.IDLE, "an arm must not start to move because a stop was released"
+    core.on_operator("pad", False, now)
+    core.on_operator("pad", True, now)
+    assert core.state is State.TELEOP
+
+
+def test_only_chunks_of_the_device_that_owns_the_arm_are_forwarded() -> None:
+    core = make(State.IDLE)
+    assert core.on_operator_chunk("pad", NOW) is Drop.NOT_OPERATOR
+    core.on_operator("pad", True, NOW)
+    assert core.on_operator_chunk("mouse", NOW) is Drop.NOT_OPERATOR
+    assert core.on_operator_chunk("pad", NOW - 1) is Drop.BEFORE_GRANT
+    assert core.on_chunk(ChunkInfo(NOW, 1, 0), NOW) is Drop.NOT_AUTONOMOUS
+    assert core.on_operator_chunk("pad", NOW) is None
+    core.stop("button", NOW)
+    assert core.on_operator_chunk("pad", NOW) is Drop.NOT_OPERATOR
+
+
+def test_a_recorder_that_is_waited_for_is_not_an_arm_that_is_free() -> None:
+    core = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    core.begin(GOAL, NOW)
+    assert core.state is State.IDLE
+    core.on_operator("pad", True, NOW)
+    assert core.state is State.IDLE
+
+
+def test_no_goal_is_taken_while_the_operator_has_the_arm() -> None:
+    core = make(State.TELEOP)
+    with pytest.raises(ValueError, match="pad"):
+        core.begin(GOAL, NOW)
+    assert core.state is State.TELEOP
 
 
 def test_boot_id_must_be_positive() -> None:

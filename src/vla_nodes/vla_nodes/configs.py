@@ -123,6 +123,9 @@ class SupervisorConfig:
         "s without a chunk = the policy is silent", low=0.2, high=30.0
     )
     controller_timeout: float = parameter("s without its state = it is silent", low=0.1, high=30.0)
+    operator_timeout: float = parameter(
+        "s without a sign of an operator's device = it has let go of the arm", low=0.1, high=2.0
+    )
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 
 

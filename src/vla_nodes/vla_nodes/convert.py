@@ -145,6 +145,12 @@ def to_twist(twist: Sequence[float]) -> Twist:
     return Twist(linear=_vector(twist[:3]), angular=_vector(twist[3:]))
 
 
+def from_twist(twist: Twist) -> FloatArray:
+    """(6,) m/s and rad/s of a message, linear then angular."""
+    v, w = twist.linear, twist.angular
+    return np.array([v.x, v.y, v.z, w.x, w.y, w.z], dtype=np.float64)
+
+
 def to_wrench(wrench: Sequence[float]) -> Wrench:
     """(force, torque), N and Nm, as a message."""
     return Wrench(force=_vector(wrench[:3]), torque=_vector(wrench[3:]))
@@ -257,14 +263,58 @@ def to_action_chunk(
     return message
 
 
+def to_joint_chunk(
+    stamp_ns: int,
+    values: FloatArray,
+    *,
+    joint_names: Sequence[str],
+    step_dt: float,
+    base_frame: str,
+    tool_frame: str,
+    sequence: int,
+    policy_id: str,
+) -> ActionChunk:
+    """Joint positions (steps, joints), rad, as a message, not granted yet."""
+    message = ActionChunk(header=header(stamp_ns, base_frame), tool_frame=tool_frame)
+    message.sequence, message.policy_id = sequence, policy_id
+    message.mode = ActionChunk.MODE_JOINT_POSITION
+    message.step_dt = step_dt
+    message.joint_names = list(joint_names)
+    message.joint_values = [float(value) for value in np.asarray(values).ravel()]
+    return message
+
+
+def _motion(message: ActionChunk) -> tuple[int, dict[str, Any]]:
+    """Number of steps, and what of a chunk says where to go, for ``vla_control.Chunk``."""
+    if message.mode == ActionChunk.MODE_POSE:
+        if not message.poses:
+            raise ConversionError(Reason.WRONG_LENGTH, "no poses")
+        return len(message.poses), {"poses": np.stack([from_pose(one) for one in message.poses])}
+    if message.mode != ActionChunk.MODE_JOINT_POSITION:
+        raise ConversionError(
+            Reason.UNSUPPORTED_MODE, f"mode {message.mode}; only MODE_POSE and MODE_JOINT_POSITION"
+        )
+    names, values = list(message.joint_names), np.array(message.joint_values, dtype=np.float64)
+    if not names or not len(values) or len(values) % len(names):
+        raise ConversionError(
+            Reason.WRONG_LENGTH, f"{len(values)} joint_values for {len(names)} joints"
+        )
+    if not np.isfinite(values).all():
+        raise ConversionError(Reason.NOT_FINITE, "joint_values has NaN or infinite values")
+    rows = values.reshape(-1, len(names))
+    # Loads pinocchio, which most of those who convert do not need.
+    from vla_control import ChunkMode
+
+    motion = {"mode": ChunkMode.JOINT_POSITION, "joint_names": names, "joint_values": rows}
+    return len(rows), motion
+
+
 def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str) -> Any:
     """A chunk message as a ``vla_control.Chunk``; its stamp stays ROS time.
 
     Raises:
         ConversionError: With the reason; the controller checks times, grants and ranges itself.
     """
-    if message.mode != ActionChunk.MODE_POSE:
-        raise ConversionError(Reason.UNSUPPORTED_MODE, f"mode {message.mode}; only MODE_POSE")
     for what, got, expected in (
         ("poses", message.header.frame_id, base_frame),
         ("the tool", message.tool_frame, tool_frame),
@@ -275,32 +325,28 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
             )
     if not np.isfinite(message.step_dt) or message.step_dt <= 0.0:
         raise ConversionError(Reason.BAD_STEP, f"step_dt is {message.step_dt} s")
-    count = len(message.poses)
+    count, motion = _motion(message)
     for name in ("gripper_opening", "gripper_max_force"):
         values = np.asarray(getattr(message, name))
         if len(values) not in (0, count):
-            raise ConversionError(Reason.WRONG_LENGTH, f"{len(values)} {name} for {count} poses")
+            raise ConversionError(Reason.WRONG_LENGTH, f"{len(values)} {name} for {count} steps")
         if not np.isfinite(values).all():
             raise ConversionError(Reason.NOT_FINITE, f"{name} has NaN or infinite values")
-    if count == 0:
-        raise ConversionError(Reason.WRONG_LENGTH, "no poses")
-    poses = np.stack([from_pose(pose) for pose in message.poses])
     if len(message.wrenches) not in (0, count):
         raise ConversionError(
-            Reason.WRONG_LENGTH, f"{len(message.wrenches)} wrenches for {count} poses"
+            Reason.WRONG_LENGTH, f"{len(message.wrenches)} wrenches for {count} steps"
         )
     wrenches = np.array([from_wrench(wrench) for wrench in message.wrenches]).reshape(-1, 6)
     if not np.isfinite(wrenches).all():
         raise ConversionError(Reason.NOT_FINITE, "wrenches has NaN or infinite values")
-    # Loads pinocchio, which most of those who convert do not need.
-    import vla_control
+    import vla_control  # here for the same reason
 
     return vla_control.Chunk(
         stamp_ns=from_time(message.header.stamp),
         step_dt=message.step_dt,
         base_frame=message.header.frame_id,
         tool_frame=message.tool_frame,
-        poses=poses,
+        **motion,
         gripper_opening=np.array(message.gripper_opening, dtype=np.float64),
         gripper_max_force=np.array(message.gripper_max_force, dtype=np.float64),
         boot_id=message.boot_id,

@@ -65,7 +65,10 @@ class SimNode(Node):
             config.seed,
             cameras=config.cameras,
             image_size=config.image_size,
-            controller_overrides={"heartbeat_timeout_s": config.heartbeat_timeout},
+            controller_overrides={
+                "heartbeat_timeout_s": config.heartbeat_timeout,
+                "chunk__accept_joint_positions": True,
+            },
         )
         robot = self._sim.robot
         self._tree = LinkTree(self._sim.model, robot.base_frame, robot.finger_joint_names[0])

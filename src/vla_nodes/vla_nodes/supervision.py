@@ -11,6 +11,9 @@ Rules:
   Whatever is not AUTONOMOUS therefore revokes the chunk in force, and the arm brakes to a hold.
 * A chunk is forwarded only while AUTONOMOUS, and only when its observation is newer than the
   grant and was taken under the instruction in force.
+* An operator's device is granted the arm in IDLE, and keeps it as long as it goes on saying, within
+  a timeout, that somebody holds it enabled. A device that was enabled while it could not have the
+  arm has to let go first.
 * Anyone may stop; FAULT is left only by :meth:`Supervisor.reset`, once the controller has left its
   own fault. The one exception is a controller that has lost the heartbeat: the heartbeat is this
   supervisor's own, so it asks for the reset itself (a restarted supervisor is accepted).
@@ -46,6 +49,7 @@ class Limits:
     recorder_timeout: float = 0.0
     policy_timeout: float = 1.5
     controller_timeout: float = 1.0
+    operator_timeout: float = 0.3
 
 
 @dataclass
@@ -77,6 +81,7 @@ class Supervisor:
         self.reason = "started"
         self.task: Task | None = None
         self.counters = Counters()
+        self.device = ""  # that owns the arm
         self.controller_reset_wanted = False
         self._limits = limits
         self._instruction_id = 0
@@ -89,6 +94,7 @@ class Supervisor:
         self._told_ns = 0
         self._policy_silent = False
         self._resetting = False
+        self._enabled_ns: dict[str, int] = {}  # when each device was last held enabled
         self._controller_seen_ns: int | None = None
         self._recorder_text = "no recorder answered"
 
@@ -121,6 +127,8 @@ class Supervisor:
             raise ValueError("ROS time has not begun; nobody publishes /clock")
         if self.state is State.FAULT:
             raise ValueError(f"stopped ({self.reason}); only a reset releases")
+        if self.state is State.TELEOP:
+            raise ValueError(f"the operator has the arm ({self.device})")
         if self.task is not None:
             self._end(Verdict.PREEMPTED, Source.OPERATOR, "a new goal took over", now_ns)
         self._instruction_id += 1
@@ -246,11 +254,49 @@ class Supervisor:
             self._note(self.reason, now_ns)
         return None
 
+    def on_operator(self, device: str, enabled: bool, now_ns: int) -> None:
+        """An operator's device says whether somebody holds it enabled."""
+        if not enabled:
+            self._enabled_ns.pop(device, None)
+            if self.state is State.TELEOP and device == self.device:
+                self._hand_over(State.IDLE, Owner.NONE, f"{device} has let go")
+                self._note(self.reason, now_ns)
+            return
+        pressed = now_ns - self._enabled_ns.get(device, -SECOND) > self._operator_timeout_ns
+        self._enabled_ns[device] = now_ns
+        if pressed and self.state is State.IDLE and self.task is None and now_ns > 0:
+            self.device = device
+            self._grant_ns = now_ns
+            self._hand_over(State.TELEOP, Owner.OPERATOR, f"granted to {device}")
+            self._emit(EventKind.GRANT, now_ns, f"grant {self.grant}: {self.reason}")
+
+    def on_operator_chunk(self, device: str, stamp_ns: int) -> Drop | None:
+        """Decides over a chunk of an operator's device. None = forward it."""
+        if self.state is not State.TELEOP or device != self.device:
+            return self._drop(Drop.NOT_OPERATOR)
+        if stamp_ns < self._grant_ns:
+            return self._drop(Drop.BEFORE_GRANT)
+        self.counters.forwarded += 1
+        return None
+
     def tick(self, now_ns: int) -> None:
         """Checks every timeout."""
         jumped_back = self._last_tick_ns is not None and now_ns < self._last_tick_ns
         self._last_tick_ns = now_ns
         task = self.task
+        if jumped_back:
+            self._enabled_ns.clear()
+        if self.state is State.TELEOP:
+            since = now_ns - self._enabled_ns.get(self.device, -SECOND)
+            if jumped_back or since > self._operator_timeout_ns:
+                why = "the clock jumped back" if jumped_back else f"{self.device} is silent"
+                self._hand_over(State.IDLE, Owner.NONE, why)
+                self._note(why, now_ns)
+        self._enabled_ns = {
+            device: seen_ns
+            for device, seen_ns in self._enabled_ns.items()
+            if now_ns - seen_ns <= self._operator_timeout_ns
+        }
         if task is None:
             return
         if jumped_back:
@@ -270,6 +316,10 @@ class Supervisor:
                 self._hand_over(State.IDLE, Owner.NONE, message)
             else:
                 self._watch_policy(now_ns)
+
+    @property
+    def _operator_timeout_ns(self) -> int:
+        return round(self._limits.operator_timeout * SECOND)
 
     def controller_silent(self, now_ns: int) -> bool:
         """Whether the controller's state has not been seen for too long."""

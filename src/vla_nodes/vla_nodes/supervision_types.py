@@ -14,6 +14,7 @@ class State(enum.IntEnum):
 
     IDLE = 0
     AUTONOMOUS = 1
+    TELEOP = 2
     PAUSED = 3
     FAULT = 6
 
@@ -23,6 +24,7 @@ class Owner(enum.IntEnum):
 
     NONE = 0
     POLICY = 1
+    OPERATOR = 3
 
 
 class Verdict(enum.IntEnum):
@@ -75,11 +77,12 @@ class ControllerFault(enum.IntEnum):
 
 
 class Drop(enum.Enum):
-    """Why a policy's chunk was not forwarded."""
+    """Why a chunk of a policy or of an operator's device was not forwarded."""
 
     NOT_AUTONOMOUS = "not autonomous"
     BEFORE_GRANT = "observation older than the grant"
     OTHER_INSTRUCTION = "observation under another instruction"
+    NOT_OPERATOR = "from a device that does not own the arm"
 
 
 @dataclass(frozen=True)

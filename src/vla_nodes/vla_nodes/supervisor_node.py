@@ -18,7 +18,14 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from vla_msgs.action import RunTask
-from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, EpisodeEvent, TaskStatus
+from vla_msgs.msg import (
+    ActionChunk,
+    ControllerState,
+    ControlOwner,
+    EpisodeEvent,
+    TaskStatus,
+    TeleopCommand,
+)
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert
 from vla_nodes.configs import SupervisorConfig
@@ -51,6 +58,7 @@ class SupervisorNode(Node):
             recorder_timeout=self.config.recorder_timeout,
             policy_timeout=self.config.policy_timeout,
             controller_timeout=self.config.controller_timeout,
+            operator_timeout=self.config.operator_timeout,
         )
         self.core = Supervisor(time.time_ns(), limits)
         self._changed = threading.Condition(threading.RLock())
@@ -64,6 +72,8 @@ class SupervisorNode(Node):
         one = MutuallyExclusiveCallbackGroup()
         subscriptions = (
             (ActionChunk, "policy/action_chunk", self._on_chunk),
+            (ActionChunk, "teleop/action_chunk", self._on_operator_chunk),
+            (TeleopCommand, "teleop/command", self._on_operator),
             (TaskStatus, "task/status", self._on_task_status),
             (ControllerState, "controller/state", self._on_controller),
             (EpisodeEvent, "episode/events", self._on_event),
@@ -111,10 +121,24 @@ class SupervisorNode(Node):
         )
         with self._changed:
             if self.core.on_chunk(info, self.now_ns()) is None:
-                message.boot_id, message.grant = self.core.boot_id, self.core.grant
-                self._chunk_pub.publish(message)
-                self._chunks.tick()
+                self._forward(message)
             self._publish_changes()
+
+    def _on_operator(self, message: TeleopCommand) -> None:
+        with self._changed:
+            self.core.on_operator(message.device, message.enabled, self.now_ns())
+            self._publish_changes()
+
+    def _on_operator_chunk(self, message: ActionChunk) -> None:
+        stamp_ns = convert.from_time(message.header.stamp)
+        with self._changed:
+            if self.core.on_operator_chunk(message.policy_id, stamp_ns) is None:
+                self._forward(message)
+
+    def _forward(self, message: ActionChunk) -> None:
+        message.boot_id, message.grant = self.core.boot_id, self.core.grant
+        self._chunk_pub.publish(message)
+        self._chunks.tick()
 
     def _on_task_status(self, message: TaskStatus) -> None:
         with self._changed:
@@ -185,8 +209,9 @@ class SupervisorNode(Node):
     # --- the action -------------------------------------------------------------------------------
 
     def _on_goal(self, goal: RunTask.Goal) -> GoalResponse:
-        stopped, now_ns = self.core.state is State.FAULT, self.now_ns()
-        if stopped or now_ns <= 0 or not goal.instruction.strip() or goal.time_limit <= 0.0:
+        now_ns = self.now_ns()
+        busy = self.core.state in (State.FAULT, State.TELEOP)
+        if busy or now_ns <= 0 or not goal.instruction.strip() or goal.time_limit <= 0.0:
             self.get_logger().warning(
                 f"goal refused: state {self.core.state.name}, instruction {goal.instruction!r}, "
                 f"time_limit {goal.time_limit} s, ROS time {now_ns} ns"

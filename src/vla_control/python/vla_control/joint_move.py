@@ -128,7 +128,7 @@ def present_reference(
     if not reached:
         joints = np.asarray(q, dtype=np.float64)
     inverse = np.linalg.pinv(model.jacobian(joints), rcond=1e-2)
-    velocity: Floats = inverse @ np.asarray(twist, dtype=np.float64)
+    velocity = np.asarray(inverse @ np.asarray(twist), dtype=np.float64)
     return joints, velocity
 
 
