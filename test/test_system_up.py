@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from vla_nodes.system import find_system
 
 ENDED = 150.0  # s, on a busy machine
 
@@ -103,6 +106,30 @@ def test_an_episode_with_bag_report_and_json(start: Start, tmp_path: Path, domai
     assert (tmp_path / "report" / "report.json").is_file()
     assert list((tmp_path / "report").rglob("*.mp4"))
     assert "not done within 5 s" in err
+
+
+def test_the_arm_goes_home_before_an_instruction_where_no_scene_is_laid(
+    start: Start, tmp_path: Path, domain: int
+) -> None:
+    # The UR5's system with the supervisor of the other tests, which is patient on busy machines.
+    for name in ("sim_ur5", "sim_franka"):
+        shutil.copytree(find_system(name), tmp_path / name)
+    shutil.copy(Path(__file__).parent / "circle_system" / "supervisor.yaml", tmp_path)
+    described = tmp_path / "sim_ur5" / "system.yaml"
+    patient = "supervisor_node, parameter_files: [../supervisor.yaml],"
+    described.write_text(described.read_text().replace("supervisor_node,", patient))
+    process = start(
+        tmp_path,
+        domain + 5,
+        *("./sim_ur5", "--episodes", "2", "--instruction", "trace a circle", "--home"),
+        *("--time-limit", "2", "--record", "bags"),
+    )
+    out, err = process.communicate(timeout=ENDED)
+    assert process.returncode == 0, out + err
+    log = next((tmp_path / "runs").glob("*/processes.log")).read_text()
+    assert log.count("granted to vla move") == 2
+    assert log.count("has let go") == 2
+    assert len(list((tmp_path / "bags").glob("*/metadata.yaml"))) == 2
 
 
 def test_ctrl_c_stops_everything_and_says_what_was_kept(

@@ -56,6 +56,9 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     up.add_argument("--instruction", help="what to do, in words, instead of the task's own")
     up.add_argument("--time-limit", type=_positive, help="s of ROS time per episode")
     up.add_argument("--seed", type=int, default=0, help="first scene, counted in its range")
+    up.add_argument(
+        "--home", action="store_true", help="move the arm home before each --instruction"
+    )
     up.add_argument("--policy", help="checkpoint, instead of the system's own")
     up.add_argument("--record", type=Path, metavar="DIR", help="folder for one bag per episode")
     up.add_argument("--report", type=Path, metavar="DIR", help="folder for the report and the log")

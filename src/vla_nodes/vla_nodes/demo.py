@@ -69,6 +69,7 @@ class Demo(threading.Thread):
         time_limit: float,
         manager: str | None,
         on_episode: Callable[[Episode], None],
+        go_home: Callable[[], str] | None = None,
     ) -> None:
         """Prepares the thread.
 
@@ -78,6 +79,8 @@ class Demo(threading.Thread):
             time_limit: s of ROS time per episode.
             manager: Full name of the lifecycle manager; None = there is none.
             on_episode: Called in the thread after each episode.
+            go_home: Called before each episode that lays no scene; moves the arm home and returns
+                why not, empty = it did.
         """
         super().__init__(name="demo", daemon=True)
         self.episodes: list[Episode] = []
@@ -88,6 +91,7 @@ class Demo(threading.Thread):
         self._time_limit = time_limit
         self._manager = manager
         self._on_episode = on_episode
+        self._go_home = go_home
         self._stop_asked = threading.Event()
 
     def stop(self) -> None:
@@ -134,6 +138,10 @@ class Demo(threading.Thread):
             if not laid.success:
                 raise DemoError(f"sim/reset_scene: {laid.message}")
             episode_id, instruction = laid.episode_id, instruction or laid.instruction
+        elif self._go_home is not None:
+            self.activity = "moves the arm home"
+            if why := self._go_home():
+                raise DemoError(f"not at home: {why}")
         goal = RunTask.Goal(
             instruction=instruction,
             task=request.task,

@@ -23,7 +23,7 @@ from vla_control.joint_move import JointLimits, JointMove, JointMoveError, joint
 from vla_control.joint_move import present_reference as reference_joints
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, TeleopCommand
 from vla_nodes import convert
-from vla_nodes.node_tools import LATCHED, RELIABLE, STEADY
+from vla_nodes.node_tools import LATCHED, RELIABLE
 from vla_sim import arms
 
 APPEAR_TIMEOUT = 5.0  # s for the system to be seen
@@ -69,7 +69,6 @@ class JointMover(Node):
         self.create_subscription(ControlOwner, "control_owner", self._on_owner, RELIABLE)
         self.create_subscription(ControllerState, "controller/state", self._on_state, RELIABLE)
         self.create_subscription(String, "robot_description", self._on_description, LATCHED)
-        self.create_timer(CLAIM_PERIOD, self._claim, clock=STEADY)
 
     def move(
         self,
@@ -106,10 +105,12 @@ class JointMover(Node):
         limits = JointLimits.published(
             arm.limits.velocity, arm.limits.acceleration, arm.limits.jerk
         )
+        claims = threading.Thread(target=self._keep_claiming, name="claim", daemon=True)
         try:
             # Once before the arm is claimed: a bad target must not stop anybody's work.
             joint_move(model, limits, state.q, target, **options)
             self._claimed = True
+            claims.start()
             state = self._granted()
             q, dq = reference_joints(
                 model,
@@ -125,8 +126,20 @@ class JointMover(Node):
         except JointMoveError as error:
             raise MoveError(str(error)) from error
         finally:
-            self._claimed = False
-            self._claim(last=True)
+            if self._claimed:
+                self._claimed = False
+                claims.join(GRANT_TIMEOUT)
+                self._claim()
+                # Whoever asks for the arm next must find it free.
+                self._wait(lambda: not self._owns(), GRANT_TIMEOUT)
+
+    def go_home(self) -> str:
+        """Moves the arm home. Returns why not; empty = it is there."""
+        try:
+            self.move(None)
+        except MoveError as error:
+            return str(error)
+        return ""
 
     # --- what the system says ---------------------------------------------------------------------
 
@@ -145,12 +158,17 @@ class JointMover(Node):
             self._urdf = message.data
             self._changed.notify_all()
 
-    def _claim(self, last: bool = False) -> None:
-        if self._claimed or last:
-            command = TeleopCommand(device=self.device, enabled=self._claimed)
-            if self.state is not None:
-                command.header = self.state.header
-            self._command_pub.publish(command)
+    def _keep_claiming(self) -> None:
+        # Not a timer: the executor may have a queue of messages before it.
+        while self._claimed and self.context.ok():
+            self._claim()
+            time.sleep(CLAIM_PERIOD)
+
+    def _claim(self) -> None:
+        command = TeleopCommand(device=self.device, enabled=self._claimed)
+        if self.state is not None:
+            command.header = self.state.header
+        self._command_pub.publish(command)
 
     def _wait(self, predicate: Callable[[], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout

@@ -69,7 +69,9 @@ class Run:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         log = LogFile(self.folder / "processes.log")
         monitor = Monitor()
-        spinner = threading.Thread(target=_spin, args=(monitor,), name="spin", daemon=True)
+        mover = _make_mover() if self.options.home else None
+        nodes_here = [monitor] if mover is None else [monitor, mover]
+        spinner = threading.Thread(target=_spin, args=nodes_here, name="spin", daemon=True)
         spinner.start()
         manager = self.system.entry(MANAGER)
         demo = Demo(
@@ -78,6 +80,7 @@ class Run:
             self.options.time_limit or self.system.time_limit,
             manager.full_name if manager else None,
             self._on_episode,
+            None if mover is None else mover.go_home,
         )
         nodes = [entry.full_name for entry in self.system.nodes]
         view = View(monitor, demo, len(self.requests), nodes, self.console)
@@ -276,9 +279,17 @@ def environment() -> dict[str, str]:
     return values
 
 
-def _spin(monitor: Monitor) -> None:
+def _make_mover() -> Any:
+    # Loads the arms' descriptions and pinocchio, which a run without it does not need.
+    from vla_nodes.joint_mover import JointMover
+
+    return JointMover()
+
+
+def _spin(*nodes: Any) -> None:
     executor = SingleThreadedExecutor()
-    executor.add_node(monitor)
+    for node in nodes:
+        executor.add_node(node)
     try:
         executor.spin()
     except ExternalShutdownException:
