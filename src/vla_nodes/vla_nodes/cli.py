@@ -124,6 +124,19 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "--delay", type=int, action="append", metavar="STEPS", help="of --schedule; may be repeated"
     )
     evaluation.add_argument("--workers", type=_count, default=2, help="processes")
+    serve = commands.add_parser("serve", help="serve a policy to robots, from any machine")
+    serve.set_defaults(module="vla_nodes.serve_command")
+    serve.add_argument("--policy", type=Path, help="checkpoint (default: the committed one)")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8765, help="0 = any that is free (8765)")
+    serve.add_argument("--device", default="cpu", help="cpu or cuda")
+    serve.add_argument("--threads", type=_count, help="CPU threads per inference")
+    serve.add_argument(
+        "--token-file", type=Path, help="what clients must show (or VLA_POLICY_TOKEN)"
+    )
+    serve.add_argument("--certificate", type=Path, help="PEM file; with it the server speaks TLS")
+    serve.add_argument("--private-key", type=Path, help="PEM file of its key")
+
     for command in (demos, train, evaluation):
         command.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -149,6 +162,10 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     control.add_argument("--quick", action="store_true", help="a few rows on two draws, in seconds")
     control.add_argument("--out", type=Path, metavar="DIR", help="folder for figures and pictures")
     control.add_argument("--json", action="store_true", help="print one JSON object")
+    transport = bench_commands.add_parser("transport", help="a policy server on loopback")
+    transport.set_defaults(module="vla_nodes.transport_command")
+    transport.add_argument("--rounds", type=_count, default=200, help="round trips (200)")
+    transport.add_argument("--json", action="store_true", help="print one JSON object")
     bag = commands.add_parser("bag", help="look at recorded episodes")
     bag_commands = bag.add_subparsers(metavar="COMMAND", required=True)
     info = bag_commands.add_parser("info", help="what a bag holds")

@@ -38,6 +38,15 @@ def metadata(spec: PolicySpec) -> dict[str, Any]:
     }
 
 
+def from_observation(observation: Observation) -> dict[str, Any]:
+    """An observation under the names that ``metadata`` lists."""
+    return {
+        **{IMAGE + camera: image for camera, image in observation.images.items()},
+        **{name: np.asarray(getattr(observation, ours)) for ours, name in _STATE.items()},
+        PROMPT: observation.instruction,
+    }
+
+
 def to_observation(message: Mapping[str, Any], spec: PolicySpec, stamp_ns: int) -> Observation:
     """An openpi client's observation.
 
