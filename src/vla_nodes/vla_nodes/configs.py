@@ -91,8 +91,13 @@ class PolicyConfig:
     """Parameters of policy_node."""
 
     checkpoint: str = parameter(
-        "folder of a checkpoint, 'nano_pi0' for the committed one, or 'scripted/circle'"
+        "folder of a checkpoint, 'nano_pi0' for the committed one, 'ws://host:port' of a policy "
+        "server, or 'scripted/circle'"
     )
+    certificates: str = parameter(
+        "PEM file of the authorities that a server at 'wss://' is trusted by; '' = the system's"
+    )
+    server_timeout: float = parameter("s to wait for a policy server", low=0.1, high=60.0)
     threads: int = parameter("threads used by the inference", low=1, high=64)
     joint_names: tuple[str, ...] = parameter("arm joints, in the order of the policy's state")
     finger_joint_names: tuple[str, ...] = parameter(

@@ -39,6 +39,7 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
+from vla_nodes.remote import connect
 from vla_nodes.scripted import make_scripted
 
 JOINT_STATES = "joint_states"
@@ -54,6 +55,8 @@ def load(config: PolicyConfig) -> Any:
     """
     if config.checkpoint.startswith(SCRIPTED):
         return make_scripted(config.checkpoint, config.joint_names)
+    if config.checkpoint.startswith(("ws://", "wss://")):
+        return connect(config)
     path = None if config.checkpoint == DEFAULT_CHECKPOINT else Path(config.checkpoint)
     if path is not None and not path.is_dir():
         raise ValueError(f"no checkpoint folder at {path}")

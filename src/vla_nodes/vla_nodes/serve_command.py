@@ -11,10 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
+from vla_nodes.remote import TOKEN
 from vla_policy import PolicyError
 from vla_policy.serving.server import PolicyServer, ServerConfig
-
-TOKEN = "VLA_POLICY_TOKEN"
 
 
 def main(options: argparse.Namespace) -> int:

@@ -75,11 +75,9 @@ def lora(policy: modeling_pi0.PI0Policy) -> modeling_pi0.PI0Pytorch:
     )
     adapted.load_state_dict(
         {
-            name: weight(name, tuple(w.shape))
+            name: weight(name, tuple(w.shape)) if "lora_" in name else w
             for name, w in adapted.state_dict().items()
-            if "lora_" in name
-        },
-        strict=False,
+        }
     )
     folder = Path(__file__).parent / "pi0_lora"
     adapted.save_pretrained(folder)

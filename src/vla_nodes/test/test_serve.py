@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla serve`, and the policy node's way to it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vla_data import Observation
+from vla_nodes.configs import PolicyConfig
+from vla_nodes.parameters import defaults, from_mapping
+from vla_nodes.policy_node import load
+from vla_nodes.remote import TOKEN
+
+SERVE = (sys.executable, "-m", "vla_nodes.cli", "serve")
+
+
+def config(**changes: Any) -> PolicyConfig:
+    """The node's parameters."""
+    return from_mapping(PolicyConfig, {**defaults("policy_node"), **changes})
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    """A file with a token."""
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    return file
+
+
+@pytest.fixture
+def address(token: Path) -> Iterator[str]:
+    """Where the committed policy is served; the server must end cleanly when it is told to."""
+    command = [*SERVE, "--port", "0", "--token-file", str(token), "--threads", "1"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    found = re.search(r"ws://\S+:\d+", line)
+    assert found, line
+    yield found[0]
+    server.send_signal(signal.SIGINT)
+    _, errors = server.communicate(timeout=30.0)
+    assert server.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def test_a_node_gets_the_same_chunks_from_a_server(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, "secret")
+    local, far = load(config()), load(config(checkpoint=address))
+    spec = local.spec
+    rng = np.random.default_rng(0)
+    size = (spec.image_size, spec.image_size, 3)
+    observation = Observation(
+        stamp_ns=1,
+        images={name: rng.integers(0, 256, size, dtype=np.uint8) for name in spec.cameras},
+        q=np.zeros(7),
+        dq=np.zeros(7),
+        gripper_opening=0.04,
+        instruction="pick up the red cube",
+        pose_tool_in_base=np.eye(4),
+    )
+    chunks = [policy.act(policy.encode(observation), observation) for policy in (local, far)]
+    np.testing.assert_array_equal(chunks[0].poses_tool_in_base, chunks[1].poses_tool_in_base)
+    with pytest.raises(ValueError, match=r"joint_names: the server has .* needed is \('a', 'b'\)"):
+        load(config(checkpoint=address, joint_names=("a", "b")))
+    monkeypatch.setenv(TOKEN, "guess")
+    with pytest.raises(ValueError, match="401"):
+        load(config(checkpoint=address))
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="no policy server at ws://127"):
+        load(config(checkpoint="ws://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "a token and a certificate are needed"),
+        (["--policy", "nowhere"], "no checkpoint folder at nowhere"),
+        (["--token-file", "nowhere"], "nowhere"),
+        (["--certificate", "c.pem"], "private key"),
+    ],
+)
+def test_what_cannot_be_served(options: list[str], message: str) -> None:
+    done = subprocess.run([*SERVE, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
