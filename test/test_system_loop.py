@@ -6,6 +6,7 @@ The policy traces a circle, so no checkpoint is needed; everything else is what 
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from vla_data import bag_info
 from vla_msgs.action import RunTask
-from vla_msgs.msg import ControllerState, ControlOwner, Outcome
+from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, Outcome
 from vla_msgs.srv import SetPaused
 from vla_nodes.node_tools import in_executor
 from vla_nodes.system import load_system
@@ -313,6 +314,55 @@ def test_a_pause_holds_and_a_new_goal_preempts(loop: Watcher) -> None:
     cancel(loop, second)
     loop.wait_until_holding()
     assert_within_limits(loop.states)
+
+
+def spoiled(good: ActionChunk) -> dict[str, ActionChunk]:
+    """Reason to a chunk that is wrong in one respect, and has the grant in force."""
+    bad = {
+        name: copy.deepcopy(good)
+        for name in (
+            *("NOT_FINITE", "BAD_QUATERNION", "WRONG_FRAME", "BAD_STEP", "STALE", "FUTURE"),
+            *("TOO_LONG", "BAD_SHAPE", "WRONG_LENGTH", "OUT_OF_WORKSPACE", "UNSUPPORTED_MODE"),
+        )
+    }
+    bad["NOT_FINITE"].poses[3].position.z = float("nan")
+    bad["BAD_QUATERNION"].poses[0].orientation.w += 0.5
+    bad["WRONG_FRAME"].header.frame_id = "map"
+    bad["BAD_STEP"].step_dt = 0.0
+    bad["STALE"].header.stamp.sec -= 2
+    bad["FUTURE"].header.stamp.sec += 2
+    bad["TOO_LONG"].poses = [good.poses[0]] * 65
+    bad["WRONG_LENGTH"].gripper_opening = [0.0]
+    bad["OUT_OF_WORKSPACE"].poses[-1].position.x = 3.0
+    bad["UNSUPPORTED_MODE"].mode = ActionChunk.MODE_TWIST
+    bad["BAD_SHAPE"].mode, bad["BAD_SHAPE"].poses = ActionChunk.MODE_JOINT_POSITION, []
+    bad["BAD_SHAPE"].joint_names = [f"elbow_{i}" for i in range(7)]
+    bad["BAD_SHAPE"].joint_values = [0.1] * 7
+    bad["BAD_SHAPE"].gripper_opening = bad["TOO_LONG"].gripper_opening = []
+    return bad
+
+
+def test_chunks_that_are_wrong_are_rejected_by_name_and_change_nothing(loop: Watcher) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+
+    def rejected(reason: str) -> int:
+        return int(loop.health["/sim"][2].get(f"rejected: {reason}", 0))
+
+    for reason in spoiled(copy.deepcopy(loop.granted[-1])):
+        before = rejected(reason)
+        good = copy.deepcopy(loop.granted[-1])
+        good.header.stamp, good.sequence = loop.state.header.stamp, good.sequence + 1
+        loop.stray.publish(spoiled(good)[reason])
+        loop.wait(reason, lambda r=reason, n=before: rejected(r) > n)
+    loop.wait_until_moving()
+    assert_within_limits(loop.states)
+    # The same chunk, with nothing wrong, is taken: it was the fault that has counted.
+    good = copy.deepcopy(loop.granted[-1])
+    good.header.stamp, good.sequence = loop.state.header.stamp, good.sequence + 1000
+    loop.stray.publish(good)
+    loop.wait("taken", lambda: any(s.sequence == good.sequence for s in list(loop.states)[-50:]))
+    cancel(loop, handle)
 
 
 def test_a_second_system_in_the_same_domain_is_refused(

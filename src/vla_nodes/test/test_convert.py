@@ -147,6 +147,8 @@ def test_joint_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     [
         (Reason.WRONG_LENGTH, {"joint_names": ["a", "b", "c", "d", "e"]}),
         (Reason.WRONG_LENGTH, {"joint_names": []}),
+        (Reason.UNSUPPORTED_MODE, {"poses": [Pose()]}),
+        (Reason.UNSUPPORTED_MODE, {"mode": ActionChunk.MODE_POSE}),
         (Reason.WRONG_LENGTH, {"joint_values": []}),
         (Reason.WRONG_LENGTH, {"gripper_opening": [0.1]}),
         (Reason.NOT_FINITE, {"joint_values": [0.0, float("nan")]}),

@@ -286,6 +286,15 @@ def to_joint_chunk(
 
 def _motion(message: ActionChunk) -> tuple[int, dict[str, Any]]:
     """Number of steps, and what of a chunk says where to go, for ``vla_control.Chunk``."""
+    filled = {
+        ActionChunk.MODE_POSE: len(message.poses),
+        ActionChunk.MODE_JOINT_POSITION: len(message.joint_names) + len(message.joint_values),
+        ActionChunk.MODE_TWIST: len(message.twists),
+    }
+    if any(count and mode != message.mode for mode, count in filled.items()):
+        raise ConversionError(
+            Reason.UNSUPPORTED_MODE, f"mode {message.mode} with values of another mode"
+        )
     if message.mode == ActionChunk.MODE_POSE:
         if not message.poses:
             raise ConversionError(Reason.WRONG_LENGTH, "no poses")
