@@ -49,6 +49,8 @@ def test_an_arm_is_found_by_its_joints_or_its_description() -> None:
         (None, arms.find("ur5e").joint_names, "--robot; ur5, ur5e, ur10"),
         (None, ("a", "b"), "--robot; fr3, gen3, panda"),
         ("ur5e", arms.find("panda").joint_names, "shoulder_pan_joint"),
+        # Limits are by position: another order would mix them up.
+        ("panda", arms.find("panda").joint_names[::-1], "has the joints panda_joint1"),
         ("hal", arms.find("panda").joint_names, "unknown robot 'hal'"),
     ],
 )

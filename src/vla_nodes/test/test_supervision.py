@@ -305,6 +305,11 @@ def test_a_device_keeps_the_arm_as_long_as_it_is_held_and_no_longer() -> None:
     assert core.state is State.IDLE
     assert core.grant > grant
     assert "silent" in core.reason
+    now = hold(core, "pad", now + 2 * SECOND, 1.0)
+    assert core.state is State.IDLE, "it comes back with the switch held, and has to let go first"
+    core.on_operator("pad", False, now)
+    core.on_operator("pad", True, now)
+    assert core.state is State.TELEOP
 
 
 @pytest.mark.parametrize("state", [State.AUTONOMOUS, State.PAUSED, State.FAULT])

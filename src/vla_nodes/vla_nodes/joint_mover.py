@@ -19,7 +19,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 import vla_control
-from vla_control.joint_move import JointLimits, JointMove, JointMoveError, joint_move
+from vla_control.joint_move import JointLimits, JointMove, joint_move
 from vla_control.joint_move import present_reference as reference_joints
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, TeleopCommand
 from vla_nodes import convert
@@ -32,6 +32,7 @@ TAKEN_TIMEOUT = 1.0  # s for the controller to follow a chunk
 SETTLE_TIME = 3.0  # s for the arm to rest after the end of the move
 CLAIM_PERIOD = 0.05  # s
 AT_REST = 0.01  # rad/s
+REACHED = 0.1  # rad; the arm is soft, and friction leaves some of it
 HOLDING = ControllerState.PHASE_HOLDING
 
 
@@ -123,7 +124,7 @@ class JointMover(Node):
                 tell(f"{name}: {before:7.3f} -> {after:7.3f} rad")
             tell(f"{move.duration:.1f} s, the tool moves at {move.tool_speed:.2f} m/s at most")
             return self._drive(move, state)
-        except JointMoveError as error:
+        except ValueError as error:  # a bad target, or a state or description that is none
             raise MoveError(str(error)) from error
         finally:
             if self._claimed:
@@ -215,20 +216,20 @@ class JointMover(Node):
         if not self._wait(self._owns, GRANT_TIMEOUT):
             reason = self.owner.reason if self.owner else "the supervisor is silent"
             raise MoveError(f"the supervisor did not grant the arm: {reason}")
-        granted_ns = convert.from_time(self.owner.header.stamp)  # type: ignore[union-attr]
+        owner, found = self.owner, []
 
         def known() -> bool:
             state = self.state
-            return (
-                state is not None
-                and (state.boot_id, state.grant) == (self.owner.boot_id, self.owner.grant)  # type: ignore[union-attr]
-                and convert.from_time(state.header.stamp) >= granted_ns
-            )
+            if state is None or owner is None:
+                return False
+            later = convert.from_time(state.header.stamp) >= convert.from_time(owner.header.stamp)
+            if later and (state.boot_id, state.grant) == (owner.boot_id, owner.grant):
+                found.append(state)
+            return bool(found)
 
         if not self._wait(known, GRANT_TIMEOUT):
             raise MoveError("the controller does not know the grant")
-        assert self.state is not None
-        return self.state
+        return found[0]
 
     def _drive(self, move: JointMove, start: ControllerState) -> Moved:
         """Sends the chunks when they are due and waits until the arm rests."""
@@ -251,12 +252,20 @@ class JointMover(Node):
             if not self._wait(lambda n=sequence: self._follows(epoch, n), TAKEN_TIMEOUT):
                 why = self._check(epoch).last_reject_reason
                 reason = convert.known(vla_control.RejectReason, why, vla_control.RejectReason.NONE)
-                raise MoveError(f"the controller did not follow chunk {sequence}: {reason.name}")
+                raise MoveError(
+                    f"the controller did not follow chunk {sequence}; "
+                    f"the last that it rejected was {reason.name}"
+                )
         self._until(epoch, began_ns, move.duration)
-        self._wait(self._rests, SETTLE_TIME)
-        state = self._check(epoch)
-        error = float(np.abs(np.array(state.q) - move.positions[-1]).max())
-        return Moved(error, move.duration)
+        rests = self._wait(self._rests, SETTLE_TIME)
+        errors = np.abs(np.array(self._check(epoch).q) - move.positions[-1])
+        worst = int(errors.argmax())
+        if not rests or errors[worst] > REACHED:
+            raise MoveError(
+                f"{move.joint_names[worst]} is {errors[worst]:.3f} rad from its target and the arm "
+                f"{'rests' if rests else 'does not rest'}: is something in its way?"
+            )
+        return Moved(float(errors[worst]), move.duration)
 
     def _follows(self, epoch: tuple[int, int], sequence: int) -> bool:
         state = self.state
@@ -299,7 +308,7 @@ def find_arm(robot: str | None, urdf: str, joint_names: list[str]) -> arms.ArmDe
     try:
         if robot is not None:
             arm = arms.find(robot)
-            if sorted(arm.joint_names) != sorted(joint_names):
+            if list(arm.joint_names) != joint_names:
                 raise MoveError(
                     f"{robot} has the joints {', '.join(arm.joint_names)}, "
                     f"the controller {', '.join(joint_names)}"
@@ -308,7 +317,7 @@ def find_arm(robot: str | None, urdf: str, joint_names: list[str]) -> arms.ArmDe
         known = [arms.find(name) for name in arms.names()]
     except arms.ArmError as error:
         raise MoveError(str(error)) from error
-    fitting = [arm for arm in known if sorted(arm.joint_names) == sorted(joint_names)]
+    fitting = [arm for arm in known if list(arm.joint_names) == joint_names]
     same = [arm for arm in fitting if arm.urdf_xml == urdf] or fitting
     if len(same) != 1:
         names = ", ".join(arm.name for arm in same or known)

@@ -13,7 +13,7 @@ Rules:
   grant and was taken under the instruction in force.
 * An operator's device is granted the arm in IDLE, and keeps it as long as it goes on saying, within
   a timeout, that somebody holds it enabled. A device that was enabled while it could not have the
-  arm has to let go first.
+  arm, or that fell silent while it had it, has to let go first.
 * Anyone may stop; FAULT is left only by :meth:`Supervisor.reset`, once the controller has left its
   own fault. The one exception is a controller that has lost the heartbeat: the heartbeat is this
   supervisor's own, so it asks for the reset itself (a restarted supervisor is accepted).
@@ -95,6 +95,7 @@ class Supervisor:
         self._policy_silent = False
         self._resetting = False
         self._enabled_ns: dict[str, int] = {}  # when each device was last held enabled
+        self._lost: set[str] = set()  # devices that fell silent while they owned the arm
         self._controller_seen_ns: int | None = None
         self._recorder_text = "no recorder answered"
 
@@ -258,11 +259,13 @@ class Supervisor:
         """An operator's device says whether somebody holds it enabled."""
         if not enabled:
             self._enabled_ns.pop(device, None)
+            self._lost.discard(device)
             if self.state is State.TELEOP and device == self.device:
                 self._hand_over(State.IDLE, Owner.NONE, f"{device} has let go")
                 self._note(self.reason, now_ns)
             return
-        pressed = now_ns - self._enabled_ns.get(device, -SECOND) > self._operator_timeout_ns
+        since = now_ns - self._enabled_ns.get(device, -SECOND)
+        pressed = since > self._operator_timeout_ns and device not in self._lost
         self._enabled_ns[device] = now_ns
         if pressed and self.state is State.IDLE and self.task is None and now_ns > 0:
             self.device = device
@@ -290,6 +293,7 @@ class Supervisor:
             since = now_ns - self._enabled_ns.get(self.device, -SECOND)
             if jumped_back or since > self._operator_timeout_ns:
                 why = "the clock jumped back" if jumped_back else f"{self.device} is silent"
+                self._lost.add(self.device)
                 self._hand_over(State.IDLE, Owner.NONE, why)
                 self._note(why, now_ns)
         self._enabled_ns = {
