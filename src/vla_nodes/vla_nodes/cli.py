@@ -70,7 +70,12 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     demos = commands.add_parser("demos", help="make demonstrations with the scripted experts")
     demos.set_defaults(module="vla_nodes.demos_command")
     demos.add_argument("folder", type=Path, help="receives one folder per task")
-    demos.add_argument("--task", action="append", help="may be repeated (default: all)")
+    demos.add_argument(
+        "--suite", default="basic", help="how scenes are drawn, and which tasks (basic)"
+    )
+    demos.add_argument(
+        "--task", action="append", help="may be repeated (default: those of the suite)"
+    )
     demos.add_argument("--robot", default="panda", help="simulated robot")
     demos.add_argument("--episodes", type=_count, default=400, help="per task")
     demos.add_argument("--first", type=int, default=0, help="first scene, counted in its range")
@@ -95,7 +100,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
 
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
     evaluation.set_defaults(module="vla_nodes.eval_command")
-    evaluation.add_argument("--suite", default="basic", help="basic, or one task")
+    evaluation.add_argument("--suite", default="basic", help="of vla_sim.suites, or one task")
     evaluation.add_argument("--episodes", type=_count, default=200, help="per task")
     evaluation.add_argument("--policy", type=Path, help="checkpoint (default: the committed one)")
     evaluation.add_argument("--robot", default="panda", help="simulated robot")

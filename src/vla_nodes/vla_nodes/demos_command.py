@@ -9,24 +9,28 @@ import time
 
 from vla_nodes import figures
 from vla_nodes.progress import progress_bar
-from vla_sim import seeds
+from vla_sim import seeds, suites
 from vla_sim.demonstrations import collect
-from vla_sim.tasks import TASKS
 
 
 def main(options: argparse.Namespace) -> int:
     """Makes demonstrations of each task in a folder of its own."""
-    tasks = options.task or list(TASKS)
     numbers: dict[str, float] = {}
     began = time.monotonic()
     try:
+        tasks = options.task or list(suites.get(options.suite).tasks)
         chosen = seeds.seeds("demonstrations", options.episodes, options.first)
         with progress_bar() as progress:
             bar = progress.add_task("tasks", total=len(tasks))
             for task in tasks:
                 progress.update(bar, description=task)
                 manifest = collect(
-                    task, options.robot, chosen, options.folder / task, processes=options.workers
+                    task,
+                    options.robot,
+                    chosen,
+                    options.folder / task,
+                    suite=options.suite,
+                    processes=options.workers,
                 )
                 numbers[f"episodes_{task}_count"] = manifest["episodes"]
                 numbers[f"samples_{task}_count"] = manifest["samples"]
@@ -40,7 +44,12 @@ def main(options: argparse.Namespace) -> int:
         return 130
     numbers["duration_s"] = time.monotonic() - began
     if options.json:
-        settings = {"robot": options.robot, "tasks": tasks, "seeds": [chosen[0], chosen[-1]]}
+        settings = {
+            "robot": options.robot,
+            "suite": options.suite,
+            "tasks": tasks,
+            "seeds": [chosen[0], chosen[-1]],
+        }
         print(figures.report(numbers, settings))
     else:
         for name, value in numbers.items():

@@ -8,7 +8,7 @@ import torch
 
 from vla_policy.kinematic_demonstrations import collect_kinematic
 from vla_policy.objective import _patch_loss
-from vla_policy.pointers import CLASSES, HIDDEN, patch_indices, project, scene_colors
+from vla_policy.pointers import CLASSES, HIDDEN, patch_indices, project
 from vla_sim import samples, scene
 
 
@@ -28,14 +28,18 @@ def test_patches_show_the_colours_they_are_said_to(tmp_path: Path) -> None:
         processes=1,
     )  # fmt: skip
     rows = samples.load(tmp_path)
-    colors = scene_colors(rows)
-    patches = patch_indices(rows, colors, ("scene", "wrist"), 96, 12)
+    patches = patch_indices(rows, ("scene", "wrist"), 96, 12)
     images = samples.render_samples(rows, processes=1).astype(np.float64)
     hits = []
-    for index, present in enumerate(colors):
+    for index, row in enumerate(rows):
+        present = [
+            color
+            for color, place in zip(scene.COLORS, row.color_positions, strict=True)
+            if np.isfinite(place).all()
+        ]
         assert patches[index, 0, CLASSES.index("bowl")] != HIDDEN
         assert patches[index, 0, CLASSES.index("zone")] == HIDDEN
-        first = patches[index, :, CLASSES.index(present[0])]
+        first = patches[index, :, CLASSES.index(row.target)]
         np.testing.assert_array_equal(patches[index, :, CLASSES.index("named")], first)
         for camera in range(2):
             for color in set(scene.COLORS) - set(present):

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy import RobotState, load_policy, read_manifest, rollout
+from vla_policy import (
+    RobotState,
+    kinematic_demonstrations,
+    load_policy,
+    read_manifest,
+    rollout,
+)
 from vla_policy.action_spec import NANO_PI0_ACTION
 from vla_policy.causality import (
     chosen_object,
@@ -87,7 +93,7 @@ def test_auxiliary_positions_are_in_their_frames(
 ) -> None:
     row = samples.load(folder)[5]
     target = demonstrations.data.positions[5].double().numpy() * 0.1
-    named = np.append(row.object_positions[0], 1.0)
+    named = np.append(row.target_position, 1.0)
     np.testing.assert_allclose(
         target[:3], (np.linalg.inv(row.pose_tool_in_base) @ named)[:3], atol=1e-5
     )
@@ -116,16 +122,34 @@ def test_kinematic_seeds_come_from_the_demonstrations(tmp_path: Path) -> None:
         collect_kinematic("pick", "panda", [4_000_000], tmp_path, processes=1)
 
 
-def test_kinematic_samples_are_poses_that_the_arm_takes(tmp_path: Path) -> None:
-    # Some instants of this scene are out of reach; the tool would point sideways.
+@pytest.mark.parametrize("task", ["touch", "stack", "drawer", "button"])
+def test_kinematic_samples_are_poses_that_the_arm_takes(tmp_path: Path, task: str) -> None:
     collect_kinematic(
-        "touch", "panda", [861_790], tmp_path, samples_per_episode=5, astray=0.6, processes=1
+        task, "panda", [500_000, 500_001], tmp_path, suite="core", astray=0.6, processes=1
     )
     rows = samples.load(tmp_path)
-    assert 0 < len(rows) < 5
+    assert len(rows) == 12
+    assert {row.suite for row in rows} == {"core"}
     for row in rows:
         assert row.pose_tool_in_base[2, 2] < -0.95
         assert np.abs(row.chunk_poses[0] - row.pose_tool_in_base).max() < 0.1
+
+
+def test_what_is_out_of_reach_gives_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, far = tmp_path / "whole", tmp_path / "far"
+    collect_kinematic("touch", "panda", [500_000], whole, processes=1)
+    start = kinematic_demonstrations._start
+
+    def out_of_reach(*arguments: Any) -> Any:
+        world = start(*arguments)
+        world.position[0] += 0.6
+        return world
+
+    monkeypatch.setattr(kinematic_demonstrations, "_start", out_of_reach)
+    collect_kinematic("touch", "panda", [500_000], far, processes=1)
+    assert 0 < len(samples.load(far)) < len(samples.load(whole))
 
 
 def test_training_gives_a_policy_that_loads(folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_sim import tasks
+from vla_sim import scene, tasks
 from vla_sim.simulation import Simulation
 
 from .interface import Policy
@@ -23,9 +23,9 @@ class PairResult:
     Attributes:
         seed: Of the scene.
         first: Episode with the drawn instruction.
-        second: Episode with another cube named.
+        second: Episode with another object named.
         chosen: What was chosen in each.
-        different: Whether two different cubes were chosen.
+        different: Whether two different objects were chosen.
     """
 
     seed: int
@@ -50,13 +50,20 @@ def chosen_object(result: EpisodeResult) -> str | None:
 
 
 def colour_pair(policy: Policy, sim: Simulation) -> PairResult:
-    """Runs the scene that ``sim`` was reset to twice, the second time with another cube named.
+    """Runs the scene that ``sim`` was reset to twice, the second time with another object named.
 
     Both wordings are the canonical one, and scene, noise and start are the same, so only the
     colour's word differs.
+
+    Raises:
+        ValueError: Nothing else in the scene could be named.
     """
     task, drawn = tasks.get(sim.task), sim.instance
-    others = sorted(c.color for c in drawn.layout.cubes if c.color != drawn.target)
+    present = scene.present_objects(drawn.layout)
+    nameable = {target for target, reference in task.orders() if reference == drawn.reference}
+    others = sorted(name for name in present if name in nameable - {drawn.target})
+    if not others:
+        raise ValueError(f"the scene of {drawn.task!r} holds nothing else that could be named")
     results = []
     for color in (drawn.target, others[drawn.seed % len(others)]):
         sim.reset_to(drawn.naming(color, task))

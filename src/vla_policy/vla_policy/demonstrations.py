@@ -19,7 +19,7 @@ from vla_sim import robots, samples, scene, tasks
 from .action_spec import NANO_PI0_ACTION
 from .dataset import ImageStore, TrainingData
 from .nano_pi0 import NanoPi0Config
-from .pointers import patch_indices, scene_colors
+from .pointers import patch_indices
 from .poses import invert_pose
 from .state_encoding import encode_states
 from .statistics import Statistics
@@ -28,8 +28,9 @@ from .types import Array
 
 # One episode in this many is held out for validation.
 VALIDATION_EVERY = 32
-# What is regressed beside the flow: the named cube in two frames, bowl or zone, and the cube of
-# every colour, so that seeing is learnt from all cubes and only choosing from the words.
+# What is regressed beside the flow: the named object in two frames, what else is named or stands
+# for it (bowl, zone, the other cube), and the cube or button of every colour, so that seeing is
+# learnt from all of these and only choosing from the words.
 POSITION_NAMES = (
     "object_in_tool",
     "object_in_base",
@@ -75,8 +76,8 @@ def all_instructions() -> list[str]:
     return [
         text
         for task in tasks.TASKS.values()
-        for color in scene.COLORS
-        for text in task.instructions(color)
+        for order in task.orders()
+        for text in task.instructions(*order)
     ]
 
 
@@ -145,7 +146,7 @@ def load_demonstrations(
             "demonstrations": [
                 {
                     name: manifest[name]
-                    for name in ("task", "episodes", "seeds", "failed_seeds", "settings")
+                    for name in ("task", "suite", "episodes", "seeds", "failed_seeds", "settings")
                 }
                 for manifest in manifests
             ],
@@ -221,8 +222,7 @@ def _training_data(
     held_out = np.array([row.seed % VALIDATION_EVERY == 0 for row in rows])
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     statistics = Statistics.of(state[train], actions[train])
-    present = scene_colors(rows)
-    positions = _positions(rows, pose, present) / POSITION_SCALE
+    positions = _positions(rows, pose) / POSITION_SCALE
     known = np.isfinite(positions)
     table: dict[str, int] = {}
     choices = np.array(
@@ -242,7 +242,7 @@ def _training_data(
         positions=torch.from_numpy(np.where(known, positions, 0.0).astype(np.float32)),
         positions_valid=torch.from_numpy(known.astype(np.float32)),
         patches=torch.from_numpy(
-            patch_indices(rows, present, cameras, image_size, NanoPi0Config.patch_size)
+            patch_indices(rows, cameras, image_size, NanoPi0Config.patch_size)
         ),
         position_names=POSITION_NAMES,
         position_scale=POSITION_SCALE,
@@ -254,31 +254,22 @@ def _training_data(
 
 def _paraphrases(row: samples.Sample) -> list[str]:
     """The recorded instruction first, then the others that mean the same."""
-    wordings = tasks.get(row.task).instructions(row.target)
+    wordings = tasks.get(row.task).instructions(row.target, row.reference)
     return [row.instruction, *(text for text in wordings if text != row.instruction)]
 
 
-def _positions(
-    rows: Sequence[samples.Sample], pose: Array, present: Sequence[Sequence[str]]
-) -> Array:
-    """Auxiliary targets (N, 24) in m; NaN where a scene lacks the prop or the colour."""
-    named = np.stack([row.object_positions[0] for row in rows])
-    prop = np.stack([np.append(row.prop_position, 0.0) for row in rows])
+def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
+    """Auxiliary targets (N, 24) in m; NaN where a scene lacks the object."""
+    named = np.stack([row.target_position for row in rows])
+    reference = np.stack([row.reference_position for row in rows])
+    by_color = np.stack([row.color_positions for row in rows])
     inverse = invert_pose(pose)
 
     def in_tool(points: Array) -> Array:
         rotated: Array = np.einsum("nij,nj->ni", inverse[:, :3, :3], points)
         return rotated + inverse[:, :3, 3]
 
-    centred = named - np.array([0.5, 0.0, 0.0])
-    prop_in_tool = in_tool(prop)
-    prop_in_tool[~np.isfinite(prop).all(axis=1)] = np.nan
-    colors = list(scene.COLORS)
-    by_color = np.full((len(rows), len(colors), 3), np.nan)
-    for index, (row, here) in enumerate(zip(rows, present, strict=True)):
-        for color, place in zip(here, row.object_positions, strict=False):
-            by_color[index, colors.index(color)] = place
-    cubes = [in_tool(by_color[:, index]) for index in range(len(colors))]
-    prop_in_base = prop - np.array([0.5, 0.0, 0.0])
-    prop_in_base[~np.isfinite(prop).all(axis=1)] = np.nan
-    return np.concatenate([in_tool(named), centred, prop_in_tool, prop_in_base, *cubes], axis=1)
+    centre = np.array([0.5, 0.0, 0.0])
+    colored = [in_tool(by_color[:, index]) for index in range(len(scene.COLORS))]
+    parts = [in_tool(named), named - centre, in_tool(reference), reference - centre, *colored]
+    return np.concatenate(parts, axis=1)

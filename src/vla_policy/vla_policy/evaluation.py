@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import torch
 
 from vla_sim import seeds as sim_seeds
+from vla_sim import suites
 from vla_sim.simulation import Simulation
+from vla_sim.tasks import TASKS
 
 from .causality import PairResult, colour_pair
 from .checkpoint import add_selection_seeds, load_policy, read_manifest
@@ -21,12 +23,13 @@ from .intervals import wilson_interval
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
 from .types import SeedOverlapError
 
+# The tasks of every suite; a task alone is drawn as in ``basic``.
 SUITES: dict[str, tuple[str, ...]] = {
-    "basic": ("touch", "push", "pick", "place"),
+    **{name: suite.tasks for name, suite in suites.SUITES.items()},
     **{task: (task,) for task in TIME_LIMITS},
 }
 FILTERS = {"none": None, "black": black_images}
-_LIFTING = ("pick", "place")
+_LIFTING = tuple(name for name, task in TASKS.items() if task.grasps)
 
 Progress = Callable[[EpisodeResult], None]
 _Job = TypeVar("_Job")
@@ -206,8 +209,8 @@ def figures(results: Sequence[EpisodeResult]) -> dict[str, float]:
     """The named figures of an evaluation.
 
     ``success_rate`` is the mean over tasks, ``success_rate_min_task`` the least of them;
-    ``lift_rate`` is the share of pick and place episodes in which any object rose more than 3 cm;
-    ``wrong_object_rate`` is, among all episodes with any lift, the share in which the first
+    ``lift_rate`` is the share of episodes of tasks with a grasp in which any object rose more than
+    3 cm; ``wrong_object_rate`` is, among all episodes with any lift, the share in which the first
     object lifted is not the named one.
     """
     tasks = per_task(results)
@@ -293,7 +296,7 @@ def worker(task: str, seed: int) -> tuple[Policy, Simulation, EvaluationConfig]:
             controller_overrides=LOCKSTEP_OVERRIDES,
         )
     sim: Simulation = _worker["sim"]
-    sim.reset(task, seed)
+    sim.reset(task, seed, suite=config.suite if config.suite in suites.SUITES else "basic")
     return policy, sim, config
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Demonstrations without physics, for the first stage of training.
 
-The experts look ahead in a small kinematic picture of tool and cube. Rolled forward through a
+The experts look ahead in a small kinematic picture of tool and object. Rolled forward through a
 whole task, that picture gives as many scenes and labels as one likes at the cost of rendering
 them, which is what a vision tower that starts from nothing needs most. The second stage trains on
 demonstrations that were made with the controller and the full dynamics.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,23 +19,18 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from vla_sim import robots, samples, scene, seeds, tasks
-from vla_sim.experts import EXECUTE_STEPS, HORIZON, STEP_DT
-from vla_sim.experts.goals import Goals, PickGoals, PlaceGoals, PushGoals, TouchGoals
+from vla_sim import robots, samples, scene, seeds, suites, tasks
+from vla_sim.experts import EXECUTE_STEPS, HORIZON, NOWHERE, SKILLS, STEP_DT, WAITING
+from vla_sim.experts.goals import Goals
 from vla_sim.experts.world import TOOL_DOWN, World, rotation_matrix
 
 from .types import Array
 
-_GOALS: dict[str, type[Goals]] = {
-    "touch": TouchGoals,
-    "push": PushGoals,
-    "pick": PickGoals,
-    "place": PlaceGoals,
-}
-_NOWHERE = np.array([9.0, 9.0])
 _SUBSTEPS = 2
 _IDLE_TIME = 0.6  # s without motion after which an episode counts as over
 _MAX_TIME = 11.0
+# Lowest start of an arm that begins anywhere, m, where it differs: above what stands there.
+_LOWEST = {"pick": 0.05, "place": 0.05, "drawer": 0.075}
 # The arm follows its reference by this much time, s: from a perfect to a lagging controller.
 _LAG = (0.0, 0.05)
 # A sample is kept where inverse kinematics comes this near, m and rad; its labels are relative to
@@ -50,6 +44,7 @@ def collect_kinematic(
     seed_list: Iterable[int],
     out_dir: Path,
     *,
+    suite: str = "basic",
     samples_per_episode: int = 6,
     first_s: float = _MAX_TIME,
     astray: float = 0.6,
@@ -63,6 +58,7 @@ def collect_kinematic(
         robot: Name of the robot.
         seed_list: Seeds of the scenes, from the range of demonstrations.
         out_dir: Folder to write.
+        suite: Name of the suite that the scenes are drawn for.
         samples_per_episode: Instants kept of every episode.
         first_s: They are drawn from this beginning of it, s. Where to go is decided there: later
             the arm itself gives the target away.
@@ -87,6 +83,7 @@ def collect_kinematic(
     jobs = [
         (
             task,
+            suite,
             robot,
             shard,
             out_dir / f"shard_{index:04d}.npz",
@@ -105,6 +102,7 @@ def collect_kinematic(
         "format": samples.FORMAT,
         "robot": robot,
         "task": task,
+        "suite": suite,
         "purpose": "demonstrations",
         "settings": {
             "kinematic": True,
@@ -120,30 +118,20 @@ def collect_kinematic(
         "expert_success_rate": 1.0,
         "seeds": wanted,
         "failed_seeds": [],
-        "shards": [job[3].name for job in jobs],
+        "shards": [job[4].name for job in jobs],
     }
     (out_dir / samples.MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return manifest
 
 
-def _collect_shard(job: tuple[str, str, Sequence[int], Path, int, float, float]) -> int:
-    task, robot, shard, path, per_episode, first_s, astray = job
+def _collect_shard(job: tuple[str, str, str, Sequence[int], Path, int, float, float]) -> int:
+    task, suite, robot, shard, path, per_episode, first_s, astray = job
     arm = _Arm(robot)
-    rows = [
-        row for seed in shard for row in _episode(arm, task, seed, per_episode, first_s, astray)
-    ]
-    arrays: dict[str, Any] = {
-        name: np.array([getattr(row, name) for row in rows], dtype=np.float32)
-        for name in samples.ARRAYS
-    }
-    arrays["seed"] = np.array([row.seed for row in rows], dtype=np.int64)
-    arrays["step"] = np.array([row.step for row in rows], dtype=np.int32)
-    arrays["disturbed"] = np.array([row.disturbed for row in rows], dtype=np.bool_)
-    for name in ("instruction", "target"):
-        arrays[name] = np.array([getattr(row, name) for row in rows])
-    temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(temporary, **arrays)
-    os.replace(temporary, path)
+    rows: list[samples.Sample] = []
+    for seed in shard:
+        instance = suites.get(suite).draw(task, seed, arm.spec)
+        rows.extend(_episode(arm, instance, per_episode, first_s, astray))
+    samples.write_shard(path, rows)
     return len(rows)
 
 
@@ -206,14 +194,28 @@ class _Arm:
         jacobian = self._jacobian()
         return jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-4 * np.eye(6), twist)
 
-    def scene_qpos(self, q: Array, opening: float, color: str, cube: Array) -> Array:
-        """Joint positions of everything, for rendering."""
+    def scene_qpos(
+        self, q: Array, instance: tasks.TaskInstance, world: World, position: Array
+    ) -> Array:
+        """Joint positions of everything, for rendering.
+
+        Args:
+            q: Of the arm, rad.
+            instance: What is on the table.
+            world: Opening and travel.
+            position: Of the object, m.
+        """
         qpos = np.array(self.data.qpos)
         qpos[self._qpos] = q
-        qpos[self._fingers] = 0.5 * opening
-        address = int(self.model.joint(f"cube_{color}").qposadr[0])
-        qpos[address : address + 3] = cube
+        qpos[self._fingers] = 0.5 * world.opening
+        if not instance.absent:
+            target, travel = instance.target, world.travel
+            scene.write_object(self.model, qpos, target, position=position, travel=travel)
         return qpos
+
+    def objects(self, layout: scene.SceneLayout, qpos: Array) -> scene.ObjectStates:
+        """The objects of a scene at rest."""
+        return scene.observe_objects(self.model, layout, qpos, np.zeros(self.model.nv))
 
     def _jacobian(self) -> Array:
         full = np.zeros((6, self.model.nv))
@@ -224,14 +226,12 @@ class _Arm:
 
 
 def _episode(
-    arm: _Arm, task: str, seed: int, count: int, first_s: float, astray: float
+    arm: _Arm, instance: tasks.TaskInstance, count: int, first_s: float, astray: float
 ) -> list[samples.Sample]:
-    instance = tasks.get(task).draw(seed, arm.spec)
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([instance.seed, 2])
     arm.lay(instance)
-    goals = _GOALS[task]()
+    goals = WAITING if instance.absent else SKILLS[instance.task].goals
     world = _start(arm, instance, rng, astray)
-    named = world.cube_yaw
     history: list[World] = []
     still = 0.0
     kicks = sorted(rng.uniform(0.2, 5.0, rng.integers(0, 3)))
@@ -247,7 +247,7 @@ def _episode(
             _kick(world, rng)
     chosen = np.sort(rng.permutation(len(history))[:count])
     rows = (
-        _sample(arm, instance, goals, history, int(index), number, named, rng)
+        _sample(arm, instance, goals, history, int(index), number, rng)
         for number, index in enumerate(chosen)
     )
     return [row for row in rows if row is not None]
@@ -258,16 +258,17 @@ def _start(
 ) -> World:
     """The start of an episode: at home, or anywhere it might get to."""
     layout = instance.layout
-    target = next(cube for cube in layout.cubes if cube.color == instance.target)
+    skill = SKILLS[instance.task]
+    objects = arm.objects(layout, arm.data.qpos)
     pose = arm.forward(np.array(layout.q))
     position, rotation = pose[:3, 3].copy(), pose[:3, :3].copy()
     opening = arm.spec.max_opening
-    cube = np.array([target.x, target.y, 0.5 * scene.CUBE_SIZE])
+    cube = objects.positions.get(instance.target, NOWHERE).copy()
     if rng.random() < astray:
-        about = layout.cubes[int(rng.integers(len(layout.cubes)))]
-        near = np.array([about.x, about.y]) + rng.normal(0.0, 0.05, 2)
+        places = list(objects.positions.values())
+        near = places[int(rng.integers(len(places)))][:2] + rng.normal(0.0, 0.05, 2)
         far = rng.uniform([0.33, -0.24], [0.68, 0.24])
-        low = 0.05 if instance.task in ("pick", "place") else 0.06
+        low = _LOWEST.get(instance.task, 0.06)
         height = rng.uniform(low, 0.12) if rng.random() < 0.6 else rng.uniform(0.09, 0.32)
         position = np.array([*(near if rng.random() < 0.6 else far), height])
         yaw, tilt = rng.uniform(-0.9, 0.9), rng.normal(0.0, 0.03, 2)
@@ -282,12 +283,23 @@ def _start(
         angular_velocity=np.zeros(3),
         opening=opening,
         cube=cube,
-        cube_yaw=target.yaw,
+        cube_yaw=objects.yaws.get(instance.target, 0.0),
         held=False,
         squeezed=0.0,
-        bowl=_NOWHERE if layout.bowl is None else np.array(layout.bowl),
-        zone=_NOWHERE if layout.zone is None else np.array(layout.zone),
+        aim=_aim(instance, objects),
+        travel=objects.travels.get(instance.target, 0.0),
+        react=skill.react,
+        width=skill.width,
     )
+
+
+def _aim(instance: tasks.TaskInstance, objects: scene.ObjectStates) -> Array:
+    """Where the object shall go, m."""
+    if instance.absent:
+        return NOWHERE
+    state = tasks.SceneState.of(instance.layout, objects)
+    aim = tasks.get(instance.task).aim(state, instance.target, instance.reference)
+    return NOWHERE if aim is None else aim
 
 
 def _kick(world: World, rng: np.random.Generator) -> None:
@@ -296,7 +308,7 @@ def _kick(world: World, rng: np.random.Generator) -> None:
         world.held = False
         world.opening = 0.06
         place = world.cube[:2] + rng.normal(0.0, 0.015, 2)
-        world.cube = np.array([*place, 0.5 * scene.CUBE_SIZE])
+        world.cube = np.array([*place, world.rest])
         return
     before = world.position.copy()
     offset = rng.normal(0.0, [0.025, 0.025, 0.012])
@@ -326,7 +338,6 @@ def _sample(
     history: list[World],
     index: int,
     number: int,
-    cube_yaw: float,
     rng: np.random.Generator,
 ) -> samples.Sample | None:
     """The sample at one instant, or None where the arm cannot take the tool's pose."""
@@ -340,12 +351,8 @@ def _sample(
         return None
     pose = arm.forward(q)
     dq = arm.velocity(q, np.concatenate([world.velocity, world.angular_velocity]))
-    qpos = arm.scene_qpos(q, world.opening, instance.target, cube)
-    others = [c for c in instance.layout.cubes if c.color != instance.target]
-    positions = np.full((len(scene.COLORS), 3), np.nan)
-    positions[0] = cube
-    for row, other in enumerate(others, start=1):
-        positions[row] = [other.x, other.y, 0.5 * scene.CUBE_SIZE]
+    qpos = arm.scene_qpos(q, instance, world, cube)
+    positions = arm.objects(instance.layout, qpos).positions
     poses = np.tile(np.eye(4), (HORIZON, 1, 1))
     openings = np.zeros(HORIZON)
     opening = world.opening
@@ -356,15 +363,16 @@ def _sample(
         openings[step] = goals.goal(world).opening
         for _ in range(_SUBSTEPS):
             world.step(goals.goal(world), STEP_DT / _SUBSTEPS)
-    prop = instance.layout.bowl or instance.layout.zone or (np.nan, np.nan)
     return samples.Sample(
         robot=arm.spec.name,
         task=instance.task,
+        suite=instance.suite,
         seed=instance.seed,
         episode=0,
         step=number,
         instruction=instance.instruction,
         target=instance.target,
+        reference=instance.reference,
         qpos=qpos,
         q=q,
         dq=dq,
@@ -372,8 +380,7 @@ def _sample(
         pose_tool_in_base=pose,
         chunk_poses=poses,
         chunk_gripper=openings,
-        object_positions=positions,
-        prop_position=np.array(prop),
+        **samples.named_positions(instance, positions),
         time=index * STEP_DT,
         disturbed=True,
     )

@@ -13,30 +13,19 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from vla_sim import robots, samples, scene, tasks
+from vla_sim import robots, samples, scene
 
 from .poses import invert_pose
 from .types import Array
 
 CLASSES = (*scene.COLORS, "bowl", "zone", "named", "prop")
 HIDDEN = -1
-
-
-def scene_colors(rows: Sequence[samples.Sample]) -> list[list[str]]:
-    """Per sample, the colours of the cubes in the order of ``object_positions``."""
-    known: dict[tuple[str, int], list[str]] = {}
-    result = []
-    for row in rows:
-        key = (row.task, row.seed)
-        if key not in known:
-            known[key] = [cube.color for cube in _layout(row).cubes]
-        result.append(known[key])
-    return result
+# The prop that is a sample's reference.
+PROPS_OF_TASKS = {"place": "bowl", "relation": "bowl", "push": "zone"}
 
 
 def patch_indices(
     rows: Sequence[samples.Sample],
-    colors: Sequence[Sequence[str]],
     cameras: Sequence[str],
     image_size: int,
     patch_size: int,
@@ -45,7 +34,6 @@ def patch_indices(
 
     Args:
         rows: Samples; neighbours of one episode share their camera.
-        colors: As ``scene_colors`` gives them.
         cameras: Names of the cameras.
         image_size: Pixels.
         patch_size: Pixels.
@@ -54,16 +42,16 @@ def patch_indices(
         (N, cameras, 8) index of the patch, row by row, for ``CLASSES``; ``HIDDEN`` where the
         object is not in the scene or outside the image.
     """
-    points = _points(rows, colors)
+    points = _points(rows)
     robot = robots.get(rows[0].robot)
     model = scene.build_model(robot)
     tool = model.body(robot.tool_frame).id
     result = np.full((len(rows), len(cameras), len(CLASSES)), HIDDEN, dtype=np.int64)
-    key: tuple[str, int] | None = None
+    key: tuple[str, str, str, int] | None = None
     for index, row in enumerate(rows):
-        if (row.task, row.seed) != key:
-            key = (row.task, row.seed)
-            scene.set_look(model, _layout(row).look)
+        if samples.scene_of(row) != key:
+            key = samples.scene_of(row)
+            scene.set_look(model, samples.layout_of(row).look)
         for number, name in enumerate(cameras):
             camera = model.camera(name)
             pose = _pose(camera.pos, camera.quat)
@@ -101,16 +89,15 @@ def project(
     return np.stack([columns, lines], axis=1)
 
 
-def _points(rows: Sequence[samples.Sample], colors: Sequence[Sequence[str]]) -> Array:
+def _points(rows: Sequence[samples.Sample]) -> Array:
     points = np.full((len(rows), len(CLASSES), 3), np.nan)
-    for index, (row, present) in enumerate(zip(rows, colors, strict=True)):
-        for color, place in zip(present, row.object_positions, strict=False):
-            points[index, CLASSES.index(color)] = place
-        points[index, CLASSES.index("named")] = row.object_positions[0]
-        prop = np.append(row.prop_position, 0.0)
-        points[index, CLASSES.index("prop")] = prop
-        if row.task in ("place", "push"):
-            points[index, CLASSES.index("bowl" if row.task == "place" else "zone")] = prop
+    for index, row in enumerate(rows):
+        points[index, : len(scene.COLORS)] = row.color_positions
+        points[index, CLASSES.index("named")] = row.target_position
+        points[index, CLASSES.index("prop")] = row.reference_position
+        prop = PROPS_OF_TASKS.get(row.task)
+        if prop is not None:
+            points[index, CLASSES.index(prop)] = row.reference_position
     return points
 
 
@@ -121,7 +108,3 @@ def _pose(position: npt.NDArray[np.float64], quat_wxyz: npt.NDArray[np.float64])
     pose[:3, :3] = rotation.reshape(3, 3)
     pose[:3, 3] = position
     return pose
-
-
-def _layout(row: samples.Sample) -> scene.SceneLayout:
-    return tasks.get(row.task).draw(row.seed, robots.get(row.robot)).layout

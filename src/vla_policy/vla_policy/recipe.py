@@ -134,7 +134,8 @@ def _kinematic(folders: Sequence[Path], out_dir: Path, scenes: int) -> list[Path
     """Kinematic demonstrations for the tasks of some data sets; made where they are missing.
 
     Three sets per task: whole episodes, first seconds, and first seconds of an arm that begins
-    anywhere. Their seeds lie in the upper half of the demonstrations' range.
+    anywhere. Their seeds lie in the upper half of the demonstrations' range; a seed gives every
+    task a scene of its own.
     """
     if not 0 <= scenes <= _KINEMATIC_SPAN:
         raise ValueError(f"{scenes} kinematic scenes; valid: 0 to {_KINEMATIC_SPAN}")
@@ -147,13 +148,20 @@ def _kinematic(folders: Sequence[Path], out_dir: Path, scenes: int) -> list[Path
     }
     made = []
     manifests = [read_demonstrations_manifest(folder) for folder in folders]
-    for number, manifest in enumerate(manifests):
+    for manifest in manifests:
         for place, (name, settings) in enumerate(variants.items()):
             folder = out_dir / f"{manifest['task']}_{name}"
-            first = _KINEMATIC_SEED + _KINEMATIC_SPAN * (len(variants) * number + place)
+            first = _KINEMATIC_SEED + _KINEMATIC_SPAN * place
             if not (folder / MANIFEST).is_file():
                 seeds = range(first, first + scenes)
-                collect_kinematic(manifest["task"], manifest["robot"], seeds, folder, **settings)
+                collect_kinematic(
+                    manifest["task"],
+                    manifest["robot"],
+                    seeds,
+                    folder,
+                    suite=manifest["suite"],
+                    **settings,
+                )
             made.append(folder)
     return made
 

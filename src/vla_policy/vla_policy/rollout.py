@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from vla_sim.simulation import SimObservation, Simulation
+from vla_sim.tasks import TASKS
 
 from .control import to_control_chunk
 from .interface import Policy
 from .schedules import make_schedule
 from .types import RobotState
 
-# s of simulated time; about twice what the experts need.
-TIME_LIMITS = {"touch": 8.0, "push": 14.0, "pick": 12.0, "place": 18.0}
+# s of simulated time per task.
+TIME_LIMITS = {name: task.time_limit for name, task in TASKS.items()}
 
 # Changes what the policy sees, for controls such as black images.
 ObservationFilter = Callable[[SimObservation], SimObservation]
@@ -33,9 +34,9 @@ class EpisodeResult:
         instruction: What the policy was told.
         success: Whether the task was fulfilled within its time limit.
         time_s: Simulated time to success, or the time limit.
-        named_object: Colour of the named cube.
-        lifted_object: First cube that rose more than 3 cm; None for none.
-        touched_object: First cube a finger touched; None for none.
+        named_object: Name of the object that the task is about.
+        lifted_object: First object that rose more than 3 cm; None for none.
+        touched_object: First object a finger touched; None for none.
         inferences: Chunks the policy made.
         rejected: Chunks the controller rejected.
         digest: Hash of the final physical state, to compare runs.

@@ -67,6 +67,55 @@ CASES = [
 ]
 
 
+# Of tasks that name more than a cube: target, reference, what differs, what is expected.
+ON_BLUE = at((0.605, 0.1, 0.06))
+LEFT = at((0.42, 0.02, 0.02))
+OPEN_DRAWER = {"travels": {"drawer": 0.07}}
+PRESSED = {"travels": {"red button": 0.008}, "first_touched": "red button"}
+NAMED_CASES = [
+    ("stack", "red", "blue", ON_BLUE, True),
+    ("stack", "red", "blue", {}, False),
+    ("stack", "blue", "red", ON_BLUE, False),
+    ("stack", "red", "blue", {**ON_BLUE, "finger_contacts": {"red": 2, "blue": 0}}, False),
+    ("stack", "red", "blue", at((0.605, 0.1, 0.075)), False),
+    ("stack", "red", "blue", at((0.63, 0.1, 0.06)), False),
+    ("stack", "red", "green", ON_BLUE, False),
+    ("relation", "red", "to the left of", LEFT, True),
+    ("relation", "red", "to the right of", LEFT, False),
+    ("relation", "red", "to the left of", {**LEFT, "gripper_opening": 0.04}, False),
+    ("relation", "red", "to the right of", at((0.4, -0.23, 0.02)), True),
+    ("relation", "red", "behind", at((0.53, -0.1, 0.02)), True),
+    ("relation", "red", "in front of", at((0.27, -0.1, 0.02)), True),
+    ("relation", "red", "in front of", at((0.15, -0.1, 0.02)), False),
+    ("relation", "red", "behind", at((0.42, -0.1, 0.03)), False),
+    ("drawer", "drawer", "", OPEN_DRAWER, True),
+    ("drawer", "drawer", "", {"travels": {"drawer": 0.05}}, False),
+    ("button", "red button", "", PRESSED, True),
+    ("button", "red button", "", {**PRESSED, "first_touched": "blue button"}, False),
+    ("button", "red button", "", {**PRESSED, "travels": {"red button": 0.004}}, False),
+]
+
+
+@pytest.mark.parametrize(("task", "target", "reference", "changes", "expected"), NAMED_CASES)
+def test_predicate_of_what_is_named(
+    task: str, target: str, reference: str, changes: dict[str, object], expected: bool
+) -> None:
+    assert tasks.get(task).fulfilled(state(**changes), target, reference) is expected
+
+
+def test_without_its_target_nothing_may_be_touched() -> None:
+    judge = Judge(tasks.get("pick"), "green", absent=True)
+    judge.update(state(time=0.0))
+    judge.update(state(time=6.98))
+    assert not judge.judgement(state()).success
+    judge.update(state(time=7.0))
+    assert judge.judgement(state()).success
+    touching = Judge(tasks.get("pick"), "green", absent=True)
+    for time in (0.0, 3.0, 7.0, 14.0):
+        touching.update(state(time=time, first_touched="red" if time > 2.0 else None))
+    assert not touching.judgement(state()).success
+
+
 @pytest.mark.parametrize(("task", "changes", "expected"), CASES)
 def test_predicate(task: str, changes: dict[str, object], expected: bool) -> None:
     assert tasks.get(task).fulfilled(state(**changes), "red") is expected

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,18 +20,19 @@ from typing import Any
 import numpy as np
 
 import vla_control
-from vla_sim import robots, scene, seeds, tasks
+from vla_sim import robots, scene, seeds, suites, tasks
 from vla_sim.experts import EXECUTE_STEPS, HORIZON, STEP_DT, Expert, make_expert
 from vla_sim.samples import (
-    ARRAYS,
     FORMAT,
     MANIFEST,
     DemonstrationError,
     Sample,
     iterate,
     load,
+    named_positions,
     read_manifest,
     render_samples,
+    write_shard,
 )
 from vla_sim.simulation import Simulation
 from vla_sim.typing import FloatArray
@@ -140,6 +140,8 @@ class _Disturbance:
         """Move the named cube once, if the hand is not about it."""
         state = sim.scene_state()
         target = sim.instance.target
+        if target not in scene.COLORS or target not in state.positions:
+            return
         cube = state.positions[target]
         away = float(np.linalg.norm(state.tool_position - cube))
         if state.time < self._move_at or away < 0.09 or cube[2] > 0.03:
@@ -165,8 +167,9 @@ class _Disturbance:
         """Return what is executed instead of the planned chunk."""
         rng, settings = self._rng, self._settings
         state = sim.scene_state()
-        lift = float(state.positions[sim.instance.target][2])
-        if self._drop and lift > 0.07 and state.finger_contacts[sim.instance.target] == 2:
+        target = sim.instance.target
+        held = state.finger_contacts.get(target) == 2
+        if self._drop and held and state.positions[target][2] > 0.07:
             self._drop = False
             return poses, np.full_like(openings, sim.robot.max_opening)
         offset, yaw = np.zeros(3), 0.0
@@ -200,20 +203,17 @@ def _sample(
     sim: Simulation, poses: FloatArray, openings: FloatArray, step: int, disturbed: bool
 ) -> Sample:
     state = sim.scene_state()
-    target = sim.instance.target
     joints = sim.joints()
-    order = [target, *(c for c in state.positions if c != target)]
-    positions = np.full((len(scene.COLORS), 3), np.nan)
-    positions[: len(order)] = [state.positions[color] for color in order]
-    prop = state.bowl or state.zone or (np.nan, np.nan)
     return Sample(
         robot=sim.robot.name,
         task=sim.task,
+        suite=sim.instance.suite,
         seed=sim.seed,
         episode=-1,
         step=step,
         instruction=sim.instruction,
-        target=target,
+        target=sim.instance.target,
+        reference=sim.instance.reference,
         qpos=sim.qpos(),
         q=joints[0],
         dq=joints[1],
@@ -221,34 +221,22 @@ def _sample(
         pose_tool_in_base=sim.observe_pose(),
         chunk_poses=poses,
         chunk_gripper=openings,
-        object_positions=positions,
-        prop_position=np.array(prop),
+        **named_positions(sim.instance, state.positions),
         time=state.time,
         disturbed=disturbed,
     )
 
 
 def _collect_shard(
-    robot: str, task: str, shard: Sequence[int], path: Path, settings: CollectSettings
+    robot: str, suite: str, task: str, shard: Sequence[int], path: Path, settings: CollectSettings
 ) -> dict[str, Any]:
-    sim = Simulation(robot, task, shard[0], cameras=())
+    sim = Simulation(robot, task, shard[0], cameras=(), suite=suite)
     expert = make_expert(sim)
     episodes = {seed: run_episode(sim, expert, seed, settings) for seed in shard}
     sim.close()
     kept = {seed: samples for seed, samples in episodes.items() if samples}
     flat = [sample for samples in kept.values() for sample in samples]
-    arrays: dict[str, Any] = {
-        name: np.array([getattr(sample, name) for sample in flat], dtype=np.float32)
-        for name in ARRAYS
-    }
-    arrays["seed"] = np.array([sample.seed for sample in flat], dtype=np.int64)
-    arrays["step"] = np.array([sample.step for sample in flat], dtype=np.int32)
-    arrays["disturbed"] = np.array([sample.disturbed for sample in flat], dtype=np.bool_)
-    for name in ("instruction", "target"):
-        arrays[name] = np.array([getattr(sample, name) for sample in flat])
-    temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(temporary, **arrays)
-    os.replace(temporary, path)
+    write_shard(path, flat)
     return {
         "file": path.name,
         "samples": len(flat),
@@ -257,7 +245,7 @@ def _collect_shard(
     }
 
 
-def _worker(arguments: tuple[str, str, list[int], Path, CollectSettings]) -> dict[str, Any]:
+def _worker(arguments: tuple[str, str, str, list[int], Path, CollectSettings]) -> dict[str, Any]:
     return _collect_shard(*arguments)
 
 
@@ -267,6 +255,7 @@ def collect(
     seed_list: Iterable[int],
     out_dir: Path | str,
     *,
+    suite: str = "basic",
     processes: int = 2,
     shard_size: int = 25,
     settings: CollectSettings | None = None,
@@ -278,6 +267,7 @@ def collect(
         robot: Name of the robot.
         seed_list: Seeds of the scenes, from the range of demonstrations.
         out_dir: Folder to write; made if missing.
+        suite: Name of the suite that the scenes are drawn for.
         processes: Number of processes; 1 = in this one.
         shard_size: Episodes per file.
         settings: How demonstrations are made.
@@ -296,12 +286,13 @@ def collect(
         raise seeds.SeedError(f"seeds {outside[:5]} are not in the range of demonstrations {valid}")
     chosen = settings or CollectSettings()
     tasks.get(task)
+    suites.get(suite)
     robots.get(robot)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     shards = [wanted[i : i + shard_size] for i in range(0, len(wanted), shard_size)]
     jobs = [
-        (robot, task, shard, folder / f"shard_{index:04d}.npz", chosen)
+        (robot, suite, task, shard, folder / f"shard_{index:04d}.npz", chosen)
         for index, shard in enumerate(shards)
     ]
     if processes > 1:
@@ -316,6 +307,7 @@ def collect(
         "format": FORMAT,
         "robot": robot,
         "task": task,
+        "suite": suite,
         "purpose": "demonstrations",
         "settings": asdict(chosen),
         "horizon": HORIZON,

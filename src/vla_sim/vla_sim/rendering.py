@@ -43,7 +43,7 @@ class Renderer:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        self._scene = mujoco.MjvScene(model, maxgeom=200)
+        self._scene = mujoco.MjvScene(model, maxgeom=400)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = big if shadows is None else shadows
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         self._options = mujoco.MjvOption()
@@ -57,20 +57,20 @@ class Renderer:
         self,
         camera: str,
         qpos: FloatArray,
-        mocap_pos: FloatArray,
+        props: FloatArray,
     ) -> ImageArray:
         """Return an image, shape (height, width, 3), RGB.
 
         Args:
             camera: Name of a camera of the model.
             qpos: Joint positions of everything in the scene.
-            mocap_pos: Positions of bowl and zone, m.
+            props: Poses of all that stands fast, as ``scene.prop_poses`` gives them.
         """
         if self._gl is None:
             raise RuntimeError("the renderer is closed")
         data = self._data
         data.qpos[:] = qpos
-        data.mocap_pos[:] = mocap_pos
+        data.mocap_pos[:], data.mocap_quat[:] = props[:, :3], props[:, 3:]
         mujoco.mj_kinematics(self._model, data)
         mujoco.mj_comPos(self._model, data)
         mujoco.mj_camlight(self._model, data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from vla_sim import robots, scene, tasks
+from vla_sim import robots, scene, suites
 from vla_sim.rendering import Renderer
+from vla_sim.tasks import TaskInstance
 from vla_sim.typing import FloatArray, ImageArray
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 
@@ -34,11 +36,13 @@ class Sample:
     Attributes:
         robot: Name of the robot.
         task: Name of the task.
-        seed: Seed of the scene; gives layout and look.
+        suite: Name of the suite that the scene was drawn for.
+        seed: Seed of the scene; with suite and task it gives layout and look.
         episode: Number of the episode in its data set.
         step: Number of the sample in its episode.
         instruction: What the robot was told.
-        target: Colour of the named cube.
+        target: Name of the object to do something to.
+        reference: What else the instruction names; empty = nothing.
         qpos: Joint positions of everything in the scene, for rendering.
         q: Arm joints, rad.
         dq: Arm joints, rad/s.
@@ -46,19 +50,23 @@ class Sample:
         pose_tool_in_base: Measured, shape (4, 4).
         chunk_poses: Commanded poses from now on, every 50 ms, shape (16, 4, 4).
         chunk_gripper: Commanded openings, shape (16,), m.
-        object_positions: Named cube first, then the others, shape (4, 3), m; NaN = not there.
-        prop_position: Bowl or zone (x, y), m; NaN = none.
+        target_position: Of that object, see ``scene.ObjectStates``, m; NaN = not there.
+        reference_position: Of the other cube that is named, or of bowl or zone, m; NaN = none.
+        color_positions: Per colour, of the cube or button that shows it, shape (4, 3), m; NaN = not
+            there.
         time: Since the start of the episode, s.
         disturbed: Whether the episode was disturbed.
     """
 
     robot: str
     task: str
+    suite: str
     seed: int
     episode: int
     step: int
     instruction: str
     target: str
+    reference: str
     qpos: FloatArray
     q: FloatArray
     dq: FloatArray
@@ -66,8 +74,9 @@ class Sample:
     pose_tool_in_base: FloatArray
     chunk_poses: FloatArray
     chunk_gripper: FloatArray
-    object_positions: FloatArray
-    prop_position: FloatArray
+    target_position: FloatArray
+    reference_position: FloatArray
+    color_positions: FloatArray
     time: float
     disturbed: bool
 
@@ -80,8 +89,9 @@ ARRAYS = (
     "pose_tool_in_base",
     "chunk_poses",
     "chunk_gripper",
-    "object_positions",
-    "prop_position",
+    "target_position",
+    "reference_position",
+    "color_positions",
     "time",
 )
 
@@ -127,11 +137,13 @@ def iterate(folder: Path | str, stride: int = 1) -> Iterator[Sample]:
             yield Sample(
                 robot=manifest["robot"],
                 task=manifest["task"],
+                suite=manifest["suite"],
                 seed=int(row["seed"]),
                 episode=numbers[int(row["seed"])],
                 step=int(row["step"]),
                 instruction=str(row["instruction"]),
                 target=str(row["target"]),
+                reference=str(row["reference"]),
                 gripper_opening=float(row["gripper_opening"]),
                 time=float(row["time"]),
                 disturbed=bool(row["disturbed"]),
@@ -141,6 +153,45 @@ def iterate(folder: Path | str, stride: int = 1) -> Iterator[Sample]:
                     if key not in ("gripper_opening", "time")
                 },
             )
+
+
+def scene_of(sample: Sample) -> tuple[str, str, str, int]:
+    """Return what gives a sample's scene: robot, suite, task and seed."""
+    return sample.robot, sample.suite, sample.task, sample.seed
+
+
+def layout_of(sample: Sample) -> scene.SceneLayout:
+    """Return what was on the table at the start of a sample's episode, and how it looked."""
+    robot = robots.get(sample.robot)
+    return suites.get(sample.suite).draw(sample.task, sample.seed, robot).layout
+
+
+def named_positions(instance: TaskInstance, positions: dict[str, FloatArray]) -> dict[str, Any]:
+    """Return the positions that a sample holds, from those of all objects, m."""
+    nowhere = np.full(3, np.nan)
+    prop = instance.layout.prop("bowl") or instance.layout.prop("zone")
+    reference = nowhere if prop is None else np.array([*prop.place, 0.0])
+    colored = [positions.get(c, positions.get(f"{c} button", nowhere)) for c in scene.COLORS]
+    return {
+        "target_position": positions.get(instance.target, nowhere),
+        "reference_position": positions.get(instance.reference, reference),
+        "color_positions": np.array(colored),
+    }
+
+
+def write_shard(path: Path, rows: Sequence[Sample]) -> None:
+    """Write samples as one file of a data set; it appears under its name when it is whole."""
+    arrays: dict[str, Any] = {
+        name: np.array([getattr(row, name) for row in rows], dtype=np.float32) for name in ARRAYS
+    }
+    arrays["seed"] = np.array([row.seed for row in rows], dtype=np.int64)
+    arrays["step"] = np.array([row.step for row in rows], dtype=np.int32)
+    arrays["disturbed"] = np.array([row.disturbed for row in rows], dtype=np.bool_)
+    for name in ("instruction", "target", "reference"):
+        arrays[name] = np.array([getattr(row, name) for row in rows])
+    temporary = path.with_suffix(".part.npz")
+    np.savez_compressed(temporary, **arrays)
+    os.replace(temporary, path)
 
 
 _worker_scenes: dict[tuple[str, int], tuple[Any, Renderer]] = {}
@@ -156,9 +207,9 @@ def _render_group(job: tuple[list[Sample], tuple[str, ...], int]) -> ImageArray:
         model = scene.build_model(robot)
         _worker_scenes[key] = model, Renderer(model, size, size)
     model, renderer = _worker_scenes[key]
-    layout = tasks.get(first.task).draw(first.seed, robot).layout
+    layout = layout_of(first)
     scene.set_look(model, layout.look)
-    props = scene.prop_positions(model, layout)
+    props = scene.prop_poses(model, layout)
     images = np.zeros((len(samples), len(cameras), size, size, 3), dtype=np.uint8)
     for index, sample in enumerate(samples):
         for camera_index, camera in enumerate(cameras):
@@ -189,11 +240,7 @@ def render_samples(
     groups: list[list[Sample]] = []
     for sample in samples:
         last = groups[-1][-1] if groups else None
-        same = last is not None and (last.robot, last.task, last.seed) == (
-            sample.robot,
-            sample.task,
-            sample.seed,
-        )
+        same = last is not None and scene_of(last) == scene_of(sample)
         if same:
             groups[-1].append(sample)
         else:

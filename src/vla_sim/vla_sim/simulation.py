@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 import vla_control
-from vla_sim import robots, scene, tasks
+from vla_sim import robots, scene, suites, tasks
 from vla_sim._core import Loop, Plant, PlantMemory, Snapshot
 from vla_sim._core import PlantConfig as _CorePlantConfig
 from vla_sim._core import PlantLayout as _CorePlantLayout
@@ -21,6 +21,10 @@ from vla_sim.typing import FloatArray, ImageArray
 
 # A judge looks at the scene every 20 ms of simulated time.
 _JUDGE_PERIOD = 20
+# An object that is to be lost is taken out of the fingers when it has risen by so much, m.
+_DROP_RISE = 0.05
+# A bowl is wider than a cube by so much, m.
+_BOWL_ROOM = 0.04
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class SimSnapshot:
     time_ns: int
     cycles: int
     judge: Judge = field(repr=False)
+    drop_time: float | None = None
 
 
 class Simulation:
@@ -93,6 +98,7 @@ class Simulation:
         image_size: Side of the images, px.
         plant: Constants of the hardware.
         controller_overrides: Attributes of the controller's configuration to set.
+        suite: Name of the suite that scenes are drawn for.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Simulation:
         image_size: int = 96,
         plant: PlantConfig | None = None,
         controller_overrides: dict[str, Any] | None = None,
+        suite: str = "basic",
     ) -> None:
         unknown = [camera for camera in cameras if camera not in scene.CAMERAS]
         if unknown:
@@ -140,7 +147,8 @@ class Simulation:
         self._renderers: dict[tuple[int, int], Renderer] = {}
         self.instance: TaskInstance
         self._judge: Judge
-        self.reset(task, seed)
+        self._drop_time: float | None
+        self.reset(task, seed, suite=suite)
 
     @property
     def dt(self) -> float:
@@ -183,18 +191,25 @@ class Simulation:
         return bool(self._loop.running)
 
     def reset(
-        self, task: str | None = None, seed: int | None = None, *, keep_clock: bool = False
+        self,
+        task: str | None = None,
+        seed: int | None = None,
+        *,
+        suite: str | None = None,
+        keep_clock: bool = False,
     ) -> None:
         """Lay a scene anew and activate the controller.
 
         Args:
             task: Name of the task; None = the same.
             seed: Seed of the scene; None = the same.
+            suite: Name of the suite that it is drawn for; None = the same.
             keep_clock: Let the clock run on instead of starting at zero.
         """
         name = task if task is not None else self.instance.task
         number = seed if seed is not None else self.instance.seed
-        instance = tasks.get(name).draw(number, self.robot)
+        drawn_for = suites.get(suite if suite is not None else self.instance.suite)
+        instance = drawn_for.draw(name, number, self.robot)
         self.reset_to(instance, keep_clock=keep_clock)
 
     def reset_to(self, instance: TaskInstance, *, keep_clock: bool = False) -> None:
@@ -204,7 +219,10 @@ class Simulation:
         time_ns = self.time_ns if keep_clock else 0
         self.instance = instance
         scene.lay(self.model, self.data, self.robot, instance.layout)
-        self._judge = Judge(tasks.get(instance.task), instance.target)
+        self._judge = Judge(
+            tasks.get(instance.task), instance.target, instance.reference, instance.absent
+        )
+        self._drop_time = None
         self._loop.reset(time_ns)
 
     def observe(self) -> SimObservation:
@@ -236,7 +254,9 @@ class Simulation:
             self._loop.advance(count)
             remaining -= count
             if into_period + count == _JUDGE_PERIOD:
-                self._judge.update(self.scene_state())
+                state = self.scene_state()
+                self._judge.update(state)
+                self._take_away(state)
 
     def judge(self) -> Judgement:
         """Return how the episode stands; in real time call it at 10 Hz or more."""
@@ -249,29 +269,23 @@ class Simulation:
         """Return what judge and expert may know; never an input of a policy."""
         snapshot = self._loop.snapshot()
         qpos, qvel, events = snapshot.qpos, snapshot.qvel, snapshot.events
-        colors = list(scene.COLORS)
-        positions, yaws, speeds, contacts = {}, {}, {}, {}
-        for cube in self.instance.layout.cubes:
-            joint = self.model.joint(f"cube_{cube.color}")
-            start, dof = joint.qposadr[0], joint.dofadr[0]
-            positions[cube.color] = qpos[start : start + 3].copy()
-            w, x, y, z = qpos[start + 3 : start + 7]
-            yaws[cube.color] = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
-            speeds[cube.color] = float(np.linalg.norm(qvel[dof : dof + 3]))
-            contacts[cube.color] = int(events.finger_contact[colors.index(cube.color)]).bit_count()
+        layout = self.instance.layout
+        objects = scene.observe_objects(self.model, layout, qpos, qvel)
+        names = list(scene.OBJECTS)
+        contacts = {
+            name: int(events.finger_contact[names.index(name)]).bit_count()
+            for name in objects.positions
+        }
         pose = np.asarray(self.kinematics.forward_kinematics(qpos[self._arm_qpos]))
-        return SceneState(
+        return SceneState.of(
+            layout,
+            objects,
             time=float(snapshot.episode_time),
-            positions=positions,
-            yaws=yaws,
-            speeds=speeds,
             finger_contacts=contacts,
             gripper_opening=float(snapshot.gripper_opening),
             tool_position=pose[:3, 3],
-            first_touched=colors[events.first_touched] if events.first_touched >= 0 else None,
-            first_lifted=colors[events.first_lifted] if events.first_lifted >= 0 else None,
-            bowl=self.instance.layout.bowl,
-            zone=self.instance.layout.zone,
+            first_touched=names[events.first_touched] if events.first_touched >= 0 else None,
+            first_lifted=names[events.first_lifted] if events.first_lifted >= 0 else None,
         )
 
     def joints(self) -> tuple[FloatArray, FloatArray]:
@@ -314,16 +328,45 @@ class Simulation:
         if size not in self._renderers:
             self._renderers[size] = Renderer(self.model, *size)
         positions = self.qpos() if qpos is None else qpos
-        return self._renderers[size].render(camera, positions, self.data.mocap_pos)
+        return self._renderers[size].render(
+            camera, positions, np.hstack((self.data.mocap_pos, self.data.mocap_quat))
+        )
 
-    def displace(self, color: str, offset: FloatArray) -> None:
-        """Move a cube by (x, y, z) in m, as someone who reaches in might; lockstep only."""
+    def displace(self, name: str, offset: FloatArray) -> None:
+        """Move what can be picked up by (x, y, z) in m, as someone who reaches in might.
+
+        Raises:
+            ValueError: The object stands fast, or is unknown; the message lists the valid ones.
+            RuntimeError: The simulation runs in real time; this is for lockstep only.
+        """
         if self.running:
-            raise RuntimeError("a cube can only be moved in lockstep")
-        address = self.model.joint(f"cube_{color}").qposadr[0]
+            raise RuntimeError(f"{name} can only be moved in lockstep")
+        loose = [n for n, o in scene.OBJECTS.items() if o.prop in ("", *scene.FREE_PROPS)]
+        if name not in loose:
+            raise ValueError(f"cannot move {name!r}; valid: {', '.join(loose)}")
+        joint = self.model.joint(scene.OBJECTS[name].joint)
+        address, dof = joint.qposadr[0], joint.dofadr[0]
         self.data.qpos[address : address + 3] += offset
+        self.data.qvel[dof : dof + 6] = 0.0
         mujoco.mj_forward(self.model, self.data)
         self._loop.refresh()
+
+    @property
+    def drop_time(self) -> float | None:
+        """When the object was taken out of the fingers, s since the start; None = it was not."""
+        return self._drop_time
+
+    def _take_away(self, state: SceneState) -> None:
+        """Take the object out of the fingers, once, if the instance says so."""
+        target = self.instance.target
+        if not self.instance.drops or self._drop_time is not None:
+            return
+        rise = state.positions[target][2] - scene.rest_height(target)
+        if state.finger_contacts[target] < 2 or rise < _DROP_RISE:
+            return
+        shift = _clear_shift(state, target, self.seed)
+        self.displace(target, np.array([*shift, -rise]))
+        self._drop_time = state.time
 
     def snapshot(self) -> SimSnapshot:
         """Return the full state of physics and task; lockstep only."""
@@ -340,6 +383,7 @@ class Simulation:
             time_ns=int(now.time_ns),
             cycles=int(now.cycles),
             judge=self._judge.copy(),
+            drop_time=self._drop_time,
         )
 
     def restore(self, snapshot: SimSnapshot) -> None:
@@ -352,6 +396,7 @@ class Simulation:
         self._plant.set_memory(snapshot.memory)
         self._loop.set_clock(snapshot.time_ns, snapshot.cycles)
         self._judge = snapshot.judge.copy()
+        self._drop_time = snapshot.drop_time
 
     def start_realtime(self, speed: float = 1.0) -> None:
         """Let a C++ thread run the loop; ``speed`` = simulated seconds per second."""
@@ -378,7 +423,7 @@ class Simulation:
         layout.finger_dof = [int(model.joint(n).dofadr[0]) for n in robot.finger_joint_names]
         layout.finger_actuator = [int(model.actuator(n).id) for n in robot.finger_joint_names]
         layout.finger_body = [int(model.body(n).id) for n in robot.finger_bodies]
-        layout.object_body = [int(model.body(f"cube_{color}").id) for color in scene.COLORS]
+        layout.object_body = [int(model.body(o.body).id) for o in scene.OBJECTS.values()]
         return layout
 
     def _core_config(self) -> _CorePlantConfig:
@@ -388,3 +433,21 @@ class Simulation:
         config.gripper_speed = self.plant_config.gripper_speed
         config.delay_cycles = int(self.plant_config.actuation_delay)
         return config
+
+
+def _clear_shift(state: SceneState, target: str, seed: int) -> FloatArray:
+    """Return how far aside an object is put down, 3 to 7 cm, where nothing else stands, m."""
+    rng = np.random.default_rng([seed, 5])
+    things = [p[:2] for name, p in state.positions.items() if name != target]
+    shifts = []
+    for _ in range(100):
+        angle, away = rng.uniform(-np.pi, np.pi), rng.uniform(0.03, 0.07)
+        shift = away * np.array([np.cos(angle), np.sin(angle)])
+        place = state.positions[target][:2] + shift
+        room = min((float(np.hypot(*(place - thing))) for thing in things), default=np.inf)
+        if state.bowl is not None:
+            room = min(room, float(np.hypot(*(place - state.bowl))) - _BOWL_ROOM)
+        shifts.append((room, shift))
+        if room > tasks.base.CUBE_SPACING:
+            break
+    return np.asarray(max(shifts, key=lambda pair: pair[0])[1])

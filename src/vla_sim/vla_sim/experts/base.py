@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 import vla_control
-from vla_sim.experts.goals import Goals
+from vla_sim import tasks
+from vla_sim.experts.skills import SKILLS, WAITING
 from vla_sim.experts.world import World
 from vla_sim.robots import RobotSpec
 from vla_sim.simulation import Simulation
@@ -24,19 +23,17 @@ _MAX_ANGULAR_LAG = 0.35
 # A disturbed reference may move faster than a chunk is allowed to begin.
 _MAX_SPEED = 0.6
 _MAX_TURN_SPEED = 2.0
-_NOWHERE = np.array([9.0, 9.0])
+NOWHERE = np.array([9.0, 9.0, 0.0])
 
 
 class Expert:
     """Makes chunks from the state of the scene; it remembers nothing between calls.
 
     Args:
-        goals: Makes the goals of a task from its name.
         robot: The robot, for the frames of the chunks.
     """
 
-    def __init__(self, goals: Callable[[str], Goals], robot: RobotSpec) -> None:
-        self._goals = goals
+    def __init__(self, robot: RobotSpec) -> None:
         self._robot = robot
 
     def plan(self, sim: Simulation) -> tuple[FloatArray, FloatArray]:
@@ -45,7 +42,7 @@ class Expert:
         Step 0 is now.
         """
         world = observe_world(sim)
-        goals = self._goals(sim.task)
+        goals = WAITING if sim.instance.absent else SKILLS[sim.task].goals
         poses = np.tile(np.eye(4), (HORIZON, 1, 1))
         openings = np.zeros(HORIZON)
         for step in range(HORIZON):
@@ -73,7 +70,7 @@ class Expert:
 
 
 def observe_world(sim: Simulation) -> World:
-    """Return tool and named cube as they are, the tool as it is commanded unless it lags far."""
+    """Return tool and named object as they are, the tool as it is commanded unless it lags far."""
     state = sim.scene_state()
     target = sim.instance.target
     measured = sim.observe_pose()
@@ -84,11 +81,16 @@ def observe_world(sim: Simulation) -> World:
     cosine = 0.5 * (np.trace(reference[:3, :3].T @ measured[:3, :3]) - 1.0)
     if lag > _MAX_LAG or cosine < np.cos(_MAX_ANGULAR_LAG):
         reference, twist = measured, np.zeros(6)
-    cube = state.positions[target]
-    gripped = state.finger_contacts[target] == 2
+    skill = SKILLS[sim.task]
+    cube = state.positions.get(target, NOWHERE)
+    gripped = state.finger_contacts.get(target) == 2
     held = gripped and np.linalg.norm(cube - measured[:3, 3]) < 0.03
     if held:
         cube = cube + reference[:3, 3] - measured[:3, 3]
+    aim = NOWHERE
+    if not sim.instance.absent:
+        wanted = tasks.get(sim.task).aim(state, target, sim.instance.reference)
+        aim = NOWHERE if wanted is None else wanted
     return World(
         position=reference[:3, 3].copy(),
         rotation=reference[:3, :3].copy(),
@@ -96,11 +98,13 @@ def observe_world(sim: Simulation) -> World:
         angular_velocity=_limited(twist[3:], _MAX_TURN_SPEED),
         opening=state.gripper_opening,
         cube=cube.copy(),
-        cube_yaw=state.yaws[target],
+        cube_yaw=state.yaws.get(target, 0.0),
         held=bool(held),
         squeezed=0.0,
-        bowl=_NOWHERE if state.bowl is None else np.array(state.bowl),
-        zone=_NOWHERE if state.zone is None else np.array(state.zone),
+        aim=aim,
+        travel=state.travels.get(target, 0.0),
+        react=skill.react,
+        width=skill.width,
     )
 
 

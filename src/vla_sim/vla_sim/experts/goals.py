@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vla_sim.experts.world import PUSH_CONTACT, Goal, World
+from vla_sim.experts.world import FINGER_DEPTH, Goal, World
 from vla_sim.scene import CUBE_SIZE
 
 OPEN = 0.08
@@ -22,8 +22,9 @@ LIFT_HEIGHT = 0.20
 # Contact of the fingertips with the top of a cube comes at 0.0495 m.
 TOUCH_HEIGHT = 0.044
 PUSH_HEIGHT = 0.024
-CARRY_HEIGHT = 0.16
-RELEASE_HEIGHT = 0.075
+# Distance from tool to cube at which pushing begins.
+PUSH_CONTACT = FINGER_DEPTH + 0.5 * CUBE_SIZE
+WAITING_PLACE = np.array([0.48, 0.0, 0.27])
 MAX_YAW = np.deg2rad(62.0)
 
 
@@ -41,11 +42,14 @@ class TouchGoals:
     def goal(self, world: World) -> Goal:
         """Return the goal for this state."""
         away = float(np.hypot(*world.offset))
-        floor = world.cube[2] + TOUCH_HEIGHT - 0.5 * CUBE_SIZE
         closed = world.opening < 0.02
-        height = funnel(away, floor if closed else HOVER_HEIGHT)
+        height = funnel(away, self.floor(world) if closed else HOVER_HEIGHT)
         speed = 0.4 if height < HOVER_HEIGHT and away < 0.02 else 1.0
         return Goal(np.array([*world.cube[:2], height]), 0.0, CLOSED, speed)
+
+    def floor(self, world: World) -> float:
+        """Return the height to go down to."""
+        return float(world.cube[2]) + TOUCH_HEIGHT - 0.5 * CUBE_SIZE
 
 
 class PickGoals:
@@ -78,37 +82,12 @@ class PickGoals:
         return Goal(np.array([*world.cube[:2], height]), yaw, OPEN, speed)
 
 
-class PlaceGoals(PickGoals):
-    """Pick up, carry over the bowl, lower, let go, rise."""
-
-    def goal(self, world: World) -> Goal:
-        """Return the goal for this state."""
-        to_bowl = float(np.hypot(*(world.cube[:2] - world.bowl)))
-        if not world.held and to_bowl < 0.05:
-            up = np.array([*world.bowl, CARRY_HEIGHT])
-            return Goal(up, world.yaw, OPEN, 0.8 if world.opening > 0.055 else 0.0)
-        return super().goal(world)
-
-    def carry(self, world: World) -> Goal:
-        """Return the goal with the cube in the gripper."""
-        away = float(np.hypot(*(world.position[:2] - world.bowl)))
-        if away < 0.02 and world.position[2] < RELEASE_HEIGHT + 0.012:
-            return Goal(np.array([*world.bowl, RELEASE_HEIGHT]), world.yaw, OPEN, 0.3)
-        if away < 0.02:
-            return Goal(np.array([*world.bowl, RELEASE_HEIGHT]), world.yaw, CLOSED, 0.6)
-        # Rises before it travels: the higher the tool, the further ahead its goal may lie.
-        reach = max(0.0, world.position[2] - 0.07) * 4.0
-        share = min(1.0, reach / max(away, 1e-9))
-        toward = world.position[:2] + share * (world.bowl - world.position[:2])
-        return Goal(np.array([*toward, CARRY_HEIGHT]), world.yaw, CLOSED, 0.9)
-
-
 class PushGoals:
     """Close the gripper, go down behind the cube, push it to the middle of the zone."""
 
     def goal(self, world: World) -> Goal:
         """Return the goal for this state."""
-        heading = world.zone - world.cube[:2]
+        heading = world.aim[:2] - world.cube[:2]
         distance = float(np.linalg.norm(heading))
         if distance < 0.02:
             up = np.array([*world.position[:2], HOVER_HEIGHT])
@@ -123,7 +102,7 @@ class PushGoals:
         behind = -0.13 < along < -0.02
         if low and behind and error < 0.018 and turned:
             # Aims past the cube, so that sideways errors shrink while it moves.
-            goal = world.zone - (PUSH_CONTACT + 0.002) * heading - 1.5 * across
+            goal = world.aim[:2] - (PUSH_CONTACT + 0.002) * heading - 1.5 * across
             return Goal(np.array([*goal, PUSH_HEIGHT]), yaw, CLOSED, 0.45)
         start = world.cube[:2] - (PUSH_CONTACT + 0.035) * heading
         away = float(np.hypot(*(world.position[:2] - start)))
@@ -132,6 +111,29 @@ class PushGoals:
         height = funnel(away, PUSH_HEIGHT if ready else HOVER_HEIGHT)
         speed = 0.7 if height < HOVER_HEIGHT else 1.0
         return Goal(np.array([*start, height]), yaw, CLOSED, speed)
+
+
+class WaitGoals:
+    """Go above the middle of the table, or stay there, with the gripper open."""
+
+    def goal(self, world: World) -> Goal:
+        """Return the goal for this state."""
+        del world
+        return Goal(WAITING_PLACE, 0.0, OPEN, 0.6)
+
+
+def push_cube(world: World) -> None:
+    """Let the closed fingers push the cube before them towards its aim."""
+    heading = world.aim[:2] - world.cube[:2]
+    distance = float(np.linalg.norm(heading))
+    if world.position[2] > 0.045 or world.opening > 0.5 * CUBE_SIZE or distance < 1e-6:
+        return
+    heading = heading / distance
+    along = float(world.offset @ heading)
+    across = float(np.linalg.norm(world.offset - along * heading))
+    if across < 0.02 and -PUSH_CONTACT < along < 0.0:
+        shift = (along + PUSH_CONTACT) * heading
+        world.cube = world.cube + np.array([shift[0], shift[1], 0.0])
 
 
 def funnel(away: float, floor: float) -> float:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small kinematic picture of tool and named cube, in which an expert looks ahead."""
+"""A small kinematic picture of tool and named object, in which an expert looks ahead."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,8 @@ TURN_ACCELERATION = 6.0
 GRIPPER_SPEED = 0.2
 # The pads have pressed for this long when the cube counts as held, s.
 SQUEEZE_TIME = 0.10
-# Half the depth of the closed fingers plus half a cube: the distance at which pushing begins, m.
-PUSH_CONTACT = 0.0295
+# Half the depth of the closed fingers, m.
+FINGER_DEPTH = 0.0095
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
@@ -43,7 +44,7 @@ class Goal:
 
 @dataclass
 class World:
-    """Tool and named cube, as they are or as they are expected to become.
+    """Tool and named object, as they are or as they are expected to become.
 
     Attributes:
         position: Of the tool in the base frame, m.
@@ -51,12 +52,15 @@ class World:
         velocity: Of the tool, m/s.
         angular_velocity: Of the tool in base axes, rad/s.
         opening: Of the gripper, m.
-        cube: Centre of the named cube, m.
-        cube_yaw: Of the named cube, rad.
-        held: Whether both fingers hold the cube.
-        squeezed: How long the pads have pressed on the cube, s.
-        bowl: Position (x, y) of the bowl, m.
-        zone: Position (x, y) of the zone, m.
+        cube: Position of the named object, m: of a cube its centre; see ``scene.ObjectStates``.
+        cube_yaw: Of the named object, rad.
+        held: Whether both fingers hold the object.
+        squeezed: How long the pads have pressed on the object, s.
+        aim: Where the object shall go (x, y, z), m; see ``Task.aim``.
+        travel: How far the object's joint has moved, m or rad.
+        react: What the object does when the tool moves and does not hold it.
+        width: Of the object between the pads, m; 0 = it cannot be held.
+        rest: Height of the object's position when it lies on the table, m.
     """
 
     position: FloatArray
@@ -68,8 +72,11 @@ class World:
     cube_yaw: float
     held: bool
     squeezed: float
-    bowl: FloatArray
-    zone: FloatArray
+    aim: FloatArray
+    travel: float = 0.0
+    react: Callable[[World], None] | None = None
+    width: float = CUBE_SIZE
+    rest: float = 0.5 * CUBE_SIZE
 
     @property
     def yaw(self) -> float:
@@ -97,8 +104,8 @@ class World:
         self._drive_gripper(goal, dt)
         if self.held or self.squeezed > 0.0:
             self.cube = self.cube + self.position - before
-        else:
-            self._push_cube()
+        elif self.react is not None:
+            self.react(self)
 
     def _move(self, goal: Goal, dt: float) -> None:
         to_go = goal.position - self.position
@@ -134,8 +141,9 @@ class World:
         travel = float(
             np.clip(goal.opening - self.opening, -GRIPPER_SPEED * dt, GRIPPER_SPEED * dt)
         )
-        if closing and self.opening + travel <= CUBE_SIZE and self.cube_between_pads():
-            self.opening = CUBE_SIZE
+        meets = 0.0 < self.width >= self.opening + travel
+        if closing and meets and self.cube_between_pads():
+            self.opening = self.width
             self.squeezed += dt
             self.held = self.squeezed >= SQUEEZE_TIME
             return
@@ -143,21 +151,9 @@ class World:
         self.squeezed = 0.0
         if self.held:
             self.held = False
-            resting = 0.5 * CUBE_SIZE
+            arrived = np.hypot(*(self.cube[:2] - self.aim[:2])) < 0.03
+            resting = max(self.rest, self.aim[2]) if arrived else self.rest
             self.cube = np.array([self.cube[0], self.cube[1], min(resting, self.cube[2])])
-
-    def _push_cube(self) -> None:
-        low = self.position[2] < 0.045 and self.opening < 0.5 * CUBE_SIZE
-        heading = self.zone - self.cube[:2]
-        distance = float(np.linalg.norm(heading))
-        if not low or distance < 1e-6:
-            return
-        heading = heading / distance
-        along = float(self.offset @ heading)
-        across = float(np.linalg.norm(self.offset - along * heading))
-        if across < 0.02 and -PUSH_CONTACT < along < 0.0:
-            shift = (along + PUSH_CONTACT) * heading
-            self.cube = self.cube + np.array([shift[0], shift[1], 0.0])
 
 
 def rotation_vector(rotation: FloatArray) -> FloatArray:

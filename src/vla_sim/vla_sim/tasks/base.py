@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vla_sim.robots import RobotSpec
-from vla_sim.scene import COLORS, CubePose, SceneLayout, SceneLook
+from vla_sim.scene import (
+    CubePose,
+    ObjectStates,
+    Prop,
+    SceneLayout,
+    SceneLook,
+    present_objects,
+)
 from vla_sim.typing import FloatArray
 
 # Cubes lie with their centres in this rectangle of the base frame, m.
@@ -20,6 +27,8 @@ CUBE_SPACING = 0.095
 BOWL_SPACING = 0.135
 LIFTED_HEIGHT = 0.03
 HOME_NOISE = 0.05
+# s without touching anything that count as success when the target is absent.
+ABSENT_TIME = 7.0
 
 Point = tuple[float, float]
 
@@ -35,9 +44,13 @@ class TaskInstance:
     Attributes:
         task: Name of the task.
         seed: Seed of the draw.
-        target: Colour of the cube that is named.
+        target: Name of the object that the robot shall do something to, one of ``scene.OBJECTS``.
         instruction: What the robot is told.
         layout: What is on the table at the start.
+        reference: What else the instruction names: another object, or a side of the bowl.
+        suite: Name of the suite that it was drawn for.
+        absent: Whether the target is missing, so that nothing must be touched.
+        drops: Whether the target is taken out of the fingers once.
     """
 
     task: str
@@ -45,17 +58,22 @@ class TaskInstance:
     target: str
     instruction: str
     layout: SceneLayout
+    reference: str = ""
+    suite: str = "basic"
+    absent: bool = False
+    drops: bool = False
 
     def naming(self, target: str, task: Task) -> TaskInstance:
-        """Return the same scene with another cube named, in the canonical wording.
+        """Return the same scene with another object named, in the canonical wording.
 
         Raises:
-            TaskError: No such cube is on the table.
+            TaskError: No such object is on the table.
         """
-        present = [cube.color for cube in self.layout.cubes]
+        present = present_objects(self.layout)
         if target not in present:
-            raise TaskError(f"no {target!r} cube on the table; there are: {', '.join(present)}")
-        return replace(self, target=target, instruction=task.instructions(target)[0])
+            raise TaskError(f"no {target!r} on the table; there are: {', '.join(present)}")
+        instruction = task.instructions(target, self.reference)[0]
+        return replace(self, target=target, instruction=instruction)
 
 
 @dataclass(frozen=True)
@@ -64,16 +82,18 @@ class SceneState:
 
     Attributes:
         time: Since the start of the episode, s.
-        positions: Centre of each cube on the table in the base frame, m.
-        yaws: Yaw of each cube, rad.
-        speeds: Linear speed of each cube, m/s.
-        finger_contacts: Per cube, how many fingers touch it (0, 1, 2).
+        positions: Of each object on the table, see ``scene.ObjectStates``, m.
+        yaws: Yaw of each object, rad.
+        speeds: Speed of each object, m/s or rad/s.
+        finger_contacts: Per object, how many fingers touch it (0, 1, 2).
         gripper_opening: Distance between the pads, m.
         tool_position: In the base frame, m.
-        first_touched: First cube a finger touched since the start; None = none yet.
-        first_lifted: First cube that rose by more than 3 cm; None = none yet.
+        first_touched: First object a finger touched since the start; None = none yet.
+        first_lifted: First object that rose by more than 3 cm; None = none yet.
         bowl: Position (x, y) of the bowl, m; None = none.
         zone: Position (x, y) of the zone, m; None = none.
+        travels: How far the joints of objects have moved, see ``scene.ObjectStates``.
+        tilts: Angle of objects from upright, rad.
     """
 
     time: float
@@ -87,6 +107,38 @@ class SceneState:
     first_lifted: str | None
     bowl: Point | None
     zone: Point | None
+    travels: dict[str, float] = field(default_factory=dict)
+    tilts: dict[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        layout: SceneLayout,
+        objects: ObjectStates,
+        *,
+        time: float = 0.0,
+        finger_contacts: dict[str, int] | None = None,
+        gripper_opening: float = 0.0,
+        tool_position: FloatArray | None = None,
+        first_touched: str | None = None,
+        first_lifted: str | None = None,
+    ) -> SceneState:
+        """Return the state of a scene that was laid by ``layout``; nothing touched by default."""
+        bowl, zone = layout.prop("bowl"), layout.prop("zone")
+        return SceneState(
+            time=time,
+            positions=objects.positions,
+            yaws=objects.yaws,
+            speeds=objects.speeds,
+            finger_contacts=finger_contacts or dict.fromkeys(objects.positions, 0),
+            gripper_opening=gripper_opening,
+            tool_position=np.zeros(3) if tool_position is None else tool_position,
+            first_touched=first_touched,
+            first_lifted=first_lifted,
+            bowl=bowl.place if bowl else None,
+            zone=zone.place if zone else None,
+            travels=objects.travels,
+            tilts=objects.tilts,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,9 +148,9 @@ class Judgement:
     Attributes:
         success: Whether the task has been fulfilled; stays true once reached.
         time_to_success: s since the start; None while open.
-        named_object: Colour of the cube that is named.
-        lifted_object: First cube lifted by more than 3 cm.
-        touched_object: First cube touched by a finger.
+        named_object: Name of the object to do something to.
+        lifted_object: First object lifted by more than 3 cm.
+        touched_object: First object touched by a finger.
         details: Measures for people to read.
     """
 
@@ -110,100 +162,117 @@ class Judgement:
     details: str
 
 
+@dataclass(frozen=True)
+class Arrangement:
+    """What a task puts on the table.
+
+    Attributes:
+        target: Name of the object to do something to.
+        reference: What else the instruction names; empty = nothing.
+        cubes: The cubes.
+        props: Everything else.
+    """
+
+    target: str
+    reference: str
+    cubes: tuple[CubePose, ...]
+    props: tuple[Prop, ...] = ()
+
+
 class Task(abc.ABC):
     """A task: how its scene is drawn, what the robot is told, what counts as success.
 
     Attributes:
         name: Short name.
         templates: Wordings of the instruction, the canonical one first.
+        paraphrases: Wordings that no demonstration uses.
         hold_time: How long the condition has to hold, s.
+        time_limit: Simulated time that an episode may take, s; about twice what the expert needs.
+        grasps: Whether the object is held on the way, so that it can be lost.
+        target_range: Rectangle (x, y) in which the target stands, m.
     """
 
     name: str
     templates: tuple[str, ...]
+    paraphrases: tuple[str, ...]
     hold_time: float = 0.0
+    time_limit: float = 12.0
+    grasps: bool = False
+    target_range: tuple[Point, Point] = (WORKSPACE_X, WORKSPACE_Y)
 
     @abc.abstractmethod
-    def fulfilled(self, state: SceneState, target: str) -> bool:
+    def fulfilled(self, state: SceneState, target: str, reference: str = "") -> bool:
         """Return whether the condition holds in this instant."""
 
     @abc.abstractmethod
-    def describe(self, state: SceneState, target: str) -> str:
+    def describe(self, state: SceneState, target: str, reference: str = "") -> str:
         """Return the task's own measures for people to read."""
 
-    def draw_props(
-        self, rng: np.random.Generator, named: Point
-    ) -> tuple[Point | None, Point | None] | None:
-        """Draw bowl and zone for a named cube at ``named``; None = this cube has no room."""
-        del rng, named
-        return None, None
+    @abc.abstractmethod
+    def arrange(self, rng: np.random.Generator) -> Arrangement:
+        """Draw what is on the table, and what of it is named."""
 
-    def leaves_room(
-        self, cube: Point, named: Point, bowl: Point | None, zone: Point | None
-    ) -> bool:
-        """Return whether a distractor at ``cube`` leaves room for the task."""
-        del named, zone
-        return bowl is None or _distance(cube, bowl) >= BOWL_SPACING
+    @abc.abstractmethod
+    def orders(self) -> tuple[tuple[str, str], ...]:
+        """Return every pair of target and reference that an instruction may name."""
 
-    def instructions(self, target: str) -> tuple[str, ...]:
-        """Return all wordings for a cube, the canonical one first."""
-        return tuple(template.format(color=target) for template in self.templates)
+    @abc.abstractmethod
+    def leaves_room(self, point: Point, arrangement: Arrangement) -> bool:
+        """Return whether a thing of a cube's size at ``point`` leaves room for the task."""
+
+    def aim(self, state: SceneState, target: str, reference: str) -> FloatArray | None:
+        """Return where the task takes the target: a point (x, y, z), m; None = nowhere.
+
+        With an object held, z is the height at which it comes to rest.
+        """
+        del state, target, reference
+        return None
+
+    def instructions(self, target: str, reference: str = "") -> tuple[str, ...]:
+        """Return the wordings of demonstrations for an order, the canonical one first."""
+        return _filled(self.templates, target, reference)
+
+    def held_out_instructions(self, target: str, reference: str = "") -> tuple[str, ...]:
+        """Return the wordings for an order that no demonstration uses."""
+        return _filled(self.paraphrases, target, reference)
 
     def sample(self, rng: np.random.Generator, robot: RobotSpec, seed: int = -1) -> TaskInstance:
-        """Draw an instance: two or three distractors, poses, look, wording and start posture.
+        """Draw an instance: what is on the table, look, wording and start posture.
 
         Args:
             rng: Source of all randomness.
             robot: The robot, for its home posture.
             seed: Noted in the instance.
         """
-        colors = [str(color) for color in rng.permutation(list(COLORS))]
-        colors = colors[: int(rng.integers(3, 5))]
-        places, bowl, zone = self._draw_places(rng, len(colors))
-        cubes = tuple(
-            CubePose(color, x, y, float(rng.uniform(-MAX_YAW, MAX_YAW)))
-            for color, (x, y) in zip(colors, places, strict=True)
-        )
+        drawn = self.arrange(rng)
         q = robot.home_q + rng.uniform(-HOME_NOISE, HOME_NOISE, len(robot.home_q))
-        wordings = self.instructions(colors[0])
+        wordings = self.instructions(drawn.target, drawn.reference)
         instruction = wordings[int(rng.integers(len(wordings)))]
-        layout = SceneLayout(cubes, bowl, zone, q, SceneLook.sample(rng))
-        return TaskInstance(self.name, seed, colors[0], instruction, layout)
+        layout = SceneLayout(drawn.cubes, drawn.props, q, SceneLook.sample(rng))
+        return TaskInstance(self.name, seed, drawn.target, instruction, layout, drawn.reference)
 
     def draw(self, seed: int, robot: RobotSpec) -> TaskInstance:
-        """Draw the instance that belongs to a seed."""
+        """Draw the instance that belongs to a seed, as it is in the suite ``basic``."""
         return self.sample(np.random.default_rng([seed, *self.name.encode()]), robot, seed)
-
-    def _draw_places(
-        self, rng: np.random.Generator, count: int
-    ) -> tuple[list[Point], Point | None, Point | None]:
-        while True:
-            named = _draw_point(rng)
-            props = self.draw_props(rng, named)
-            if props is None:
-                continue
-            bowl, zone = props
-            places = [named]
-            for _ in range(200):
-                if len(places) == count:
-                    return places, bowl, zone
-                point = _draw_point(rng)
-                apart = all(_distance(point, other) >= CUBE_SPACING for other in places)
-                if apart and self.leaves_room(point, named, bowl, zone):
-                    places.append(point)
 
 
 @dataclass
 class Judge:
     """Follows an episode and says how it stands.
 
+    With the target absent, success is to have touched nothing for ``ABSENT_TIME``.
+
     Attributes:
         task: The task.
-        target: Colour of the cube that is named.
+        target: Name of the object to do something to.
+        reference: What else is named.
+        absent: Whether the target is missing.
     """
 
     task: Task
     target: str
+    reference: str = ""
+    absent: bool = False
     _since: float | None = field(default=None, repr=False)
     _success_time: float | None = field(default=None, repr=False)
 
@@ -211,12 +280,13 @@ class Judge:
         """Take note of an instant; instants come in the order of time."""
         if self._success_time is not None:
             return
-        if not self.task.fulfilled(state, self.target):
+        if not self._fulfilled(state):
             self._since = None
             return
         if self._since is None:
             self._since = state.time
-        if state.time - self._since >= self.task.hold_time - 1e-9:
+        hold_time = ABSENT_TIME if self.absent else self.task.hold_time
+        if state.time - self._since >= hold_time - 1e-9:
             self._success_time = state.time
 
     def judgement(self, state: SceneState) -> Judgement:
@@ -227,24 +297,23 @@ class Judge:
             named_object=self.target,
             lifted_object=state.first_lifted,
             touched_object=state.first_touched,
-            details=self.task.describe(state, self.target),
+            details=self._describe(state),
         )
+
+    def _fulfilled(self, state: SceneState) -> bool:
+        if self.absent:
+            return state.first_touched is None
+        return self.task.fulfilled(state, self.target, self.reference)
+
+    def _describe(self, state: SceneState) -> str:
+        if self.absent:
+            return f"no {self.target} there; first touched: {state.first_touched or 'nothing'}"
+        return self.task.describe(state, self.target, self.reference)
 
     def copy(self) -> Judge:
         """Return a judge that knows what this one knows."""
         return replace(self)
 
 
-def _draw_point(rng: np.random.Generator) -> Point:
-    return float(rng.uniform(*WORKSPACE_X)), float(rng.uniform(*WORKSPACE_Y))
-
-
-def _distance(a: Point, b: Point) -> float:
-    return float(np.hypot(a[0] - b[0], a[1] - b[1]))
-
-
-def distance_to_segment(point: Point, start: Point, end: Point) -> float:
-    """Return the distance of a point from the segment between two others, m."""
-    p, a, b = (np.array(v) for v in (point, start, end))
-    share = np.clip(np.dot(p - a, b - a) / np.dot(b - a, b - a), 0.0, 1.0)
-    return float(np.linalg.norm(a + share * (b - a) - p))
+def _filled(templates: tuple[str, ...], target: str, reference: str) -> tuple[str, ...]:
+    return tuple(text.format(target=target, reference=reference) for text in templates)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_sim.scene import ZONE_RADIUS
-from vla_sim.tasks.base import CUBE_SPACING, Point, SceneState, Task, distance_to_segment
+from vla_sim.scene import CUBE_SIZE, ZONE_RADIUS, CubePose, Prop
+from vla_sim.tasks.arranging import CubeTask, distance, distance_to_segment
+from vla_sim.tasks.base import CUBE_SPACING, Arrangement, Point, SceneState
+from vla_sim.typing import FloatArray
 
 _PUSH_DISTANCE = (0.10, 0.15)
 _MAX_PUSH_ANGLE = np.deg2rad(50.0)
@@ -15,7 +17,7 @@ _RUN_UP = 0.09
 _PATH_CLEARANCE = 0.08
 
 
-class Push(Task):
+class Push(CubeTask):
     """Success: the centre of the named cube is inside the zone.
 
     The zone lies away from the robot, up to 50 degrees to either side, so the gripper always pushes
@@ -24,42 +26,54 @@ class Push(Task):
 
     name = "push"
     templates = (
-        "push the {color} block to the zone",
-        "slide the {color} block into the pink zone",
-        "move the {color} cube onto the marked area by pushing it",
+        "push the {target} block to the zone",
+        "slide the {target} block into the pink zone",
+        "move the {target} cube onto the marked area by pushing it",
     )
+    paraphrases = (
+        "push the {target} cube onto the marked area",
+        "slide the {target} cube to the pink area",
+    )
+    time_limit = 14.0
 
-    def draw_props(
-        self, rng: np.random.Generator, named: Point
-    ) -> tuple[Point | None, Point | None] | None:
+    def arrange_around(
+        self, rng: np.random.Generator, named: Point, colors: list[str]
+    ) -> Arrangement | None:
         """Draw the zone at a moderate distance outwards from the named cube."""
-        distance = rng.uniform(*_PUSH_DISTANCE)
+        away = rng.uniform(*_PUSH_DISTANCE)
         angle = rng.uniform(-_MAX_PUSH_ANGLE, _MAX_PUSH_ANGLE)
         zone = (
-            float(named[0] + distance * np.cos(angle)),
-            float(named[1] + distance * np.sin(angle)),
+            float(named[0] + away * np.cos(angle)),
+            float(named[1] + away * np.sin(angle)),
         )
-        return None if abs(zone[1]) > _MAX_ZONE_Y else (None, zone)
+        if abs(zone[1]) > _MAX_ZONE_Y:
+            return None
+        cube = CubePose(colors[0], *named, 0.0)
+        return Arrangement(colors[0], "", (cube,), (Prop("zone", *zone),))
 
-    def leaves_room(
-        self, cube: Point, named: Point, bowl: Point | None, zone: Point | None
-    ) -> bool:
-        """Return whether a distractor is clear of the gripper's path and of the zone."""
-        del bowl
-        if zone is None:
-            return True
-        start, end = np.array(named), np.array(zone)
+    def leaves_room(self, point: Point, arrangement: Arrangement) -> bool:
+        """Return whether a thing is clear of the gripper's path and of the zone."""
+        cube, zone = arrangement.cubes[0], arrangement.props[0].place
+        start, end = np.array([cube.x, cube.y]), np.array(zone)
         run_up = start - _RUN_UP * (end - start) / np.linalg.norm(end - start)
-        path = distance_to_segment(cube, (float(run_up[0]), float(run_up[1])), zone)
-        away = np.hypot(cube[0] - zone[0], cube[1] - zone[1])
-        return path >= _PATH_CLEARANCE and away >= max(CUBE_SPACING, ZONE_RADIUS + 0.04)
+        path = distance_to_segment(point, (float(run_up[0]), float(run_up[1])), zone)
+        return path >= _PATH_CLEARANCE and distance(point, zone) >= max(
+            CUBE_SPACING, ZONE_RADIUS + 0.04
+        )
 
-    def fulfilled(self, state: SceneState, target: str) -> bool:
+    def aim(self, state: SceneState, target: str, reference: str) -> FloatArray | None:
+        """Return the middle of the zone."""
+        del target, reference
+        return None if state.zone is None else np.array([*state.zone, 0.5 * CUBE_SIZE])
+
+    def fulfilled(self, state: SceneState, target: str, reference: str = "") -> bool:
         """Return whether the centre of the named cube is inside the zone."""
+        del reference
         return distance_to_zone(state, target) < ZONE_RADIUS
 
-    def describe(self, state: SceneState, target: str) -> str:
+    def describe(self, state: SceneState, target: str, reference: str = "") -> str:
         """Return the distance of the named cube from the middle of the zone."""
+        del reference
         return f"{target} cube {distance_to_zone(state, target):.3f} m from the middle of the zone"
 
 
