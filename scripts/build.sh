@@ -23,7 +23,7 @@ paths=(src)
 if [ -d urdf ]; then paths+=(urdf); fi
 if [ -d launch ]; then paths+=(launch); fi
 for folder in compat/*/; do
-  if [ ! -d ".venv/share/$(basename "$folder")" ]; then paths+=("$folder"); fi
+  if [ ! -d ".venv/share/$(basename "$folder")" ]; then paths+=("${folder%/}"); fi
 done
 
 echo "Building the workspace ..."
