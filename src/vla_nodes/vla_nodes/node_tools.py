@@ -190,6 +190,10 @@ def run(
     spinner.stop()
     getattr(node, "close", lambda: None)()
     rclpy.try_shutdown()
+    # Ctrl-C in a terminal comes twice, from there and from launch: the second one must not kill
+    # what is ending well. Python gives other handlers up when it ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if spinner.failure is not None:
         traceback.print_exception(spinner.failure)
     return int(spinner.failure is not None or EssentialThread.failed.is_set())

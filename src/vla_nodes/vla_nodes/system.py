@@ -26,6 +26,7 @@ SUPERVISOR = "supervisor_node"
 MANAGER = "lifecycle_manager"
 SIMULATOR = "sim_node"
 POLICY = "policy_node"
+SIMULATED = "sim"  # the hardware of `vla up`: the suite's own simulation
 
 
 class SystemDescriptionError(ValueError):
@@ -47,6 +48,7 @@ class NodeEntry:
         parameter_files: Files of overrides, later ones win.
         parameters: Single overrides, over the files.
         remaps: Topic or service names to names.
+        hardware: The hardware that it belongs to; empty = it runs with any.
         use_sim_time: Whether its ROS time is the simulation's.
     """
 
@@ -60,6 +62,7 @@ class NodeEntry:
     parameter_files: tuple[Path, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remaps: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = ""
     use_sim_time: bool = False
 
     @property
@@ -215,6 +218,7 @@ def with_parameters(entry: NodeEntry, values: Mapping[str, Any]) -> NodeEntry:
 def prepared(
     system: System,
     *,
+    hardware: str = SIMULATED,
     record: Path | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> System:
@@ -222,11 +226,12 @@ def prepared(
 
     Args:
         system: As described.
+        hardware: What moves the arm; nodes of other hardware are left out.
         record: Folder for bags; None leaves the recorder out.
         overrides: Executable to parameters.
     """
     changes = {name: dict(values) for name, values in (overrides or {}).items()}
-    nodes = system.nodes
+    nodes = tuple(node for node in system.nodes if node.hardware in ("", hardware))
     if record is None:
         nodes = tuple(node for node in nodes if node.executable != RECORDER)
     elif system.entry(RECORDER) is not None:
@@ -278,6 +283,7 @@ def _entry(path: Path, content: Any, simulated: bool) -> NodeEntry:
         "respawn": bool,
         "parameter_files": list,
         "remaps": dict,
+        "hardware": str,
     }
     values = _section(f"{path}: nodes", content, kinds, required=("name", "executable"))
     where = f"{path}: node {values['name']}"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 
@@ -26,7 +28,7 @@ LIGHT_TARGET = np.array([0.5, 0.0, 0.0])
 TABLE_RGB = np.array([0.80, 0.74, 0.66])
 
 
-def build_model(
+def build_spec(
     robot: RobotSpec,
     *,
     gravity_compensation: bool = True,
@@ -35,8 +37,8 @@ def build_model(
     timestep: float = 1e-3,
     shadow_size: int = 512,
     max_image_size: tuple[int, int] = (96, 96),
-) -> mujoco.MjModel:
-    """Compile the scene around a robot.
+) -> mujoco.MjSpec:
+    """Describe the scene around a robot.
 
     Args:
         robot: The robot.
@@ -65,6 +67,16 @@ def build_model(
     add_props(spec)
     _add_cameras(spec, robot)
     spec.nuser_body = 4
+    return spec
+
+
+def build_model(robot: RobotSpec, **options: Any) -> mujoco.MjModel:
+    """Compile the scene around a robot; the options are those of :func:`build_spec`."""
+    return compile_scene(build_spec(robot, **options))
+
+
+def compile_scene(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compile what :func:`build_spec` describes."""
     model = spec.compile()
     model.body_user[:] = np.column_stack((model.body_mass, model.body_inertia))
     return model
