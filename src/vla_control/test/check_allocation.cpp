@@ -1,78 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Proves that the real-time interface allocates nothing: malloc and its relatives are replaced by
-/// counting ones, for the shared library too. Exits with 1 when a count is not what it must be.
+/// Proves that the real-time interface allocates nothing. Exits with 1 when a count is not what it
+/// must be.
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 
+#include "allocation_counter.hpp"
 #include "chain.hpp"
-
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_realloc(void* pointer, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-void __libc_free(void* pointer);
-}
-
-namespace {
-
-std::atomic<bool> counting{false};
-std::atomic<long> allocations{0};
-
-void count() noexcept {
-  if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1);
-}
-
-}  // namespace
-
-// operator new and Eigen's aligned allocation end up in these.
-extern "C" {
-void* malloc(std::size_t size) {
-  count();
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t number, std::size_t size) {
-  count();
-  return __libc_calloc(number, size);
-}
-void* realloc(void* pointer, std::size_t size) {
-  count();
-  return __libc_realloc(pointer, size);
-}
-void* memalign(std::size_t alignment, std::size_t size) {
-  count();
-  return __libc_memalign(alignment, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  count();
-  return __libc_memalign(alignment, size);
-}
-int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
-  count();
-  *out = __libc_memalign(alignment, size);
-  return *out == nullptr ? ENOMEM : 0;
-}
-void free(void* pointer) {
-  if (pointer != nullptr) count();
-  __libc_free(pointer);
-}
-}
 
 namespace vla_control {
 namespace {
 
-template <typename Action>
-long allocations_of(const Action& action) {
-  allocations = 0;
-  counting = true;
-  action();
-  counting = false;
-  return allocations;
-}
+using testing::allocations_of;
 
 /// Drives one controller through every phase, fault and hand-over.
 class Tour {
