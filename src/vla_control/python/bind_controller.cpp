@@ -161,6 +161,7 @@ void bind_state(nb::module_& m) {
       .def_ro("in_contact", &State::in_contact)
       .def_ro("object_lost", &State::object_lost)
       .def_ro("payload_mass", &State::payload_mass)
+      .def_ro("load_wrench", &State::load_wrench, nb::rv_policy::copy)
       .def_ro("tares", &State::tares)
       .def_ro("barrier_active", &State::barrier_active)
       .def_ro("tank_energy", &State::tank_energy);

@@ -80,7 +80,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   contact.reset();
   contact_yield.reset();
   tare.cancel();
-  tank.reset(joints.dq);
+  tank.reset(dynamics.mass_matrix, joints.dq);
   wrench_command.setZero();
   external_wrench.setZero();
   measurement_gap = false;

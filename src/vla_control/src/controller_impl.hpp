@@ -53,7 +53,8 @@ struct Controller::Impl {
   void advance_phase(std::int64_t time_ns) noexcept;
   void compute_torque(const JointState& joints, double period, JointVector& tau) noexcept;
   void load_payload() noexcept;
-  void take_settings(double period) noexcept;
+  /// \return whether the payload in force has changed
+  [[nodiscard]] bool take_settings(double period) noexcept;
   void compute_dynamics(const JointState& joints) noexcept;
   void sense(const JointState& joints, double period) noexcept;
   void task_torque(const JointState& joints, double period, JointVector& tau) noexcept;

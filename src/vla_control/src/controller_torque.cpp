@@ -49,19 +49,21 @@ void Controller::Impl::compute_dynamics(const JointState& joints) noexcept {
   }
 }
 
-void Controller::Impl::take_settings(double period) noexcept {
+bool Controller::Impl::take_settings(double period) noexcept {
   if (payloads.refresh()) {
     known_payload = payloads.value();
     tared_payload = Payload{};
     payload.approach(known_payload);
     tare.cancel();
   }
-  if (payload.advance(period)) {
+  const bool reloaded = payload.advance(period);
+  if (reloaded) {
     model.set_payload(payload.current());
     loaded = true;
   }
   if (gains.refresh()) task_law.approach(gains.value());
   task_law.advance(period);
+  return reloaded;
 }
 
 void Controller::Impl::sense(const JointState& joints, double period) noexcept {
@@ -95,13 +97,15 @@ void Controller::Impl::sense(const JointState& joints, double period) noexcept {
 
 void Controller::Impl::compute_torque(const JointState& joints, double period,
                                       JointVector& tau) noexcept {
-  if (measurement_gap) {
-    tank.resume(joints.dq);
-  } else {
-    tank.account(limiter.previous() - dynamics.bias, joints.dq, period);
-  }
-  take_settings(period);
+  // The joint hold has paid for what its spring may give when it was engaged.
+  JointVector given = JointVector::Zero(model.n());
+  if (!joint_hold.engaged()) given = limiter.previous() - dynamics.bias;
+  const bool reloaded = take_settings(period);
   compute_dynamics(joints);
+  if (tank.on()) {
+    if (reloaded) tank.reload(dynamics.mass_matrix);
+    tank.account(given, dynamics.mass_matrix, joints.dq, period);
+  }
   task_law.compute(dynamics, joints.dq, sample, task);
   sense(joints, period);
   if (phase == Phase::kFault) {
@@ -188,7 +192,9 @@ void Controller::Impl::engage_hold_when_at_rest(const JointState& joints) noexce
   const bool standing = joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
   const std::int64_t waited = now_ns - fault_rest_ns;
   if (hold_at_once || (waited > 0 && standing) || waited > kLongestSettling) {
-    joint_hold.engage(limiter.previous() - dynamics.bias, joints.q, joints.dq, dynamics);
+    const JointVector tau = limiter.previous() - dynamics.bias;
+    const double stored = joint_hold.engage(tau, joints.q, joints.dq, dynamics);
+    if (tank.on()) tank.spend(stored);
     hold_at_once = false;
   }
 }
@@ -237,7 +243,10 @@ void Controller::Impl::publish_sensing(ControllerState& state) const noexcept {
   state.external_wrench = external_wrench;
   state.in_contact = contact.in_contact();
   state.object_lost = contact.object_lost();
-  state.payload_mass = payload.current().mass;
+  const Payload& load = payload.current();
+  state.payload_mass = load.mass;
+  state.load_wrench =
+      load.bias + payload_weight(load, dynamics.pose_tool_in_base, model.gravity_in_base());
   state.tares = tares;
   state.tank_energy = tank.energy();
 }

@@ -56,6 +56,7 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
       hold_at_once = true;
     }
     advance_phase(time_ns);
+    if (tank.on()) tank.coast(limiter.previous() - dynamics.bias, period);
     coast_blind(period, out.tau);
     publish(good, out.tau, time_ns);
     last_time_ns = time_ns;
@@ -206,8 +207,9 @@ void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
 
 void Controller::Impl::coast_blind(double period, JointVector& tau) noexcept {
   tau = tau_blind + (limiter.previous() - tau_blind) * std::exp(-period / kBlindFade);
-  limiter.reset(tau);
-  tau = limiter.previous();
+  // Nothing is known of the motion that a change might brake.
+  const JointVector unknown = JointVector::Zero(model.n());
+  (void)limiter.apply(unknown, period, tau);
 }
 
 void Controller::Impl::publish(const JointState& joints, const JointVector& tau,

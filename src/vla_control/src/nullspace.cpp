@@ -82,8 +82,8 @@ void JointHold::configure(const ControllerConfig& config) noexcept {
   damping_ratio_ = config.hold_damping_ratio;
 }
 
-void JointHold::engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
-                       const Dynamics& dynamics) noexcept {
+double JointHold::engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
+                         const Dynamics& dynamics) noexcept {
   // Modes of the mass matrix: each gets its own damping, and no more stiffness than can be damped.
   eigen_.compute(dynamics.mass_matrix);
   const JointVector inertia = eigen_.eigenvalues().cwiseMax(0.0);
@@ -103,6 +103,7 @@ void JointHold::engage(const JointVector& tau, const JointVector& q, const Joint
   setpoint_ = q;
   setpoint_.noalias() += V.lazyProduct(modal.cwiseQuotient(stiffness));
   engaged_ = true;
+  return 0.5 * modal.cwiseAbs2().cwiseQuotient(stiffness).sum();
 }
 
 void JointHold::compute(const JointVector& q, const JointVector& dq,

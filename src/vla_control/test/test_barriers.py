@@ -216,3 +216,57 @@ def test_a_large_tank_changes_nothing() -> None:
         start_moving(plant)
         torques.append(plant.tau)
     np.testing.assert_allclose(torques[0], torques[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("blind", [0, 8])
+def test_the_tank_books_what_the_plant_has_gained(blind: int) -> None:
+    """Without friction what has left the tank is kinetic energy, Coriolis' share included.
+
+    So it is where joint states are missing in between.
+    """
+    plant = Plant(config=make_config(energy_tank__capacity=50.0), substeps=4)
+    assert plant.push(glide(plant.pose, [0.2, 0.25, -0.15], [0.0, 0.5, 0.8], steps=12)) is R.NONE
+    booked, gained = [], []
+    for cycle in range(600):
+        gap = blind > 0 and cycle % 50 < blind
+        plant.step(q=np.full(7, np.nan) if gap else None)
+        if not gap and not (blind > 0 and cycle % 50 <= blind):
+            booked.append(50.0 - plant.controller.state().tank_energy)
+            gained.append(plant.kinetic_energy)
+    assert max(gained) > 1.0
+    # The torque of a cycle is booked in the next.
+    error = np.abs(np.array(booked[1:]) - np.array(gained[:-1]))
+    assert error.max() < (0.08 if blind else 0.03) * max(gained)
+
+
+def test_the_joint_hold_is_paid_for_by_the_tank_and_never_scaled() -> None:
+    plant = Plant(config=make_config(hold_stiffness=20.0, **TANK))
+    plant.wrench[:3] = [25.0, 0.0, 25.0]
+    plant.run(2.5)
+    before = plant.q.copy()
+    assert plant.controller.state().tank_energy > 0.9 * CAPACITY
+    plant.controller.stop()
+    levels = [state.tank_energy for state in plant.run(0.4)]
+    assert plant.controller.state().phase is vc.Phase.FAULT
+    # Its spring is drawn by far more than the tank has: all is taken, none is owed.
+    assert min(levels) == pytest.approx(0.0, abs=1e-3)
+    # It still holds against the push.
+    assert np.abs(plant.q - before).max() < 0.01
+    assert np.abs(plant.dq).max() < 0.02
+
+
+def test_torque_falls_no_faster_than_its_rate_while_joint_states_are_missing() -> None:
+    rates = {}
+    for limit in (100.0, 1000.0):
+        plant = Plant(config=make_config(torque_rate_limit=[limit] * 7))
+        plant.wrench[:3] = [0.0, 30.0, 40.0]
+        plant.run(0.8)
+        before = plant.tau
+        largest = 0.0
+        for _ in range(9):
+            tau = plant.step(q=np.full(7, np.nan))
+            largest = max(largest, float(np.abs(tau - before).max()) * plant.rate)
+            before = tau
+        rates[limit] = largest
+    assert rates[100.0] <= 100.0 * (1.0 + 1e-9)
+    assert rates[1000.0] > 100.0  # the control: it would fall faster

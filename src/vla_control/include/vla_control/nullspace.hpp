@@ -54,8 +54,9 @@ class JointHold {
   void release() noexcept { engaged_ = false; }
   [[nodiscard]] bool engaged() const noexcept { return engaged_; }
   /// Engages so that the torque starts at `tau` (without bias forces): no jump, contact is carried.
-  void engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
-              const Dynamics& dynamics) noexcept;
+  /// \return what its spring stores, J
+  [[nodiscard]] double engage(const JointVector& tau, const JointVector& q, const JointVector& dq,
+                              const Dynamics& dynamics) noexcept;
   void compute(const JointVector& q, const JointVector& dq, JointVector& tau) const noexcept;
 
  private:

@@ -189,8 +189,10 @@ struct ControllerState {
   JointVector external_torque;                ///< Nm, observed, of the surroundings on the arm
   Vector6 external_wrench = Vector6::Zero();  ///< N, Nm; the same as felt at the tool, base axes
   bool in_contact = false;
-  bool object_lost = false;     ///< the payload's weight is gone
-  double payload_mass = 0.0;    ///< kg, in force
+  bool object_lost = false;   ///< the payload's weight is gone
+  double payload_mass = 0.0;  ///< kg, in force
+  /// N, Nm at the tool point, base axes; weight and bias of the payload in force, as carried
+  Vector6 load_wrench = Vector6::Zero();
   std::uint64_t tares = 0;      ///< completed since activation
   bool barrier_active = false;  ///< a joint or workspace barrier acted since the state() before
   double tank_energy = 0.0;     ///< J left in the energy tank; 0 without one

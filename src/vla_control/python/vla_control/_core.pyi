@@ -479,6 +479,10 @@ class ControllerState:
     @property
     def payload_mass(self) -> float: ...
     @property
+    def load_wrench(self) -> NDArray[np.float64]:
+        """What the payload in force exerts, as carried: N and Nm, base axes."""
+
+    @property
     def tares(self) -> int: ...
     @property
     def barrier_active(self) -> bool: ...
