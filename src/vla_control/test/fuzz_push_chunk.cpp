@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Fuzzes push_chunk between updates, requests and clocks of every kind. Seeded.
 ///
-///   fuzz_push_chunk [inputs = 20000] [seed = 1] [--control]
+///   fuzz_push_chunk [inputs = 20000] [seed = 1] [--control] [--overflow] [--seconds N]
 ///
 /// A second controller sees all the same except for the chunks that the first has rejected: both
 /// must command the same torques, bit by bit. With --control it misses an accepted chunk, too, and
-/// the program must notice. Exits with 1 when an invariant breaks, naming the input.
+/// the program must notice. With --overflow it reads out of bounds, which a sanitizer must notice.
+/// With --seconds it goes on for so long. Exits with 1 when an invariant breaks, naming the input.
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
+#include <vector>
 
 #include "chain.hpp"
 #include "fuzz_source.hpp"
@@ -76,6 +78,12 @@ Chunk plausible(Source& source, const Pose& pose, const JointVector& q, std::int
   return chunk;
 }
 
+std::size_t steps_of(const Chunk& chunk) {
+  if (chunk.mode == ChunkMode::kTwist) return chunk.twists.size();
+  if (chunk.mode == ChunkMode::kJointPosition) return chunk.joint_values.size() / kJoints;
+  return chunk.waypoints.size();
+}
+
 /// Spoils one thing.
 void spoil(Source& source, Chunk& chunk) {
   const auto list = [&source] {
@@ -83,7 +91,23 @@ void spoil(Source& source, Chunk& chunk) {
     for (double& x : out) x = source.chance(0.5) ? source.unit() : source.garbage();
     return out;
   };
-  switch (source.below(18)) {
+  switch (source.below(22)) {
+    case 16:
+      chunk.wrenches.resize(source.below(80), Vector6::Constant(source.garbage()));
+      break;
+    case 17:
+      // Just within or just beyond what is accepted.
+      chunk.step_dt = std::nextafter(source.chance(0.5) ? 0.001 : 1.0, source.garbage());
+      break;
+    case 18:
+      chunk.stamp_ns +=
+          (source.chance(0.5) ? 1 : -1) * static_cast<std::int64_t>(kSecond + source.below(3) - 1);
+      break;
+    case 19: {
+      const double scale = 1.0 + source.within(-2e-3, 2e-3);
+      for (Waypoint& waypoint : chunk.waypoints) waypoint.quat_xyzw *= scale;
+      break;
+    }
     case 0:
       chunk.waypoints.resize(source.below(200));
       break;
@@ -165,6 +189,11 @@ class Fuzzer {
       config.chunk.smoothing_deviation = 0.005;
       config.chunk.smoothing_rotation_deviation = 0.03;
     }
+    everything_ = source_.chance(0.5);
+    if (everything_) {
+      testing::switch_everything_on(config, kJoints);
+      config.force.axes.fill(true);
+    }
     config.chunk.accept_joint_positions = source_.chance(0.8);
     config.chunk.accept_twists = source_.chance(0.8);
     if (source_.chance(0.5)) config.chunk.max_slowdown = source_.within(1.0, 20.0);
@@ -184,6 +213,11 @@ class Fuzzer {
       push();
       if (source_.chance(0.5)) cycle();
       if (source_.chance(0.04)) request();
+      if (source_.chance(0.2) && first_->state().phase == Phase::kFault) {
+        (void)second_->state();
+        first_->reset();
+        second_->reset();
+      }
       if (source_.chance(0.002)) {
         for (int i = 0; i < 300 && good_; ++i) cycle();  // lets a chunk run out
       }
@@ -212,6 +246,9 @@ class Fuzzer {
     Chunk chunk = plausible(source_, first_->state().reference.pose, state_.q, now_, ++sequence_);
     (void)second_->state();  // both are read alike
     if (watched_) chunk.boot_id = chunk.grant = 1;
+    if (everything_ && source_.chance(0.3)) {
+      chunk.wrenches.assign(steps_of(chunk), Vector6::Constant(source_.within(-100.0, 100.0)));
+    }
     if (source_.chance(0.5)) {
       for (std::uint64_t n = 1 + source_.below(3); n > 0; --n) spoil(source_, chunk);
     }
@@ -224,7 +261,30 @@ class Fuzzer {
             "rejected chunks change nothing about which are accepted");
   }
 
+  /// Gains and payload, about half of them garbage.
+  void change_settings() {
+    TaskGains gains;
+    gains.stiffness.diagonal().setConstant(source_.within(10.0, 900.0));
+    gains.damping_ratio = source_.within(0.2, 2.0);
+    Payload payload;
+    payload.mass = source_.within(0.0, 3.0);
+    if (source_.chance(0.5)) {
+      const auto row = static_cast<Eigen::Index>(source_.below(6));
+      gains.stiffness(row, static_cast<Eigen::Index>(source_.below(6))) = source_.garbage();
+      payload.bias[row] = source_.garbage();
+    }
+    require(first_->set_gains(gains) == second_->set_gains(gains), "gains are judged alike");
+    if (std::abs(payload.bias.norm()) < 1e3 || !payload.bias.allFinite()) {
+      require(first_->set_payload(payload) == second_->set_payload(payload),
+              "payloads are judged alike");
+    }
+    if (!source_.chance(0.3)) return;
+    first_->tare();
+    second_->tare();
+  }
+
   void request() {
+    if (source_.chance(0.1)) change_settings();
     switch (source_.below(10)) {
       case 0:
         first_->stop();
@@ -321,6 +381,7 @@ class Fuzzer {
   Source source_;
   const bool control_;
   bool watched_ = false;
+  bool everything_ = false;
   bool good_ = true;
   bool fresh_ = true;  // no torque of this activation yet
   std::unique_ptr<Controller> first_, second_;
@@ -338,22 +399,32 @@ class Fuzzer {
 }  // namespace vla_control
 
 int main(int argc, char** argv) {
+  using Clock = std::chrono::steady_clock;
   std::uint64_t inputs = 20000;
   std::uint64_t seed = 1;
+  long seconds = 0;
   bool control = false;
   int position = 0;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--control") == 0) {
       control = true;
+    } else if (std::strcmp(argv[i], "--overflow") == 0) {
+      const std::vector<double> values(static_cast<std::size_t>(argc));
+      const volatile double beyond = values.data()[argc];
+      (void)beyond;
+    } else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
+      seconds = std::strtol(argv[++i], nullptr, 10);
     } else {
       (position++ == 0 ? inputs : seed) = std::strtoull(argv[i], nullptr, 10);
     }
   }
   // A fresh pair of controllers now and then, with other settings.
   constexpr std::uint64_t kRound = 100'000;
-  for (std::uint64_t done = 0; done < inputs; done += kRound, ++seed) {
+  const auto end = Clock::now() + std::chrono::seconds(seconds);
+  for (std::uint64_t done = 0; done < inputs || Clock::now() < end; done += kRound, ++seed) {
+    const std::uint64_t left = done < inputs ? inputs - done : kRound;
     vla_control::Fuzzer fuzzer(seed, control);
-    if (!fuzzer.run(std::min(kRound, inputs - done))) return 1;
+    if (!fuzzer.run(std::min(kRound, seconds > 0 ? kRound / 10 : left))) return 1;
   }
   return 0;
 }

@@ -8,6 +8,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import vla_control
 
 
@@ -33,6 +35,17 @@ def test_the_real_time_interface_allocates_nothing() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("the whole tour allocates nothing (0)") == 6
     assert result.stdout.count("is counted") == 3  # the positive controls have run
+
+
+def test_the_real_time_interface_makes_no_system_call_and_takes_no_lock() -> None:
+    result = run("check_system_calls")
+    if result.returncode == 77:
+        pytest.skip(result.stdout.strip())
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("ok   the whole tour makes no system call") == 6
+    assert result.stdout.count("ok   it takes no lock") == 6
+    assert result.stdout.count("fatal") == 2  # the positive controls have run
+    assert "a free lock is counted" in result.stdout
 
 
 def test_hand_overs_between_threads_are_whole() -> None:
