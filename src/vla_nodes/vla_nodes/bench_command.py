@@ -13,7 +13,7 @@ from rich.table import Table
 from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_sim import robots
-from vla_sim.control_bench import page, plots, programs, table
+from vla_sim.control_bench import page, plots, programs, soak, table
 from vla_sim.robots import RobotError, RobotSpec
 
 
@@ -21,6 +21,8 @@ def main(options: argparse.Namespace) -> int:
     """Runs the table of the controller's figures in lockstep simulation and prints it."""
     try:
         chosen = [robots.get(name) for name in options.robot or table.ROBOTS]
+        if options.soak is not None:
+            return _soak(chosen, options)
         names = tuple(robot.name for robot in chosen)
         results = _run(chosen, options.quick)
         text = figures.report(results.figures, _settings(names, options.quick, results))
@@ -39,6 +41,33 @@ def main(options: argparse.Namespace) -> int:
         if results.unstable:
             print(f"unstable: {', '.join(results.unstable)}", file=sys.stderr)
     return 1 if results.unstable else 0
+
+
+def _soak(chosen: list[RobotSpec], options: argparse.Namespace) -> int:
+    """Soaks the arms, prints what was seen and tells by the exit code whether anything broke."""
+    found: dict[str, float] = {}
+    failures = {}
+    with progress_bar() as progress:
+        for robot in chosen:
+            bar = progress.add_task(f"soak {robot.name}", total=options.soak)
+            run = soak.Soak(robot, options.seed)
+            run.run(options.soak, lambda now, bar=bar: progress.update(bar, completed=now))
+            suffix = table.suffix_of(robot.name)
+            found.update({f"{name}{suffix}": value for name, value in run.figures().items()})
+            failures[robot.name] = run.audit.failures
+    settings = {"robots": [r.name for r in chosen], "seconds": options.soak, "seed": options.seed}
+    text = figures.report(found, {**settings, "failures_and_first_s": failures})
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "soak.json").write_text(text + "\n", encoding="utf-8")
+    if options.json:
+        print(text)
+    else:
+        _show(found, tuple(robot.name for robot in chosen))
+    broken = any(count for checks in failures.values() for count, _ in checks.values())
+    if broken:
+        print(f"vla bench control: checks failed: {failures}", file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _show(numbers: dict[str, float], names: tuple[str, ...]) -> None:

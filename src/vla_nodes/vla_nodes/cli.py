@@ -165,6 +165,13 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--robot", action="append", help="name, or path of a YAML; may be repeated (panda, ur5e)"
     )
     control.add_argument("--quick", action="store_true", help="a few rows on two draws, in seconds")
+    control.add_argument(
+        "--soak",
+        type=_positive,
+        metavar="SECONDS",
+        help="instead: so long of random chunks, owners, clocks and faults, everything watched",
+    )
+    control.add_argument("--seed", type=int, default=1, help="of the soak")
     control.add_argument("--out", type=Path, metavar="DIR", help="folder for figures and pictures")
     control.add_argument("--json", action="store_true", help="print one JSON object")
     transport = bench_commands.add_parser("transport", help="a policy server on loopback")

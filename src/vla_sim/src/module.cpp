@@ -8,12 +8,15 @@
 
 #include <cstdint>
 
+#include "vla_sim/audit.hpp"
 #include "vla_sim/comparison_laws.hpp"
 #include "vla_sim/loop.hpp"
 #include "vla_sim/plant.hpp"
 
 namespace nb = nanobind;
 using nb::literals::operator""_a;
+using vla_sim::Audit;
+using vla_sim::AuditLimits;
 using vla_sim::Law;
 using vla_sim::Loop;
 using vla_sim::ObjectEvents;
@@ -86,6 +89,58 @@ void bind_comparison(nb::module_& m) {
           "values", [](const Trace& self) { return to_numpy(self.values()); }, nb::rv_policy::move);
 }
 
+void bind_audit(nb::module_& m) {
+  nb::class_<AuditLimits>(m, "AuditLimits")
+      .def(nb::init<>())
+      .def_rw("torque", &AuditLimits::torque)
+      .def_rw("torque_rate", &AuditLimits::torque_rate)
+      .def_rw("braking_torque_rate", &AuditLimits::braking_torque_rate)
+      .def_rw("force", &AuditLimits::force)
+      .def_rw("moment", &AuditLimits::moment)
+      .def_rw("energy", &AuditLimits::energy)
+      .def_rw("power", &AuditLimits::power)
+      .def_rw("rest_s", &AuditLimits::rest_s)
+      .def_rw("workspace_min", &AuditLimits::workspace_min)
+      .def_rw("workspace_max", &AuditLimits::workspace_max)
+      .def_rw("velocity", &AuditLimits::velocity);
+
+  nb::class_<Audit, Law>(m, "Audit")
+      .def(
+          "__init__",
+          [](Audit* self, vla_control::Controller& controller, std::uintptr_t model,
+             std::uintptr_t data, const PlantLayout& layout, const AuditLimits& limits,
+             int tool_body, int load_body) {
+            new (self) Audit(controller, reinterpret_cast<const mjModel*>(model),
+                             reinterpret_cast<mjData*>(data), layout, limits, tool_body, load_body);
+          },
+          "controller"_a, "model_address"_a, "data_address"_a, "layout"_a, "limits"_a,
+          "tool_body"_a, "load_body"_a, nb::keep_alive<1, 2>(),
+          "The caller keeps model and data alive.")
+      .def("stop", &Audit::stop)
+      .def("reset", &Audit::reset)
+      .def("deactivate", &Audit::deactivate)
+      .def("reactivate", &Audit::reactivate)
+      .def("beat", &Audit::beat, "boot_id"_a, "grant"_a)
+      .def("silence", &Audit::silence)
+      .def("spoil", &Audit::spoil, "index"_a, "value"_a, "cycles"_a)
+      .def("freeze", &Audit::freeze, "cycles"_a)
+      .def_prop_ro("failures",
+                   [](const Audit& self) {
+                     nb::dict out;
+                     const auto found = self.failures();
+                     const auto names = Audit::check_names();
+                     for (std::size_t i = 0; i < found.size(); ++i) {
+                       out[names[i].c_str()] = nb::make_tuple(found[i].first, found[i].second);
+                     }
+                     return out;
+                   })
+      .def_prop_ro("figures", [](const Audit& self) {
+        nb::dict out;
+        for (const auto& [name, value] : self.figures()) out[name.c_str()] = value;
+        return out;
+      });
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -153,6 +208,7 @@ NB_MODULE(_core, m) {
           "qvel", [](const Snapshot& self) { return to_numpy(self.qvel); }, nb::rv_policy::move);
 
   bind_comparison(m);
+  bind_audit(m);
 
   nb::class_<Loop>(m, "Loop")
       .def(nb::init<Plant&, vla_control::Controller&>(), "plant"_a, "controller"_a,

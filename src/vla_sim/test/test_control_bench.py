@@ -169,6 +169,28 @@ def test_wiping_tells_who_keeps_the_force() -> None:
     assert errors["position_loop"] > 3.0
 
 
+def test_wiping_a_plate_with_friction_neither_hops_nor_loses_the_force() -> None:
+    exercise = exercises.Wipe(watched=3.5)
+    hardware = exercise.surroundings(table.hardware_of(PANDA, "plate_friction"))
+    rig = Rig(PANDA, hardware, 1000.0)
+    errors = {}
+    for stiff in (False, True):
+        if stiff:  # the control: a rigid contact, as the plate without friction has
+            rig.model.pair_solref[:], rig.model.pair_solreffriction[:] = [0.002, 1.0], 0.0
+            rig.model.pair_solimp[:] = [0.99, 0.999, 1e-4, 0.5, 2.0]
+        subject = runs.ours(rig, 1000.0, exercise.gains)
+        record = exercise.run(rig, subject, HOME, 0)
+        errors[stiff] = exercise.measure(record, PANDA, HOME)["wipe_force_rms_n"]
+        force = record.columns["force"][record.within(exercise.begins, exercise.watched)]
+        pressed = np.mean(force[:, 2] > 0.0)
+        assert pressed == 1.0 if not stiff else pressed < 0.5
+        # It does rub.
+        rubbed = np.linalg.norm(force[:, :2], axis=1).sum() / force[:, 2].sum()
+        assert 0.2 < rubbed < 0.31
+    assert errors[False] < 1.0
+    assert errors[True] > 10.0
+
+
 def test_a_jump_of_the_acceleration_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert exercises.acceleration_step(PANDA) < 1e-6
     original = vla_control.Controller.state

@@ -19,7 +19,10 @@ from vla_sim.robots import RobotSpec
 from vla_sim.typing import FloatArray
 
 WALL = "wall"
+_PROBE = "probe"
 _PROBE_RADIUS = 0.01
+# Time constants of a contact with friction, across the plate and along it, s.
+_TOUCH, _SLIP = 0.01, 1.0
 _PHYSICS_STEP = 1e-3
 # Arrays of the model that a draw changes.
 _DRAWN = ("body_mass", "body_inertia", "body_ipos", "dof_frictionloss", "dof_damping")
@@ -96,7 +99,7 @@ class Rig:
         self._period = config.substeps * _PHYSICS_STEP
         self._start = np.array(robot.home_q)
         self.lay()
-        self.plant = Plant(self.model._address, self.data._address, self._layout(), config)
+        self.plant = Plant(self.model._address, self.data._address, self.layout(), config)
 
     @property
     def plant_period(self) -> float:
@@ -151,7 +154,8 @@ class Rig:
         mujoco.mj_setConst(model, self.data)
         self.lay()
 
-    def _layout(self) -> PlantLayout:
+    def layout(self) -> PlantLayout:
+        """Return where the arm and its fingers are in the arrays of MuJoCo."""
         robot, model = self.robot, self.model
         layout = PlantLayout()
         layout.arm_qpos = [int(model.joint(n).qposadr[0]) for n in robot.joint_names]
@@ -176,7 +180,7 @@ def _compile(robot: RobotSpec, hardware: Hardware) -> mujoco.MjModel:
         viscous_friction=hardware.viscous,
         armature=hardware.armature,
     )
-    # Only the probe touches anything, and nothing but the wall.
+    # Only the probe touches anything, and nothing but the wall: as a pair of their own.
     for geom in spec.geoms:
         geom.contype, geom.conaffinity = 0, 0
     tool = spec.body(robot.tool_frame)
@@ -187,12 +191,12 @@ def _compile(robot: RobotSpec, hardware: Hardware) -> mujoco.MjModel:
         load.explicitinertial = True
     if hardware.wall_below is not None:
         tool.add_geom(
-            name="probe",
+            name=_PROBE,
             type=mujoco.mjtGeom.mjGEOM_SPHERE,
             size=[_PROBE_RADIUS, 0.0, 0.0],
             mass=0.0,
-            contype=2,
-            conaffinity=1,
+            contype=0,
+            conaffinity=0,
         )
     model = spec.compile()
     if hardware.wall_below is None:
@@ -210,13 +214,19 @@ def _compile(robot: RobotSpec, hardware: Hardware) -> mujoco.MjModel:
         name=WALL,
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=[0.5, 0.5, thickness],
-        contype=1,
-        conaffinity=2,
-        condim=3,
-        friction=[hardware.wall_friction, 0.0, 0.0],
-        priority=1,
-        # As stiff as the step of the physics allows, critically damped.
-        solref=[2.0 * _PHYSICS_STEP, 1.0],
-        solimp=[0.99, 0.999, 1e-4, 0.5, 2.0],
+        contype=0,
+        conaffinity=0,
     )
+    touch = spec.add_pair(geomname1=WALL, geomname2=_PROBE, condim=3)
+    # As stiff as the step of the physics allows, critically damped.
+    touch.solref = [2.0 * _PHYSICS_STEP, 1.0]
+    touch.solimp = [0.99, 0.999, 1e-4, 0.5, 2.0]
+    touch.friction = [hardware.wall_friction, hardware.wall_friction, 0.0, 0.0, 0.0]
+    if hardware.wall_friction > 0.0:
+        # MuJoCo's convex cone gives what slides with v a normal acceleration of mu b v, with
+        # b = 2 / time constant of the friction: a rigid contact would hop, and throw a tool that
+        # hits it aslant. A slow time constant along the plate and 200 kN/m across it keep it down.
+        touch.solref = [_TOUCH, 1.0]
+        touch.solimp = [0.5, 0.5, 1e-3, 0.5, 2.0]
+        touch.solreffriction = [_SLIP, 1.0]
     return spec.compile()

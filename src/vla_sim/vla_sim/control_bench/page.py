@@ -35,10 +35,28 @@ _CONTROLLER = (
     ("contact_peak_force_n_position_loop", "... the same of a stiff position loop, N", ""),
     ("contact_steady_force_n_position_loop", "... its force at rest, N", ""),
     ("wipe_force_rms_n", "wiping at 10 N: error, RMS, N", "≤ 1"),
+    ("wipe_force_rms_n_plate_friction", "... on a plate with a friction of 0.3, N", "≤ 1"),
     ("update_p50_us", "one update, median, µs", ""),
     ("update_p99_us", "... 99th percentile, µs", "≤ 2 × median"),
     ("update_p50_over_floor_ratio", "... median over the rigid-body part", "≤ 3"),
     ("allocations_per_update", "allocations per update", "0"),
+)
+_SOAK = (
+    ("soak_cycles", "control cycles", ""),
+    ("soak_chunks_accepted", "chunks accepted", ""),
+    ("soak_chunks_rejected", "chunks rejected", ""),
+    ("soak_faults", "faults", ""),
+    ("soak_violations", "checks that failed", "0"),
+    ("soak_torque_over_limit_ratio", "torque over its limit", "≤ 1"),
+    ("soak_torque_rate_over_limit_ratio", "torque rate over its limit", "≤ 1"),
+    ("soak_braking_torque_rate_over_limit_ratio", "... of a change that brakes", "≤ 1"),
+    ("soak_force_n", "force of the task law, N", "≤ 60"),
+    ("soak_energy_rise_j", "energy of the plant over what came from outside, J", "≤ 4.2"),
+    ("soak_rest_s", "in FAULT at rest after, s", "≤ 1.5"),
+    ("soak_kinetic_energy_j", "largest kinetic energy, pushes included, J", ""),
+    ("soak_joint_velocity_over_limit_ratio", "joint velocity of the plant over its limit", ""),
+    ("soak_joint_beyond_limit_rad", "... joint beyond its limit, rad", ""),
+    ("soak_workspace_overshoot_mm", "... tool beyond the workspace, mm", ""),
 )
 _LAWS = ("", "baseline", "baseline_preview")
 _HARDWARE_WORDS = {
@@ -67,6 +85,7 @@ def tables(figures: Mapping[str, float], names: tuple[str, ...]) -> list[Table]:
             (f"{name}: median (worst) of the draws", *_laws(figures, suffix)),
             (f"{name}: this controller", *_controller(figures, suffix)),
             (f"{name}: figure of eight on other hardware", *_hardware(figures, suffix)),
+            (f"{name}: soak", *_soak(figures, suffix)),
         ]
     return [(title, head, rows) for title, head, rows in found if rows]
 
@@ -94,13 +113,20 @@ def _laws(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[li
 def _controller(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:
     rows = []
     for name, words, goal in _CONTROLLER:
-        law = "_position_loop" if name.endswith("_position_loop") else ""
-        key = f"{name.removesuffix(law)}{suffix}{law}"
+        kinds = ("_position_loop", "_plate_friction")
+        kind = next((end for end in kinds if name.endswith(end)), "")
+        key = f"{name.removesuffix(kind)}{suffix}{kind}"
         if name == "allocations_per_update":
             key = name
         if key in figures:
             rows.append([words, goal, _cell(figures, key)])
     return ["", "to reach", "measured"], rows
+
+
+def _soak(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:
+    keys = [(f"{name}{suffix}", words, goal) for name, words, goal in _SOAK]
+    rows = [[words, goal, _cell(figures, key)] for key, words, goal in keys if key in figures]
+    return ["", "to hold", "seen"], rows
 
 
 def _hardware(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:

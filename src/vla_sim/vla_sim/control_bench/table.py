@@ -91,6 +91,7 @@ def hardware_of(robot: RobotSpec, name: str = "") -> Hardware:
         "delay_2": {"delay_cycles": 2},
         "delay_3": {"delay_cycles": 3},
         "gravity_by_controller": {"gravity_compensation": False},
+        "plate_friction": {"wall_friction": 0.3},
         "payload": {"payload": 0.5},
         "payload_tared": {"payload": 0.5},
     }
@@ -128,6 +129,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row(exercises.Contact())
     yield Row(exercises.Contact(), "position_loop")
     yield Row(exercises.Wipe())
+    yield Row(exercises.Wipe(), hardware="plate_friction")
     for hardware in HARDWARE:
         yield Row(figure8, hardware=hardware)
     yield Row(exercises.Figure8(tare=True), hardware="payload_tared")
