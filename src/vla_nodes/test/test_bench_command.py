@@ -37,3 +37,12 @@ def test_an_arm_of_ones_own_is_named_after_its_file(
 def test_an_unknown_robot_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "control", "--quick", "--robot", "r2d2"]) == 1
     assert "panda" in capsys.readouterr().err
+
+
+def test_a_soak_prints_what_it_has_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bench", "control", "--soak", "3", "--robot", "ur5e", "--json"]
+    assert cli.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["figures"]["soak_cycles_ur5e"] == 1500
+    assert result["figures"]["soak_violations_ur5e"] == 0
+    assert set(result["settings"]["failures_and_first_s"]) == {"ur5e"}
