@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 from vla_sim import robots, samples, scene, seeds, suites, tasks
-from vla_sim.experts import EXECUTE_STEPS, HORIZON, NOWHERE, SKILLS, STEP_DT, WAITING
+from vla_sim.experts import EXECUTE_STEPS, HORIZON, SKILLS, STEP_DT, WAITING, world_of
 from vla_sim.experts.goals import Goals
 from vla_sim.experts.world import TOOL_DOWN, World, rotation_matrix
 
@@ -209,8 +209,21 @@ class _Arm:
         qpos[self._qpos] = q
         qpos[self._fingers] = 0.5 * world.opening
         if not instance.absent:
-            target, travel = instance.target, world.travel
-            scene.write_object(self.model, qpos, target, position=position, travel=travel)
+            rotation = rotation_matrix(np.array([0.0, 0.0, world.cube_yaw]))
+            if world.held and not world.hinged:
+                turn = np.array([0.0, 0.0, world.cube_yaw - world.yaw])
+                rotation = world.rotation @ TOOL_DOWN @ rotation_matrix(turn)
+                position = position + world.grip * (np.array([0.0, 0.0, 1.0]) - rotation[:, 2])
+            quat_wxyz = np.zeros(4)
+            mujoco.mju_mat2Quat(quat_wxyz, rotation.ravel())
+            scene.write_object(
+                self.model,
+                qpos,
+                instance.target,
+                position=position,
+                travel=world.travel,
+                quat_wxyz=quat_wxyz,
+            )
         return qpos
 
     def objects(self, layout: scene.SceneLayout, qpos: Array) -> scene.ObjectStates:
@@ -257,49 +270,23 @@ def _start(
     arm: _Arm, instance: tasks.TaskInstance, rng: np.random.Generator, astray: float
 ) -> World:
     """The start of an episode: at home, or anywhere it might get to."""
-    layout = instance.layout
-    skill = SKILLS[instance.task]
-    objects = arm.objects(layout, arm.data.qpos)
-    pose = arm.forward(np.array(layout.q))
-    position, rotation = pose[:3, 3].copy(), pose[:3, :3].copy()
+    objects = scene.observe_objects(arm.model, instance.layout, arm.data.qpos, arm.data.qvel)
+    pose = arm.forward(np.array(instance.layout.q))
     opening = arm.spec.max_opening
-    cube = objects.positions.get(instance.target, NOWHERE).copy()
     if rng.random() < astray:
         places = list(objects.positions.values())
         near = places[int(rng.integers(len(places)))][:2] + rng.normal(0.0, 0.05, 2)
         far = rng.uniform([0.33, -0.24], [0.68, 0.24])
         low = _LOWEST.get(instance.task, 0.06)
         height = rng.uniform(low, 0.12) if rng.random() < 0.6 else rng.uniform(0.09, 0.32)
-        position = np.array([*(near if rng.random() < 0.6 else far), height])
+        pose[:3, 3] = [*(near if rng.random() < 0.6 else far), height]
         yaw, tilt = rng.uniform(-0.9, 0.9), rng.normal(0.0, 0.03, 2)
-        rotation = rotation_matrix(np.array([*tilt, 0.0])) @ (
+        pose[:3, :3] = rotation_matrix(np.array([*tilt, 0.0])) @ (
             rotation_matrix(np.array([0.0, 0.0, yaw])) @ TOOL_DOWN
         )
         opening = float(rng.choice([arm.spec.max_opening, rng.uniform(0.0, arm.spec.max_opening)]))
-    return World(
-        position=position,
-        rotation=rotation,
-        velocity=np.zeros(3),
-        angular_velocity=np.zeros(3),
-        opening=opening,
-        cube=cube,
-        cube_yaw=objects.yaws.get(instance.target, 0.0),
-        held=False,
-        squeezed=0.0,
-        aim=_aim(instance, objects),
-        travel=objects.travels.get(instance.target, 0.0),
-        react=skill.react,
-        width=skill.width,
-    )
-
-
-def _aim(instance: tasks.TaskInstance, objects: scene.ObjectStates) -> Array:
-    """Where the object shall go, m."""
-    if instance.absent:
-        return NOWHERE
     state = tasks.SceneState.of(instance.layout, objects)
-    aim = tasks.get(instance.task).aim(state, instance.target, instance.reference)
-    return NOWHERE if aim is None else aim
+    return world_of(state, instance, pose, opening=opening)
 
 
 def _kick(world: World, rng: np.random.Generator) -> None:

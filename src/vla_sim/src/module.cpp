@@ -173,7 +173,8 @@ NB_MODULE(_core, m) {
   nb::class_<ObjectEvents>(m, "ObjectEvents")
       .def_ro("first_touched", &ObjectEvents::first_touched)
       .def_ro("first_lifted", &ObjectEvents::first_lifted)
-      .def_ro("finger_contact", &ObjectEvents::finger_contact);
+      .def_ro("finger_contact", &ObjectEvents::finger_contact)
+      .def_ro("peak_force", &ObjectEvents::peak_force);
 
   nb::class_<PlantMemory>(m, "PlantMemory")
       .def_ro("delayed_torque", &PlantMemory::delayed_torque)

@@ -2,6 +2,7 @@
 #include "vla_sim/plant.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int kMostDelayCycles = 20;
 constexpr int kMostSubsteps = 100;
+constexpr double kForceTime = 0.010;  // s, of the filter on the fingers' force
 
 void check_index(int index, mjtSize size, const char* what) {
   if (index < 0 || index >= size) {
@@ -71,6 +73,8 @@ void Plant::reset() {
   memory_.events.first_touched = -1;
   memory_.events.first_lifted = -1;
   memory_.events.finger_contact.assign(layout_.object_body.size(), 0);
+  memory_.events.peak_force = 0.0;
+  memory_.finger_force = {};
   memory_.rest_height.clear();
   for (const int body : layout_.object_body) {
     memory_.rest_height.push_back(data_->xpos[3 * body + 2]);
@@ -96,6 +100,7 @@ void Plant::step(const vla_control::JointTorques& torques,
     mj_step(model_, data_);
   }
   watch_objects();
+  watch_force();
 }
 
 void Plant::delay(const vla_control::JointTorques& torques) noexcept {
@@ -193,6 +198,29 @@ void Plant::watch_objects() noexcept {
       return;
     }
   }
+}
+
+void Plant::watch_force() noexcept {
+  // What squeezes an object pushes the fingers apart and cancels in their sum.
+  std::array<double, 3> sum{};
+  for (int c = 0; c < data_->ncon; ++c) {
+    const mjContact& contact = data_->contact[c];
+    if (contact.geom[0] < 0 || contact.geom[1] < 0) continue;
+    const auto a = static_cast<std::size_t>(model_->geom_bodyid[contact.geom[0]]);
+    const auto b = static_cast<std::size_t>(model_->geom_bodyid[contact.geom[1]]);
+    const bool first = finger_of_body_[a] >= 0;
+    if (first == (finger_of_body_[b] >= 0)) continue;
+    std::array<mjtNum, 6> local{};
+    std::array<mjtNum, 3> world{};
+    mj_contactForce(model_, data_, c, local.data());
+    mju_mulMatTVec(world.data(), contact.frame, local.data(), 3, 3);
+    for (std::size_t k = 0; k < 3; ++k) sum[k] += first ? -world[k] : world[k];
+  }
+  std::array<double, 3>& force = memory_.finger_force;
+  const double share = std::min(1.0, period() / kForceTime);
+  for (std::size_t k = 0; k < 3; ++k) force[k] += share * (sum[k] - force[k]);
+  double& peak = memory_.events.peak_force;
+  peak = std::max(peak, std::hypot(force[0], force[1], force[2]));
 }
 
 }  // namespace vla_sim

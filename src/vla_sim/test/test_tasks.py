@@ -72,6 +72,25 @@ ON_BLUE = at((0.605, 0.1, 0.06))
 LEFT = at((0.42, 0.02, 0.02))
 OPEN_DRAWER = {"travels": {"drawer": 0.07}}
 PRESSED = {"travels": {"red button": 0.008}, "first_touched": "red button"}
+
+
+def one(name: str, place: tuple[float, float, float]) -> dict[str, object]:
+    return {"positions": {name: np.array(place)}}
+
+
+STANDING = {"places": {"socket": (0.5, 0.0)}, "tilts": {"peg": 0.02}}
+LEANING = {"tilts": {"peg": 0.3}}
+POURING = {
+    **one("cup", (0.45, -0.1, 0.12)),
+    "finger_contacts": {"cup": 2},
+    "tilts": {"cup": 0.8},
+    "axes": {"cup": np.array([-np.sin(0.8), 0.0, np.cos(0.8)])},
+}
+FOLLOWING = {
+    **one("puck", (0.5, 0.0, 0.046)),
+    "gripper_opening": 0.0,
+    "tool_position": np.array([0.505, 0.0, 0.0555]),
+}
 NAMED_CASES = [
     ("stack", "red", "blue", ON_BLUE, True),
     ("stack", "red", "blue", {}, False),
@@ -93,6 +112,23 @@ NAMED_CASES = [
     ("button", "red button", "", PRESSED, True),
     ("button", "red button", "", {**PRESSED, "first_touched": "blue button"}, False),
     ("button", "red button", "", {**PRESSED, "travels": {"red button": 0.004}}, False),
+    ("wipe", "mark", "", {"travels": {"mark": 1.0}}, True),
+    ("wipe", "mark", "", {"travels": {"mark": 0.8}}, False),
+    ("knob", "knob", "to the left", {"travels": {"knob": 0.75}}, True),
+    ("knob", "knob", "to the right", {"travels": {"knob": 0.75}}, False),
+    ("knob", "knob", "to the right", {"travels": {"knob": -0.6}}, False),
+    ("insert", "peg", "", {**STANDING, **one("peg", (0.501, 0.0, 0.05))}, True),
+    ("insert", "peg", "", {**STANDING, **one("peg", (0.501, 0.0, 0.085))}, False),
+    ("insert", "peg", "", {**STANDING, **one("peg", (0.51, 0.0, 0.05))}, False),
+    ("insert", "peg", "", {**STANDING, **one("peg", (0.5, 0.0, 0.05)), **LEANING}, False),
+    ("tilt", "cup", "", POURING, True),
+    ("tilt", "cup", "", {**POURING, "finger_contacts": {"cup": 1}}, False),
+    ("tilt", "cup", "", {**POURING, "tilts": {"cup": 0.6}}, False),
+    ("tilt", "cup", "", {**POURING, "bowl": (0.6, 0.1)}, False),
+    ("follow", "puck", "", FOLLOWING, True),
+    ("follow", "puck", "", {**FOLLOWING, "gripper_opening": 0.05}, False),
+    ("follow", "puck", "", {**FOLLOWING, "tool_position": np.array([0.5, 0.0, 0.060])}, False),
+    ("follow", "puck", "", {**FOLLOWING, "tool_position": np.array([0.53, 0.0, 0.055])}, False),
 ]
 
 

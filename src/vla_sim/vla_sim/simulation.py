@@ -80,7 +80,6 @@ class SimSnapshot:
     time_ns: int
     cycles: int
     judge: Judge = field(repr=False)
-    drop_time: float | None = None
 
 
 class Simulation:
@@ -147,7 +146,6 @@ class Simulation:
         self._renderers: dict[tuple[int, int], Renderer] = {}
         self.instance: TaskInstance
         self._judge: Judge
-        self._drop_time: float | None
         self.reset(task, seed, suite=suite)
 
     @property
@@ -222,7 +220,6 @@ class Simulation:
         self._judge = Judge(
             tasks.get(instance.task), instance.target, instance.reference, instance.absent
         )
-        self._drop_time = None
         self._loop.reset(time_ns)
 
     def observe(self) -> SimObservation:
@@ -286,6 +283,7 @@ class Simulation:
             tool_position=pose[:3, 3],
             first_touched=names[events.first_touched] if events.first_touched >= 0 else None,
             first_lifted=names[events.first_lifted] if events.first_lifted >= 0 else None,
+            peak_force=float(events.peak_force),
         )
 
     def joints(self) -> tuple[FloatArray, FloatArray]:
@@ -354,19 +352,19 @@ class Simulation:
     @property
     def drop_time(self) -> float | None:
         """When the object was taken out of the fingers, s since the start; None = it was not."""
-        return self._drop_time
+        return self._judge.drop_time
 
     def _take_away(self, state: SceneState) -> None:
         """Take the object out of the fingers, once, if the instance says so."""
         target = self.instance.target
-        if not self.instance.drops or self._drop_time is not None:
+        if not self.instance.drops or self.drop_time is not None:
             return
         rise = state.positions[target][2] - scene.rest_height(target)
         if state.finger_contacts[target] < 2 or rise < _DROP_RISE:
             return
         shift = _clear_shift(state, target, self.seed)
         self.displace(target, np.array([*shift, -rise]))
-        self._drop_time = state.time
+        self._judge.note_drop(state)
 
     def snapshot(self) -> SimSnapshot:
         """Return the full state of physics and task; lockstep only."""
@@ -383,7 +381,6 @@ class Simulation:
             time_ns=int(now.time_ns),
             cycles=int(now.cycles),
             judge=self._judge.copy(),
-            drop_time=self._drop_time,
         )
 
     def restore(self, snapshot: SimSnapshot) -> None:
@@ -396,7 +393,6 @@ class Simulation:
         self._plant.set_memory(snapshot.memory)
         self._loop.set_clock(snapshot.time_ns, snapshot.cycles)
         self._judge = snapshot.judge.copy()
-        self._drop_time = snapshot.drop_time
 
     def start_realtime(self, speed: float = 1.0) -> None:
         """Let a C++ thread run the loop; ``speed`` = simulated seconds per second."""

@@ -41,6 +41,7 @@ struct ObjectEvents {
   int first_touched = -1;                    ///< index of the first object a finger touched
   int first_lifted = -1;                     ///< index of the first object that was lifted
   std::vector<std::uint8_t> finger_contact;  ///< per object, bit f: finger f touches it now
+  double peak_force = 0.0;  ///< N, largest so far of the force on both fingers, smoothed by 10 ms
 };
 
 /// What of the plant is not in mjData.
@@ -51,6 +52,7 @@ struct PlantMemory {
   double gripper_force = 0.0;          ///< N, last one commanded
   std::vector<double> rest_height;     ///< m, of each object at the reset
   ObjectEvents events;
+  std::array<double, 3> finger_force{};  ///< N in world axes, on both fingers, smoothed by 10 ms
 };
 
 /// The plant. Owns neither model nor data; everything runs in the thread of the caller.
@@ -84,6 +86,7 @@ class Plant {
   void delay(const vla_control::JointTorques& torques) noexcept;
   void drive_gripper(const vla_control::GripperCommand& gripper) noexcept;
   void watch_objects() noexcept;
+  void watch_force() noexcept;
 
   const mjModel* model_;
   mjData* data_;

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from vla_sim.experts.base import EXECUTE_STEPS, HORIZON, NOWHERE, STEP_DT, Expert
+from vla_sim.experts.base import EXECUTE_STEPS, HORIZON, STEP_DT, Expert, world_of
 from vla_sim.experts.skills import SKILLS, WAITING, Skill
 from vla_sim.simulation import Simulation
 
@@ -16,11 +16,11 @@ def make_expert(sim: Simulation) -> Expert:
 __all__ = [
     "EXECUTE_STEPS",
     "HORIZON",
-    "NOWHERE",
     "SKILLS",
     "STEP_DT",
     "WAITING",
     "Expert",
     "Skill",
     "make_expert",
+    "world_of",
 ]

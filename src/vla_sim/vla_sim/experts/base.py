@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 import vla_control
-from vla_sim import tasks
+from vla_sim import scene, tasks
 from vla_sim.experts.skills import SKILLS, WAITING
 from vla_sim.experts.world import World
 from vla_sim.robots import RobotSpec
 from vla_sim.simulation import Simulation
+from vla_sim.tasks import SceneState, TaskInstance
 from vla_sim.typing import FloatArray
 
 HORIZON = 16
@@ -23,7 +24,9 @@ _MAX_ANGULAR_LAG = 0.35
 # A disturbed reference may move faster than a chunk is allowed to begin.
 _MAX_SPEED = 0.6
 _MAX_TURN_SPEED = 2.0
-NOWHERE = np.array([9.0, 9.0, 0.0])
+# A gripped object so near to where it is held has not slipped, m.
+_HELD = 0.03
+_NOWHERE = np.array([9.0, 9.0, 0.0])
 
 
 class Expert:
@@ -81,30 +84,50 @@ def observe_world(sim: Simulation) -> World:
     cosine = 0.5 * (np.trace(reference[:3, :3].T @ measured[:3, :3]) - 1.0)
     if lag > _MAX_LAG or cosine < np.cos(_MAX_ANGULAR_LAG):
         reference, twist = measured, np.zeros(6)
-    skill = SKILLS[sim.task]
-    cube = state.positions.get(target, NOWHERE)
-    gripped = state.finger_contacts.get(target) == 2
-    held = gripped and np.linalg.norm(cube - measured[:3, 3]) < 0.03
-    if held:
-        cube = cube + reference[:3, 3] - measured[:3, 3]
-    aim = NOWHERE
-    if not sim.instance.absent:
-        wanted = tasks.get(sim.task).aim(state, target, sim.instance.reference)
-        aim = NOWHERE if wanted is None else wanted
+    world = world_of(state, sim.instance, reference, opening=state.gripper_opening)
+    world.velocity = _limited(twist[:3], _MAX_SPEED)
+    world.angular_velocity = _limited(twist[3:], _MAX_TURN_SPEED)
+    grip = world.grip * state.axes.get(target, np.array([0.0, 0.0, 1.0]))
+    near = np.linalg.norm(world.cube + grip - measured[:3, 3]) < _HELD
+    world.held = bool(near and state.finger_contacts.get(target) == 2)
+    if world.held and not world.hinged:
+        world.cube = world.cube + reference[:3, 3] - measured[:3, 3]
+    return world
+
+
+def world_of(
+    state: SceneState, instance: TaskInstance, pose_tool: FloatArray, *, opening: float
+) -> World:
+    """Return the picture of a scene with a tool that stands still and holds nothing.
+
+    Args:
+        state: The scene.
+        instance: What is to be done in it.
+        pose_tool: Of the tool in the base frame, shape (4, 4).
+        opening: Of the gripper, m.
+    """
+    skill, target = SKILLS[instance.task], instance.target
+    aim = None
+    if not instance.absent:
+        aim = tasks.get(instance.task).aim(state, target, instance.reference)
     return World(
-        position=reference[:3, 3].copy(),
-        rotation=reference[:3, :3].copy(),
-        velocity=_limited(twist[:3], _MAX_SPEED),
-        angular_velocity=_limited(twist[3:], _MAX_TURN_SPEED),
-        opening=state.gripper_opening,
-        cube=cube.copy(),
+        position=pose_tool[:3, 3].copy(),
+        rotation=pose_tool[:3, :3].copy(),
+        velocity=np.zeros(3),
+        angular_velocity=np.zeros(3),
+        opening=opening,
+        cube=state.positions.get(target, _NOWHERE).copy(),
         cube_yaw=state.yaws.get(target, 0.0),
-        held=bool(held),
+        held=False,
         squeezed=0.0,
-        aim=aim,
+        aim=_NOWHERE if aim is None else aim,
         travel=state.travels.get(target, 0.0),
         react=skill.react,
         width=skill.width,
+        rest=scene.rest_height(target),
+        grip=skill.grip,
+        hinged=skill.hinged,
+        drift=state.speeds.get(target, 0.0) if skill.drifts else 0.0,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from vla_sim.experts.world import FINGER_DEPTH, Goal, World
 from vla_sim.scene import CUBE_SIZE
+from vla_sim.typing import FloatArray
 
 OPEN = 0.08
 CLOSED = 0.0
@@ -59,9 +60,8 @@ class PickGoals:
         """Return the goal for this state."""
         if world.held:
             return self.carry(world)
-        if world.cube_between_pads() and world.opening > CUBE_SIZE - 0.004:
-            position = np.array([*world.cube[:2], max(world.cube[2], GRASP_HEIGHT)])
-            return Goal(position, grasp_yaw(world), CLOSED, 0.3)
+        if world.cube_between_pads() and world.opening > world.width - 0.004:
+            return Goal(grasp_point(world), self.yaw(world), CLOSED, 0.3)
         return self.approach(world)
 
     def carry(self, world: World) -> Goal:
@@ -69,12 +69,16 @@ class PickGoals:
         lifted = np.array([*world.position[:2], LIFT_HEIGHT])
         return Goal(lifted, world.yaw, CLOSED, 0.8)
 
+    def yaw(self, world: World) -> float:
+        """Return the yaw at which to grasp the object, rad."""
+        return grasp_yaw(world)
+
     def approach(self, world: World) -> Goal:
         """Return the goal on the way to the cube."""
         away = float(np.hypot(*world.offset))
-        yaw = grasp_yaw(world)
+        yaw = self.yaw(world)
         turned = abs(wrap(yaw - world.yaw)) < 0.12
-        floor = max(world.cube[2], GRASP_HEIGHT)
+        floor = float(grasp_point(world)[2])
         ready = turned and world.opening > 0.07
         clear = world.position[2] < floor + 0.03 and away < 0.012
         height = funnel(away, floor if ready or clear else HOVER_HEIGHT)
@@ -122,8 +126,9 @@ class WaitGoals:
         return Goal(WAITING_PLACE, 0.0, OPEN, 0.6)
 
 
-def push_cube(world: World) -> None:
+def push_cube(world: World, dt: float) -> None:
     """Let the closed fingers push the cube before them towards its aim."""
+    del dt
     heading = world.aim[:2] - world.cube[:2]
     distance = float(np.linalg.norm(heading))
     if world.position[2] > 0.045 or world.opening > 0.5 * CUBE_SIZE or distance < 1e-6:
@@ -139,6 +144,12 @@ def push_cube(world: World) -> None:
 def funnel(away: float, floor: float) -> float:
     """Return the height to go for at a horizontal distance: down only when nearly above, m."""
     return float(np.clip(floor + 6.0 * (away - 0.008), floor, HOVER_HEIGHT))
+
+
+def grasp_point(world: World) -> FloatArray:
+    """Return where the tool is when it grasps the object, m."""
+    height = max(float(world.cube[2]), world.rest) + world.grip
+    return np.array([*world.cube[:2], max(height, GRASP_HEIGHT)])
 
 
 def grasp_yaw(world: World) -> float:

@@ -5,9 +5,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_sim.experts.goals import CLOSED, HOVER_HEIGHT, TouchGoals, funnel, wrap
+from vla_sim.experts.goals import (
+    CLOSED,
+    HOVER_HEIGHT,
+    PickGoals,
+    TouchGoals,
+    funnel,
+    grasp_point,
+    wrap,
+)
 from vla_sim.experts.world import FINGER_DEPTH, Goal, World
 from vla_sim.scene.mechanisms import BUTTON_TOP, BUTTON_TRAVEL, DRAWER_TRAVEL, HANDLE_GAP
+from vla_sim.typing import FloatArray
 
 # Of the tool with its fingertips in the gap behind the handle, m.
 HOOK_HEIGHT = 0.030
@@ -17,6 +26,10 @@ _OPENED = DRAWER_TRAVEL - 0.02
 _TIP = 0.0095
 # The tool is told to go so far below the cap's top, m: through its travel, against its spring.
 _PRESS_DEPTH = 0.013
+# The tool follows its goal, and the arm its reference, by so much time, s.
+_LEAD = 0.17
+# How far a knob is turned, rad.
+_TURN = np.deg2rad(48.0)
 
 
 class DrawerGoals:
@@ -42,8 +55,9 @@ class DrawerGoals:
         return Goal(np.array([*world.cube[:2], height]), yaw, CLOSED, speed)
 
 
-def pull_drawer(world: World) -> None:
+def pull_drawer(world: World, dt: float) -> None:
     """Let the fingertips pull the handle along."""
+    del dt
     out, side = _axes(world.cube_yaw)
     along, across = float(world.offset @ out), float(world.offset @ side)
     pulled = along - (0.5 * HANDLE_GAP - FINGER_DEPTH)
@@ -54,7 +68,7 @@ def pull_drawer(world: World) -> None:
     world.cube = world.cube + np.array([*(pulled * out), 0.0])
 
 
-def _axes(yaw: float) -> tuple[np.ndarray, np.ndarray]:
+def _axes(yaw: float) -> tuple[FloatArray, FloatArray]:
     """Return the directions in which a drawer opens, and across, in the plane of the table."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     return np.array([-cos, -sin]), np.array([sin, -cos])
@@ -68,9 +82,50 @@ class ButtonGoals(TouchGoals):
         return BUTTON_TOP + _TIP - _PRESS_DEPTH
 
 
-def press_button(world: World) -> None:
+def press_button(world: World, dt: float) -> None:
     """Let the fingertips push the cap down; its spring brings it back."""
+    del dt
     over = np.hypot(*world.offset) < 0.025
     pressed = BUTTON_TOP + _TIP - world.position[2] if over else 0.0
     world.travel = float(np.clip(pressed, 0.0, BUTTON_TRAVEL))
     world.cube = np.array([*world.cube[:2], BUTTON_TOP - world.travel])
+
+
+class FollowGoals(TouchGoals):
+    """Close the gripper, go over the puck, touch its top and go with it."""
+
+    def goal(self, world: World) -> Goal:
+        """Return the goal for this state."""
+        ahead = turned_about(world.cube, world.aim, world.drift * _LEAD)
+        away = float(np.hypot(*world.offset))
+        closed = world.opening < 0.02
+        floor = float(world.cube[2]) + _TIP - 0.009
+        height = max(floor, funnel(max(0.0, away - 0.010), floor)) if closed else HOVER_HEIGHT
+        return Goal(np.array([*ahead[:2], height]), 0.0, CLOSED, 1.0)
+
+
+def carry_puck(world: World, dt: float) -> None:
+    """Let the turntable carry the puck on."""
+    world.travel += world.drift * dt
+    world.cube = turned_about(world.cube, world.aim, world.drift * dt)
+
+
+def turned_about(point: FloatArray, centre: FloatArray, angle: float) -> FloatArray:
+    """Return a point turned about the vertical through a centre, rad."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = point[:2] - centre[:2]
+    return np.array([centre[0] + cos * x - sin * y, centre[1] + sin * x + cos * y, point[2]])
+
+
+class KnobGoals(PickGoals):
+    """Grasp the wing, turn it to the side of the aim."""
+
+    def yaw(self, world: World) -> float:
+        """Return the yaw of the wing."""
+        return wrap(world.cube_yaw)
+
+    def carry(self, world: World) -> Goal:
+        """Return the goal with the wing in the gripper."""
+        side = np.sign(world.aim[1] - world.cube[1])
+        yaw = world.yaw + side * _TURN - world.travel
+        return Goal(grasp_point(world), float(yaw), CLOSED, 0.3)

@@ -34,12 +34,15 @@ class Goal:
         yaw: Of the tool that points down, rad; 0 = as at home.
         opening: Of the gripper, m.
         speed: Share of the cruising speed.
+        tilt: Of the tool about the axis along which its fingers move, rad; with the gripper's back
+            towards the robot it is positive.
     """
 
     position: FloatArray
     yaw: float
     opening: float
     speed: float = 1.0
+    tilt: float = 0.0
 
 
 @dataclass
@@ -58,7 +61,10 @@ class World:
         squeezed: How long the pads have pressed on the object, s.
         aim: Where the object shall go (x, y, z), m; see ``Task.aim``.
         travel: How far the object's joint has moved, m or rad.
-        react: What the object does when the tool moves and does not hold it.
+        react: What the object does for so many seconds, unless it is held.
+        hinged: Whether a held object stays where it is and turns with the tool.
+        drift: How fast the object turns about its aim by itself, rad/s.
+        grip: Height above the object's position at which it is held, m.
         width: Of the object between the pads, m; 0 = it cannot be held.
         rest: Height of the object's position when it lies on the table, m.
     """
@@ -74,7 +80,10 @@ class World:
     squeezed: float
     aim: FloatArray
     travel: float = 0.0
-    react: Callable[[World], None] | None = None
+    react: Callable[[World, float], None] | None = None
+    hinged: bool = False
+    drift: float = 0.0
+    grip: float = 0.0
     width: float = CUBE_SIZE
     rest: float = 0.5 * CUBE_SIZE
 
@@ -94,18 +103,24 @@ class World:
         Once it is closing, the cube may be further off the middle: the pads will move it there.
         """
         reach = 0.016 if self.opening > 0.074 else 0.026
-        return bool(np.hypot(*self.offset) < reach and abs(self.position[2] - self.cube[2]) < reach)
+        above = self.position[2] - self.cube[2] - self.grip
+        return bool(np.hypot(*self.offset) < reach and abs(above) < reach)
 
     def step(self, goal: Goal, dt: float) -> None:
         """Move towards a goal for ``dt`` seconds and let the cube follow."""
-        before = self.position
+        before, yaw = self.position, self.yaw
         self._move(goal, dt)
         self._turn(goal, dt)
         self._drive_gripper(goal, dt)
         if self.held or self.squeezed > 0.0:
-            self.cube = self.cube + self.position - before
+            turn = float(np.arctan2(np.sin(self.yaw - yaw), np.cos(self.yaw - yaw)))
+            self.cube_yaw += turn
+            if self.hinged:
+                self.travel += turn
+            else:
+                self.cube = self.cube + self.position - before
         elif self.react is not None:
-            self.react(self)
+            self.react(self, dt)
 
     def _move(self, goal: Goal, dt: float) -> None:
         to_go = goal.position - self.position
@@ -125,6 +140,8 @@ class World:
     def _turn(self, goal: Goal, dt: float) -> None:
         cos, sin = np.cos(goal.yaw), np.sin(goal.yaw)
         target = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ TOOL_DOWN
+        if goal.tilt:
+            target = target @ rotation_matrix(np.array([0.0, goal.tilt, 0.0]))
         to_go = rotation_vector(target @ self.rotation.T)
         angle = float(np.linalg.norm(to_go))
         speed = min(TURN_SPEED, np.sqrt(2.0 * 0.7 * TURN_ACCELERATION * angle), 8.0 * angle)

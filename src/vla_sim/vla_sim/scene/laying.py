@@ -56,6 +56,8 @@ def lay(model: mujoco.MjModel, data: mujoco.MjData, robot: RobotSpec, layout: Sc
         elif prop.joint or prop.speed:
             data.joint(prop.name).qpos = prop.joint
             data.joint(prop.name).qvel = prop.speed
+            if prop.name == "turntable":
+                data.actuator(prop.name).ctrl = prop.speed
     for index, name in enumerate(LOOSE):
         x, y, z = PARK
         parked = [x, y + 0.2 * index, z, 1.0, 0.0, 0.0, 0.0]

@@ -40,6 +40,7 @@ KNOB_TRAVEL = np.deg2rad(85.0)
 # The puck rides on the turntable's rim.
 PUCK_ORBIT = 0.085
 PUCK_TOP = 0.046
+PUCK_RADIUS = 0.024
 
 
 def add_drawer(spec: mujoco.MjSpec) -> None:
@@ -175,7 +176,7 @@ def add_knob(spec: mujoco.MjSpec) -> None:
 
 
 def add_turntable(spec: mujoco.MjSpec) -> None:
-    """A turntable that runs on by itself and carries a puck round."""
+    """A turntable with a motor, which carries a puck round."""
     spec.add_material(name="puck", rgba=[0.98, 0.45, 0.05, 1.0], specular=0.2)
     spec.add_material(name="turntable", rgba=[0.62, 0.66, 0.70, 1.0], specular=0.2)
     base = spec.worldbody.add_body(name="turntable", pos=PARK, mocap=True)
@@ -188,8 +189,12 @@ def add_turntable(spec: mujoco.MjSpec) -> None:
         **FIXED_CONTACT,
     )
     disc = base.add_body(name="turntable_disc")
-    # So heavy that fingers on the puck do not slow it.
-    add_joint(disc, "turntable", HINGE, (0.0, 0.0, 1.0), None, armature=2.0)
+    add_joint(disc, "turntable", HINGE, (0.0, 0.0, 1.0), None, armature=0.01)
+    # So strong that fingers on the puck do not slow it.
+    motor = spec.add_actuator(
+        name="turntable", target="turntable", trntype=mujoco.mjtTrn.mjTRN_JOINT
+    )
+    motor.set_to_velocity(kv=5.0)
     disc.add_geom(
         name="turntable_disc",
         type=CYLINDER,
@@ -202,7 +207,7 @@ def add_turntable(spec: mujoco.MjSpec) -> None:
     disc.add_geom(
         name="turntable_puck",
         type=CYLINDER,
-        size=[0.024, 0.5 * (PUCK_TOP - 0.014), 0.0],
+        size=[PUCK_RADIUS, 0.5 * (PUCK_TOP - 0.014), 0.0],
         pos=[PUCK_ORBIT, 0.0, 0.5 * (PUCK_TOP + 0.014)],
         mass=0.05,
         material="puck",

@@ -61,6 +61,7 @@ class ObjectStates:
         travels: How far a joint has moved from rest: m of a drawer or button, rad of a knob, the
             share of a mark that is wiped away.
         tilts: Angle between the vertical and the axis of what can be picked up, rad.
+        axes: That axis, a unit vector in the base frame.
     """
 
     positions: dict[str, FloatArray]
@@ -68,6 +69,7 @@ class ObjectStates:
     speeds: dict[str, float]
     travels: dict[str, float]
     tilts: dict[str, float]
+    axes: dict[str, FloatArray]
 
 
 def present_objects(layout: SceneLayout) -> list[str]:
@@ -81,7 +83,7 @@ def observe_objects(
     model: mujoco.MjModel, layout: SceneLayout, qpos: FloatArray, qvel: FloatArray
 ) -> ObjectStates:
     """Return the objects of a scene that was laid by ``layout``."""
-    states = ObjectStates({}, {}, {}, {}, {})
+    states = ObjectStates({}, {}, {}, {}, {}, {})
     for name in present_objects(layout):
         watched = OBJECTS[name]
         prop = layout.prop(watched.prop)
@@ -111,7 +113,9 @@ def _observe_free(
     states.positions[name] = qpos[start : start + 3].copy()
     states.yaws[name] = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
     states.speeds[name] = float(np.linalg.norm(qvel[dof : dof + 3]))
-    states.tilts[name] = float(np.arccos(np.clip(1 - 2 * (x * x + y * y), -1.0, 1.0)))
+    axis = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
+    states.axes[name] = axis
+    states.tilts[name] = float(np.arccos(np.clip(axis[2], -1.0, 1.0)))
 
 
 def point_of(name: str, prop: Prop, travel: float) -> FloatArray:

@@ -20,7 +20,7 @@ from vla_sim.scene.common import (
 )
 
 PEG_WIDTH = 0.024
-PEG_HEIGHT = 0.075
+PEG_HEIGHT = 0.09
 # The hole is so much wider than the peg.
 CLEARANCE = 0.003
 SOCKET_HEIGHT = 0.040

@@ -6,16 +6,35 @@ from __future__ import annotations
 from vla_sim.tasks.base import Judge, Judgement, SceneState, Task, TaskError, TaskInstance
 from vla_sim.tasks.button import Button
 from vla_sim.tasks.drawer import Drawer
+from vla_sim.tasks.follow import Follow
+from vla_sim.tasks.insert import Insert
+from vla_sim.tasks.knob import Knob
 from vla_sim.tasks.pick import Pick
 from vla_sim.tasks.place import Place
 from vla_sim.tasks.push import Push
 from vla_sim.tasks.relation import Relation
 from vla_sim.tasks.stack import Stack
+from vla_sim.tasks.tilt import Tilt
 from vla_sim.tasks.touch import Touch
+from vla_sim.tasks.wipe import Wipe
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (Touch(), Push(), Pick(), Place(), Stack(), Drawer(), Button(), Relation())
+    for task in (
+        Touch(),
+        Push(),
+        Pick(),
+        Place(),
+        Stack(),
+        Drawer(),
+        Button(),
+        Relation(),
+        Wipe(),
+        Insert(),
+        Knob(),
+        Tilt(),
+        Follow(),
+    )
 }
 
 

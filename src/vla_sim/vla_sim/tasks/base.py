@@ -29,6 +29,10 @@ LIFTED_HEIGHT = 0.03
 HOME_NOISE = 0.05
 # s without touching anything that count as success when the target is absent.
 ABSENT_TIME = 7.0
+# An object so near to the tool has been approached, m: less than objects are apart.
+APPROACHED = 0.06
+# For so long after it was taken out of the fingers, contact with an object may linger, s.
+_LETTING_GO = 0.1
 
 Point = tuple[float, float]
 
@@ -94,6 +98,9 @@ class SceneState:
         zone: Position (x, y) of the zone, m; None = none.
         travels: How far the joints of objects have moved, see ``scene.ObjectStates``.
         tilts: Angle of objects from upright, rad.
+        axes: Upward axis of objects, unit vectors in the base frame.
+        places: Position (x, y) of every prop at the start, m.
+        peak_force: Largest force on both fingers together since the start, N.
     """
 
     time: float
@@ -109,6 +116,9 @@ class SceneState:
     zone: Point | None
     travels: dict[str, float] = field(default_factory=dict)
     tilts: dict[str, float] = field(default_factory=dict)
+    axes: dict[str, FloatArray] = field(default_factory=dict)
+    places: dict[str, Point] = field(default_factory=dict)
+    peak_force: float = 0.0
 
     @staticmethod
     def of(
@@ -121,6 +131,7 @@ class SceneState:
         tool_position: FloatArray | None = None,
         first_touched: str | None = None,
         first_lifted: str | None = None,
+        peak_force: float = 0.0,
     ) -> SceneState:
         """Return the state of a scene that was laid by ``layout``; nothing touched by default."""
         bowl, zone = layout.prop("bowl"), layout.prop("zone")
@@ -138,6 +149,9 @@ class SceneState:
             zone=zone.place if zone else None,
             travels=objects.travels,
             tilts=objects.tilts,
+            axes=objects.axes,
+            places={prop.name: prop.place for prop in layout.props},
+            peak_force=peak_force,
         )
 
 
@@ -151,6 +165,11 @@ class Judgement:
         named_object: Name of the object to do something to.
         lifted_object: First object lifted by more than 3 cm.
         touched_object: First object touched by a finger.
+        approached_object: First object that the tool came within 6 cm of; None = none.
+        path_length: Way of the tool since the start, m.
+        peak_force: Largest force on both fingers together, smoothed by 10 ms, N.
+        dropped: Whether the object was taken out of the fingers.
+        retouched: Whether a finger touched it again after that.
         details: Measures for people to read.
     """
 
@@ -159,6 +178,11 @@ class Judgement:
     named_object: str
     lifted_object: str | None
     touched_object: str | None
+    approached_object: str | None
+    path_length: float
+    peak_force: float
+    dropped: bool
+    retouched: bool
     details: str
 
 
@@ -275,9 +299,24 @@ class Judge:
     absent: bool = False
     _since: float | None = field(default=None, repr=False)
     _success_time: float | None = field(default=None, repr=False)
+    _approached: str | None = field(default=None, repr=False)
+    _path_length: float = field(default=0.0, repr=False)
+    _last_position: FloatArray | None = field(default=None, repr=False)
+    _drop_time: float | None = field(default=None, repr=False)
+    _retouched: bool = field(default=False, repr=False)
+
+    @property
+    def drop_time(self) -> float | None:
+        """When the object was taken out of the fingers, s since the start; None = it was not."""
+        return self._drop_time
+
+    def note_drop(self, state: SceneState) -> None:
+        """Take note that the object is taken out of the fingers now."""
+        self._drop_time = state.time
 
     def update(self, state: SceneState) -> None:
         """Take note of an instant; instants come in the order of time."""
+        self._measure(state)
         if self._success_time is not None:
             return
         if not self._fulfilled(state):
@@ -297,8 +336,25 @@ class Judge:
             named_object=self.target,
             lifted_object=state.first_lifted,
             touched_object=state.first_touched,
+            approached_object=self._approached,
+            path_length=self._path_length,
+            peak_force=state.peak_force,
+            dropped=self._drop_time is not None,
+            retouched=self._retouched,
             details=self._describe(state),
         )
+
+    def _measure(self, state: SceneState) -> None:
+        if self._last_position is not None:
+            step = state.tool_position - self._last_position
+            self._path_length += float(np.linalg.norm(step))
+        self._last_position = state.tool_position.copy()
+        if self._drop_time is not None and state.time > self._drop_time + _LETTING_GO:
+            self._retouched = self._retouched or state.finger_contacts[self.target] > 0
+        if self._approached is None and state.positions:
+            away = {n: np.linalg.norm(state.tool_position - p) for n, p in state.positions.items()}
+            nearest = min(away, key=lambda name: float(away[name]))
+            self._approached = nearest if away[nearest] < APPROACHED else None
 
     def _fulfilled(self, state: SceneState) -> bool:
         if self.absent:
