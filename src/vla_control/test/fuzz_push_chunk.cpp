@@ -100,8 +100,11 @@ void spoil(Source& source, Chunk& chunk) {
       chunk.step_dt = std::nextafter(source.chance(0.5) ? 0.001 : 1.0, source.garbage());
       break;
     case 18:
-      chunk.stamp_ns +=
-          (source.chance(0.5) ? 1 : -1) * static_cast<std::int64_t>(kSecond + source.below(3) - 1);
+      // In unsigned numbers: the stamp may have been spoilt before.
+      chunk.stamp_ns = static_cast<std::int64_t>(
+          static_cast<std::uint64_t>(chunk.stamp_ns) +
+          (source.chance(0.5) ? 1U : ~std::uint64_t{0}) *
+              static_cast<std::uint64_t>(kSecond + static_cast<std::int64_t>(source.below(3)) - 1));
       break;
     case 19: {
       const double scale = 1.0 + source.within(-2e-3, 2e-3);
