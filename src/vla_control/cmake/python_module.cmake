@@ -13,6 +13,7 @@ nanobind_add_module(vla_control_python NB_STATIC NB_SUPPRESS_WARNINGS
   python/bind_controller.cpp
   python/bind_law.cpp
   python/bind_pieces.cpp
+  python/bind_tracking.cpp
   python/bind_types.cpp
   python/module.cpp)
 target_link_libraries(vla_control_python PRIVATE vla_control $<BUILD_INTERFACE:vla_control_flags>)

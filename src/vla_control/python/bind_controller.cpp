@@ -17,6 +17,16 @@ std::string refusal_of(const Controller& controller) {
       return "STATIC_RESIDUAL: the measured torque differs from the model's by more than "
              "max_static_residual; effort_state or the payload is not what was declared" +
              stays;
+    case ActivationRefusal::kOutsideLimits:
+      return "OUTSIDE_LIMITS: a joint is beyond its position limits, within which every command "
+             "stays; move it back by other means" +
+             stays;
+    case ActivationRefusal::kMoving:
+      return "MOVING: the joints must stand still, position tracking begins at rest" + stays;
+    case ActivationRefusal::kForceSensorMissing:
+      return "FORCE_SENSOR_MISSING: admittance.sensor_frame claims a force sensor, but the joint "
+             "state has no finite wrench" +
+             stays;
     default:
       return "activate needs finite, plausible q and dq of " +
              std::to_string(controller.model().n()) + " values" + stays;
@@ -124,6 +134,9 @@ void bind_state(nb::module_& m) {
       .def_prop_ro("dq", [](const State& self) { return to_vector(self.dq); })
       .def_prop_ro("tau_command", [](const State& self) { return to_vector(self.tau_command); })
       .def_prop_ro("tau_limit", [](const State& self) { return to_vector(self.tau_limit); })
+      .def_prop_ro("q_command", [](const State& self) { return to_vector(self.q_command); })
+      .def_prop_ro("dq_command", [](const State& self) { return to_vector(self.dq_command); })
+      .def_ro("compliant", &State::compliant)
       .def_prop_ro("pose_tool_in_base",
                    [](const State& self) { return to_matrix(self.pose_tool_in_base); })
       .def_ro("twist_tool_in_base", &State::twist_tool_in_base, nb::rv_policy::copy)
@@ -181,15 +194,16 @@ void bind_controller(nb::module_& m) {
            nb::arg("config"))
       .def(
           "activate",
-          [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns,
-             nb::object effort) {
+          [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns, nb::object effort,
+             nb::object wrench) {
             JointState state{as_joint_vector(q, "q"), as_joint_vector(dq, "dq")};
             if (!effort.is_none()) state.effort = as_joint_vector(effort, "effort");
+            if (!wrench.is_none()) state.wrench = as_wrench(wrench, "wrench");
             if (self.activate(state, time_ns)) return;
             throw std::invalid_argument(refusal_of(self));
           },
           nb::arg("q"), nb::arg("dq"), nb::arg("time_ns"), nb::arg("effort") = nb::none(),
-          "Resets everything and holds the arm where it is.")
+          nb::arg("wrench") = nb::none(), "Resets everything and holds the arm where it is.")
       .def("deactivate", &Controller::deactivate)
       .def("push_chunk", &Controller::push_chunk, nb::arg("chunk"),
            "RejectReason.NONE if accepted. The chunk is taken up by the next update.")
@@ -213,6 +227,19 @@ void bind_controller(nb::module_& m) {
           },
           nb::arg("q"), nb::arg("dq"), nb::arg("time_ns"), nb::arg("period_s"),
           "Torques in Nm for one cycle.")
+      .def(
+          "update_motion",
+          [](Controller& self, nb::object q, nb::object dq, std::int64_t time_ns, double period_s,
+             nb::object wrench) {
+            JointState state{as_joint_vector(q, "q"), as_joint_vector(dq, "dq")};
+            if (!wrench.is_none()) state.wrench = as_wrench(wrench, "wrench");
+            JointMotion out;
+            self.update(state, time_ns, period_s, out);
+            return std::make_pair(to_vector(out.q), to_vector(out.dq));
+          },
+          nb::arg("q"), nb::arg("dq"), nb::arg("time_ns"), nb::arg("period_s"),
+          nb::arg("wrench") = nb::none(),
+          "(q in rad, dq in rad/s) for one cycle, with motion output.")
       .def(
           "gripper_command",
           [](const Controller& self) -> std::optional<std::pair<double, double>> {

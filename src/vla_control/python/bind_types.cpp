@@ -122,7 +122,7 @@ void bind_enums(nb::module_& m) {
       Phase::kFault);
   add(nb::enum_<Fault>(m, "Fault", nb::is_arithmetic(),
                        "Why it is in FAULT; numbers as FAULT_* of ControllerState."),
-      Fault::kNumeric);
+      Fault::kContactForce);
   nb::enum_<ChunkMode>(m, "ChunkMode", nb::is_arithmetic(), "Numbers as MODE_* of ActionChunk.")
       .value("POSE", ChunkMode::kPose)
       .value("JOINT_POSITION", ChunkMode::kJointPosition)
@@ -241,6 +241,9 @@ void bind_config(nb::module_& m) {
           [](const ControllerConfig& self, nb::handle) { return ControllerConfig(self); },
           nb::arg("memo"))
       .def_rw("rate", &ControllerConfig::rate)
+      .def_rw("output", &ControllerConfig::output)
+      .def_rw("tracking", &ControllerConfig::tracking)
+      .def_rw("admittance", &ControllerConfig::admittance)
       .def_rw("translational_stiffness", &ControllerConfig::translational_stiffness)
       .def_rw("rotational_stiffness", &ControllerConfig::rotational_stiffness)
       .def_rw("stiffness_matrix", &ControllerConfig::stiffness_matrix)

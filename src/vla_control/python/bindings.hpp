@@ -50,6 +50,15 @@ using Array = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
   return out;
 }
 
+/// N, Nm from anything numpy understands.
+[[nodiscard]] inline Vector6 as_wrench(nb::handle value, const char* name) {
+  const Array array = as_array(value);
+  if (array.ndim() != 1 || array.shape(0) != 6) {
+    throw std::invalid_argument(std::string(name) + " must be a vector of 6 values");
+  }
+  return Vector6::Map(array.data());
+}
+
 /// Pose of a 4x4 homogeneous matrix, taken as it is.
 [[nodiscard]] inline Pose as_pose(nb::handle value, const char* name) {
   const Array array = as_array(value);
@@ -72,6 +81,7 @@ using Array = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
 
 void bind_types(nb::module_& m);
 void bind_law(nb::module_& m);
+void bind_tracking(nb::module_& m);
 void bind_controller(nb::module_& m);
 void bind_pieces(nb::module_& m);
 

@@ -11,6 +11,7 @@ NB_MODULE(_core, m) {
   m.attr("MAX_JOINTS") = vla_control::kMaxJoints;
   m.attr("MAX_STEPS") = vla_control::kMaxSteps;
   vla_control::python::bind_law(m);
+  vla_control::python::bind_tracking(m);
   vla_control::python::bind_types(m);
   vla_control::python::bind_controller(m);
   vla_control::python::bind_pieces(m);

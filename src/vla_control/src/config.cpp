@@ -73,12 +73,14 @@ void check_gripper(const GripperConfig& gripper) {
 
 void complete_joints(ControllerConfig& config, const RobotModel& model) {
   const JointVector thousand = JointVector::Constant(model.n(), 1000.0);
-  if (config.torque_limit.empty() && !model.effort_limit().allFinite()) {
+  const bool torques = config.output == OutputKind::kTorque;
+  if (torques && config.torque_limit.empty() && !model.effort_limit().allFinite()) {
     throw std::invalid_argument(
         "torque_limit is empty and the URDF has no effort limit for every joint; give one value in "
         "[0.1, 1000] per joint");
   }
-  complete("torque_limit", config.torque_limit, model.effort_limit(), 0.1, 1000.0);
+  const JointVector effort = torques ? model.effort_limit() : model.effort_limit().cwiseMin(1000.0);
+  complete("torque_limit", config.torque_limit, effort, 0.1, 1000.0);
   complete("torque_rate_limit", config.torque_rate_limit, thousand, 1.0, 1e5);
   const Eigen::Map<const Eigen::VectorXd> rate(config.torque_rate_limit.data(), model.n());
   complete("braking_torque_rate_limit", config.braking_torque_rate_limit, 10.0 * rate, 1.0, 1e6);
@@ -102,7 +104,7 @@ void complete_joints(ControllerConfig& config, const RobotModel& model) {
 
 ControllerConfig validated(const ControllerConfig& config, const RobotModel& model) {
   ControllerConfig out = config;
-  if (!out.command_includes_gravity.has_value()) {
+  if (out.output == OutputKind::kTorque && !out.command_includes_gravity.has_value()) {
     throw std::invalid_argument(
         "command_includes_gravity is not set; choose True if the commanded torque must contain "
         "gravity (simulation), False if the robot adds it itself (Franka)");
@@ -140,6 +142,7 @@ ControllerConfig validated(const ControllerConfig& config, const RobotModel& mod
   check_gripper(out.gripper);
   complete_joints(out, model);
   checks::complete_law(out, model);
+  checks::complete_motion(out, model);
   return out;
 }
 

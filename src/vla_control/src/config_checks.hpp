@@ -31,4 +31,7 @@ void complete(const std::string& name, std::vector<double>& values, const JointV
 /// Checks and completes what law_config.hpp declares.
 void complete_law(ControllerConfig& config, const RobotModel& model);
 
+/// The same of tracking_config.hpp.
+void complete_motion(ControllerConfig& config, const RobotModel& model);
+
 }  // namespace vla_control::checks

@@ -13,6 +13,13 @@ JointVector to_joint_vector(const std::vector<double>& values) {
   return JointVector::Map(values.data(), static_cast<Eigen::Index>(values.size()));
 }
 
+/// An admittance integrates by itself.
+ForceConfig force_config(const ControllerConfig& config) {
+  ForceConfig out = config.force;
+  if (config.admittance.on()) out.gain = 0.0;
+  return out;
+}
+
 }  // namespace
 
 Controller::Impl::Impl(const RobotDescription& description_in, const ControllerConfig& config_in)
@@ -33,7 +40,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
                      to_joint_vector(config.max_joint_velocity), config.joint_velocity_damping});
   friction.configure(config.friction);
   integral.configure(config.integral);
-  force.configure(config.force);
+  force.configure(force_config(config));
   observer.configure(config.sensing.observer_bandwidth);
   contact.configure(config.sensing);
   contact_yield.configure(config.sensing);
@@ -42,12 +49,18 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
   joint_barrier.configure(config, model);
   workspace_barrier.configure(config);
   tank.configure(config.energy_tank);
+  if (config.output == OutputKind::kMotion) motion.emplace(config, model);
+  if (config.admittance.on()) {
+    force_sensor.emplace(description, config);
+    admittance.emplace(config);
+  }
   known_payload = config.payload;
   jump_ns = std::llround(1e9 * config.clock_jump_periods / config.rate);
   good.q = JointVector::Zero(model.n());
   good.dq = good.q;
   tau_null = good.q;
   tau_blind = good.q;
+  no_torque = good.q;
   tau_friction = good.q;
   limiter.reset(good.q);
   load_payload();
@@ -63,7 +76,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   if (payloads.refresh()) known_payload = payloads.value();
   load_payload();
   compute_dynamics(joints);
-  activation_refusal = check_effort(joints);
+  activation_refusal = motion.has_value() ? check_motion(joints) : check_effort(joints);
   if (activation_refusal != ActivationRefusal::kNone) return false;
   reference.hold(dynamics.pose_tool_in_base, time_ns);
   sample = reference.sample(time_ns);
@@ -71,6 +84,12 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   gripper_commanded.store(false, std::memory_order_relaxed);
   nullspace.reset(joints.q);
   joint_hold.release();
+  if (motion.has_value()) {
+    motion->reset(joints.q, model);
+    measure_tool(joints);
+    rigid = false;
+    if (admittance.has_value()) admittance->reset();
+  }
   limiter.reset(dynamics.bias);
   task = TaskLaw::Output{};
   if (gains.refresh()) task_law.reset(gains.value());
@@ -116,7 +135,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   cycles = 0;
   ++activations;
   torque_saturations = rate_saturations = wrench_saturations = barrier_activations = 0;
-  publish(joints, limiter.previous(), time_ns);
+  publish(joints, motion.has_value() ? no_torque : limiter.previous(), time_ns);
   return true;
 }
 
@@ -206,6 +225,11 @@ ActivationRefusal Controller::activation_refusal() const noexcept {
 
 void Controller::update(const JointState& state, std::int64_t time_ns, double period,
                         JointTorques& out) noexcept {
+  impl_->update(state, time_ns, period, out);
+}
+
+void Controller::update(const JointState& state, std::int64_t time_ns, double period,
+                        JointMotion& out) noexcept {
   impl_->update(state, time_ns, period, out);
 }
 

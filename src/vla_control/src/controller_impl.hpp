@@ -3,8 +3,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
+#include "admittance.hpp"
 #include "chunk_intake.hpp"
+#include "force_sensor.hpp"
+#include "motion_output.hpp"
 #include "vla_control/barrier.hpp"
 #include "vla_control/chunk_reference.hpp"
 #include "vla_control/contact_yield.hpp"
@@ -44,8 +48,12 @@ struct Controller::Impl {
   void deactivate() noexcept;
   void update(const JointState& joints, std::int64_t time_ns, double period,
               JointTorques& out) noexcept;
+  void update(const JointState& joints, std::int64_t time_ns, double period,
+              JointMotion& out) noexcept;
 
   // Stages of update().
+  /// What both outputs begin with. \return the period, or the nominal one if it cannot be one; s
+  [[nodiscard]] double begin_cycle(std::int64_t time_ns, double period) noexcept;
   void watch_clock(std::int64_t time_ns) noexcept;
   void take_requests(std::int64_t time_ns) noexcept;
   void take_heartbeat(std::int64_t time_ns) noexcept;
@@ -61,6 +69,11 @@ struct Controller::Impl {
   void engage_hold_when_at_rest(const JointState& joints) noexcept;
   void leave_fault(const JointState& joints) noexcept;
   void coast_blind(double period, JointVector& tau) noexcept;
+  [[nodiscard]] bool follow_reference(double period) noexcept;
+  void feel(const JointState& joints, double period) noexcept;
+  [[nodiscard]] Pose give_way(const Pose& wanted, double period) noexcept;
+  void resume_motion() noexcept;
+  void measure_tool(const JointState& joints) noexcept;
   void publish(const JointState& joints, const JointVector& tau, std::int64_t time_ns) noexcept;
 
   // Transitions.
@@ -72,6 +85,7 @@ struct Controller::Impl {
 
   [[nodiscard]] bool is_plausible(const JointState& joints) const noexcept;
   [[nodiscard]] ActivationRefusal check_effort(const JointState& joints) const noexcept;
+  [[nodiscard]] ActivationRefusal check_motion(const JointState& joints) noexcept;
   /// Torque that carries the arm's weight, where it is ours to carry, and the payload's. Nm
   [[nodiscard]] JointVector weight_at(const JointVector& q) const noexcept;
   /// Wrench at the tool that counters what the bias forces of the model do not know of the payload.
@@ -126,6 +140,10 @@ struct Controller::Impl {
   JointBarrier joint_barrier;
   WorkspaceBarrier workspace_barrier;
   EnergyTank tank;
+  std::optional<MotionOutput> motion;       // with motion output
+  std::optional<ForceSensor> force_sensor;  // where one is claimed
+  std::optional<Admittance> admittance;     // there, too
+  bool rigid = false;  // the force sensor has failed: what has been given way to is kept
   Dynamics dynamics;
   TaskLaw::Output task;
   Vector6 wrench_command = Vector6::Zero();   // N, Nm; after all limits of the task
@@ -134,6 +152,7 @@ struct Controller::Impl {
   Payload tared_payload;                      // what the last tare found besides
   JointVector tau_null;
   JointVector tau_friction;
+  JointVector no_torque;
   JointVector tau_blind;  // gravity at the last good state, while joint states are bad
   ReferenceSample sample;
 

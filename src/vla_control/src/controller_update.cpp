@@ -30,19 +30,11 @@ bool Controller::Impl::is_plausible(const JointState& joints) const noexcept {
 
 void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, double period,
                               JointTorques& out) noexcept {
-  if (phase == Phase::kInactive) {
+  if (phase == Phase::kInactive || motion.has_value()) {
     out.tau.setZero(model.n());
     return;
   }
-  ++cycles;
-  const bool possible = period >= kShortestPeriod && period <= kLongestPeriod;
-  if (!possible) period = 1.0 / config.rate;
-  watch_clock(time_ns);
-  now_ns = time_ns;
-  take_heartbeat(time_ns);
-  take_requests(time_ns);
-  take_chunk(time_ns);
-
+  period = begin_cycle(time_ns, period);
   if (!is_plausible(joints)) {
     if (bad_state_time <= 0.0) {
       tau_blind = weight_at(good.q);
@@ -80,6 +72,17 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
   }
   publish(joints, out.tau, time_ns);
   last_time_ns = time_ns;
+}
+
+double Controller::Impl::begin_cycle(std::int64_t time_ns, double period) noexcept {
+  ++cycles;
+  watch_clock(time_ns);
+  now_ns = time_ns;
+  take_heartbeat(time_ns);
+  take_requests(time_ns);
+  take_chunk(time_ns);
+  const bool possible = period >= kShortestPeriod && period <= kLongestPeriod;
+  return possible ? period : 1.0 / config.rate;
 }
 
 void Controller::Impl::watch_clock(std::int64_t time_ns) noexcept {
@@ -241,6 +244,13 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   state.dq = joints.dq;
   state.tau_command = tau;
   state.tau_limit = limiter.settings().torque;
+  if (motion.has_value()) {
+    if (activations > 0) {
+      state.q_command = motion->q();
+      state.dq_command = motion->dq();
+    }
+    state.compliant = admittance.has_value() && !rigid;
+  }
   state.pose_tool_in_base = dynamics.pose_tool_in_base;
   state.twist_tool_in_base = task.twist;
   state.reference = sample;

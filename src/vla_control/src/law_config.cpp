@@ -76,7 +76,7 @@ void check_force(const ForceConfig& force) {
 }
 
 void check_effort(ControllerConfig& config, const JointVector& torque_limit) {
-  if (!config.effort_state.has_value()) {
+  if (config.output == OutputKind::kTorque && !config.effort_state.has_value()) {
     throw std::invalid_argument(
         "effort_state is not set; choose TOTAL if the measured joint effort contains gravity, "
         "GRAVITY_FREE if the robot takes gravity off, CURRENT if it is a motor current, NONE if "

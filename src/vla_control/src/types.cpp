@@ -79,6 +79,12 @@ std::string_view to_string(Fault fault) noexcept {
       return "CLOCK_JUMP";
     case Fault::kNumeric:
       return "NUMERIC";
+    case Fault::kTrackingDeviation:
+      return "TRACKING_DEVIATION";
+    case Fault::kForceSensor:
+      return "FORCE_SENSOR";
+    case Fault::kContactForce:
+      return "CONTACT_FORCE";
   }
   return "UNKNOWN";
 }
@@ -107,6 +113,12 @@ std::string_view to_string(ActivationRefusal refusal) noexcept {
       return "EFFORT_MISSING";
     case ActivationRefusal::kStaticResidual:
       return "STATIC_RESIDUAL";
+    case ActivationRefusal::kOutsideLimits:
+      return "OUTSIDE_LIMITS";
+    case ActivationRefusal::kMoving:
+      return "MOVING";
+    case ActivationRefusal::kForceSensorMissing:
+      return "FORCE_SENSOR_MISSING";
   }
   return "UNKNOWN";
 }

@@ -31,6 +31,13 @@ int check_all() {
       failures += check("it has followed chunks", tour.accepted() >= 5, tour.accepted());
     }
   }
+  for (const int joints : {7, kMaxJoints}) {
+    testing::Tour tour(joints, true, true, OutputKind::kMotion);
+    const long found = allocations_of([&] { tour.run(); });
+    failures += check("with motion output, too", found == 0, found);
+    failures += check("it has seen every phase", tour.saw_every_phase(), joints);
+    failures += check("it has followed chunks", tour.accepted() >= 4, tour.accepted());
+  }
   // Positive controls: an allocation here, one within the shared library, one by Eigen.
   const RobotDescription description = testing::make_chain(7);
   const RobotModel model(description);

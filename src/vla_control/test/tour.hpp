@@ -13,8 +13,10 @@ namespace vla_control::testing {
 /// Drives one controller through every phase, fault and hand-over.
 class Tour {
  public:
-  /// \param everything switches every optional piece on
-  Tour(int joints, bool gravity, bool everything) : state_(bent(joints)) {
+  /// \param everything switches every optional piece on; \param output torques, or joint motion
+  /// that gives way to a force sensor
+  Tour(int joints, bool gravity, bool everything, OutputKind output = OutputKind::kTorque)
+      : state_(bent(joints)), moving_(output == OutputKind::kMotion) {
     ControllerConfig config;
     if (everything) {
       switch_everything_on(config, joints);
@@ -30,6 +32,16 @@ class Tour {
     config.max_linear_velocity = 0.2;
     // The chain of six is bent into a singularity, where a prediction refuses everything.
     config.chunk.joint_velocity_share = joints > 6 ? 0.9 : 0.0;
+    config.output = output;
+    if (moving_) {
+      config.tracking.max_acceleration.assign(static_cast<std::size_t>(joints), 20.0);
+      config.tracking.max_jerk.assign(static_cast<std::size_t>(joints), 5000.0);
+      config.tracking.velocity_feedback = 1.0;
+      config.admittance.sensor_frame = "tool";
+      config.admittance.inertia = 1.0;
+      config.admittance.max_force = 1000.0;
+      state_.wrench = Vector6::Zero();
+    }
     controller_ = std::make_unique<Controller>(make_chain(joints), config);
     start_ = controller_->model().forward_kinematics(state_.q);
     chunk_ = make_chunk(start_, 0, 0);
@@ -135,7 +147,13 @@ class Tour {
   }
   void cycle(const JointState& state, std::int64_t step_ns) noexcept {
     now_ += step_ns;
-    controller_->update(state, now_, 1e-3, torques_);
+    if (moving_) {
+      state_.wrench = Vector6::Constant(1e-8 * static_cast<double>(now_ % 7'000'000));
+      controller_->update(state, now_, 1e-3, motion_);
+      if (controller_->activation_refusal() == ActivationRefusal::kNone) state_.q = motion_.q;
+    } else {
+      controller_->update(state, now_, 1e-3, torques_);
+    }
     const ControllerState snapshot = controller_->state();
     seen_phases_[static_cast<std::size_t>(snapshot.phase)] = true;
     (void)controller_->gripper_command();
@@ -166,7 +184,9 @@ class Tour {
 
   std::unique_ptr<Controller> controller_;
   JointState state_, bad_;
+  bool moving_;
   JointTorques torques_;
+  JointMotion motion_;
   Pose start_;
   Chunk chunk_, joints_, twists_, fast_;
   std::uint64_t sequence_ = 0;

@@ -125,6 +125,9 @@ vla_msgs::msg::ControllerState to_message(const vla_control::ControllerState& st
   out.dq = to_list(state.dq);
   out.tau_command = to_list(state.tau_command);
   out.tau_limit = to_list(state.tau_limit);
+  out.q_command = to_list(state.q_command);
+  out.dq_command = to_list(state.dq_command);
+  out.compliant = state.compliant;
   out.pose_tool_in_base = to_pose(state.pose_tool_in_base);
   out.twist_tool_in_base =
       to_twist(state.twist_tool_in_base.head<3>(), state.twist_tool_in_base.tail<3>());

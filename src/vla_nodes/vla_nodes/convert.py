@@ -406,10 +406,12 @@ def to_controller_state(
         "in_contact",
         "object_lost",
         "gripper_commanded",
+        "compliant",
     ):
         setattr(message, name, bool(getattr(state, name)))
     message.joint_names = list(joint_names)
-    for name in ("q", "dq", "tau_command", "tau_limit", "external_torque"):
+    joint_arrays = ("q", "dq", "tau_command", "tau_limit", "q_command", "dq_command")
+    for name in (*joint_arrays, "external_torque"):
         setattr(message, name, [float(value) for value in getattr(state, name)])
     message.pose_tool_in_base = to_pose(state.pose_tool_in_base)
     message.twist_tool_in_base = to_twist(state.twist_tool_in_base)

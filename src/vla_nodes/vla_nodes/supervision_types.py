@@ -74,6 +74,9 @@ class ControllerFault(enum.IntEnum):
     BAD_JOINT_STATE = 4
     CLOCK_JUMP = 5
     NUMERIC = 6
+    TRACKING_DEVIATION = 7
+    FORCE_SENSOR = 8
+    CONTACT_FORCE = 9
 
 
 class Drop(enum.Enum):

@@ -104,14 +104,7 @@ void PeerLaw::update(const vla_control::JointState& state, std::int64_t time_ns,
 
 PositionLaw::PositionLaw(const vla_control::RobotDescription& description, double frequency,
                          bool command_includes_gravity, vla_control::Controller& preview)
-    : model_(description),
-      frequency_(frequency),
-      includes_gravity_(command_includes_gravity),
-      preview_(preview) {
-  if (!(frequency > 0.0) || !std::isfinite(frequency)) {
-    throw std::invalid_argument("frequency " + std::to_string(frequency) + " must be positive");
-  }
-}
+    : servo_(description, frequency, command_includes_gravity), preview_(preview) {}
 
 bool PositionLaw::activate(const vla_control::JointState& state, std::int64_t time_ns) noexcept {
   q_reference_ = state.q;
@@ -123,21 +116,15 @@ void PositionLaw::update(const vla_control::JointState& state, std::int64_t time
                          vla_control::JointTorques& out) noexcept {
   preview_.update(state, time_ns, period, out);
   report_.reference = preview_.state().reference;
+  const vla_control::RobotModel& model = servo_.model();
   const Vector6 error =
-      vla_control::pose_error(report_.reference.pose, model_.forward_kinematics(q_reference_));
+      vla_control::pose_error(report_.reference.pose, model.forward_kinematics(q_reference_));
   Vector6 twist;
   twist << report_.reference.linear_velocity, report_.reference.angular_velocity;
   twist += kKinematicGain * error;
-  const JointVector dq_reference = pseudo_inverse(model_.jacobian(q_reference_), twist);
+  const JointVector dq_reference = pseudo_inverse(model.jacobian(q_reference_), twist);
   q_reference_ += period * dq_reference;
-
-  model_.compute(state.q, state.dq, includes_gravity_, dynamics_);
-  const JointVector acceleration = frequency_ * frequency_ * (q_reference_ - state.q) +
-                                   2.0 * frequency_ * (dq_reference - state.dq);
-  const JointVector limit = model_.effort_limit();
-  const JointVector tau = dynamics_.mass_matrix * acceleration + dynamics_.bias;
-  out.tau = tau.cwiseMax(-limit).cwiseMin(limit);
-  report_.torque_saturated = (out.tau - tau).cwiseAbs().maxCoeff() > 0.0;
+  report_.torque_saturated = servo_.compute(state, q_reference_, dq_reference, out.tau);
 }
 
 }  // namespace vla_sim

@@ -26,6 +26,7 @@ using vla_sim::Plant;
 using vla_sim::PlantConfig;
 using vla_sim::PlantLayout;
 using vla_sim::PlantMemory;
+using vla_sim::PositionDrives;
 using vla_sim::PositionLaw;
 using vla_sim::Snapshot;
 using vla_sim::Trace;
@@ -80,6 +81,10 @@ void bind_comparison(nb::module_& m) {
       .def(nb::init<const vla_control::RobotDescription&, double, bool, vla_control::Controller&>(),
            "description"_a, "frequency"_a, "command_includes_gravity"_a, "preview"_a,
            nb::keep_alive<1, 5>());
+
+  nb::class_<PositionDrives, Law>(m, "PositionDrives")
+      .def(nb::init<vla_control::Controller&, double, int, bool>(), "controller"_a, "frequency"_a,
+           "divider"_a, "command_includes_gravity"_a, nb::keep_alive<1, 2>());
 
   nb::class_<Trace>(m, "Trace")
       .def(nb::init<const vla_control::RobotDescription&, int>(), "description"_a, "watched_body"_a)
@@ -157,6 +162,7 @@ NB_MODULE(_core, m) {
       .def_rw("finger_dof", &PlantLayout::finger_dof)
       .def_rw("finger_actuator", &PlantLayout::finger_actuator)
       .def_rw("finger_body", &PlantLayout::finger_body)
+      .def_rw("force_sensor", &PlantLayout::force_sensor)
       .def_rw("object_body", &PlantLayout::object_body);
 
   nb::class_<PlantConfig>(m, "PlantConfig")

@@ -42,6 +42,9 @@ Plant::Plant(const mjModel* model, mjData* data, PlantLayout layout, const Plant
   for (const int i : layout_.finger_actuator) check_index(i, model_->nu, "finger_actuator");
   for (const int i : layout_.finger_body) check_index(i, model_->nbody, "finger_body");
   for (const int i : layout_.object_body) check_index(i, model_->nbody, "object_body");
+  for (const int i : layout_.force_sensor) {
+    if (i != -1) check_index(i + 2, model_->nsensordata, "force_sensor");
+  }
 
   if (config_.delay_cycles < 0 || config_.delay_cycles > kMostDelayCycles) {
     throw std::invalid_argument("delay_cycles " + std::to_string(config_.delay_cycles) +
@@ -90,6 +93,11 @@ void Plant::measure(vla_control::JointState& state) const noexcept {
     state.q[i] = data_->qpos[layout_.arm_qpos[k]];
     state.dq[i] = data_->qvel[layout_.arm_dof[k]];
   }
+  const auto [force, torque] = layout_.force_sensor;
+  if (force < 0 || torque < 0) return;
+  // MuJoCo reports what the arm exerts on the tool.
+  state.wrench.emplace() << -vla_control::Vector3::Map(data_->sensordata + force),
+      -vla_control::Vector3::Map(data_->sensordata + torque);
 }
 
 void Plant::step(const vla_control::JointTorques& torques,

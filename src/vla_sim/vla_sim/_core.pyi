@@ -14,6 +14,7 @@ class PlantLayout:
     finger_dof: list[int]
     finger_actuator: list[int]
     finger_body: list[int]
+    force_sensor: list[int]
     object_body: list[int]
     def __init__(self) -> None: ...
 
@@ -106,6 +107,15 @@ class PositionLaw(Law):
         frequency: float,
         command_includes_gravity: bool,
         preview: vla_control.Controller,
+    ) -> None: ...
+
+class PositionDrives(Law):
+    def __init__(
+        self,
+        controller: vla_control.Controller,
+        frequency: float,
+        divider: int,
+        command_includes_gravity: bool,
     ) -> None: ...
 
 class Trace:

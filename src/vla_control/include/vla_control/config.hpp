@@ -8,6 +8,7 @@
 
 #include "vla_control/law_config.hpp"
 #include "vla_control/payload.hpp"
+#include "vla_control/tracking_config.hpp"
 
 namespace vla_control {
 
@@ -61,6 +62,9 @@ struct GripperConfig {
 /// validated(), which throws naming the value and the valid range.
 struct ControllerConfig {
   double rate = 1000.0;  ///< Hz, nominal; the law itself uses the period given to update
+  OutputKind output = OutputKind::kTorque;
+  TrackingConfig tracking;      ///< of motion output
+  AdmittanceConfig admittance;  ///< of motion output; off without a force sensor
 
   std::array<double, 3> translational_stiffness{600.0, 600.0, 600.0};  ///< N/m, base axes
   std::array<double, 3> rotational_stiffness{30.0, 30.0, 30.0};        ///< Nm/rad, base axes

@@ -70,8 +70,14 @@ class Controller {
   /// \param state measured joint state; `time_ns` controller clock; `period` s since the cycle
   /// before
   /// \param out torques, always finite and within the limits
+  /// Zero if the configuration asks for motion output.
   void update(const JointState& state, std::int64_t time_ns, double period,
               JointTorques& out) noexcept;
+  /// The same with motion output: joint positions and velocities within their limits, continuous
+  /// whatever happens. While inactive, the last command; before there was one, and if the
+  /// configuration asks for torques, the measured joints.
+  void update(const JointState& state, std::int64_t time_ns, double period,
+              JointMotion& out) noexcept;
 
   /// Gripper setpoint in force.
   [[nodiscard]] GripperCommand gripper_command() const noexcept;

@@ -4,6 +4,7 @@
 #include <Eigen/Core>
 #include <Eigen/Geometry>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,11 +51,21 @@ struct JointState {
   JointVector q;         ///< rad
   JointVector dq;        ///< rad/s
   JointVector effort{};  ///< as ControllerConfig::effort_state declares; empty = not measured
+  /// N, Nm of the surroundings on the tool, at the origin and in the axes of the force sensor's
+  /// frame; only where AdmittanceConfig::sensor_frame claims one.
+  std::optional<Vector6> wrench{};
 };
 
 /// Commanded joint torques, in the order of RobotDescription::joint_names.
 struct JointTorques {
   JointVector tau;  ///< Nm
+};
+
+/// Commanded joint motion, in the order of RobotDescription::joint_names: where the joints shall be
+/// one cycle from now, and how fast they get there.
+struct JointMotion {
+  JointVector q;   ///< rad
+  JointVector dq;  ///< rad/s
 };
 
 /// What the gripper is asked to do.
@@ -83,7 +94,10 @@ enum class ActivationRefusal : std::uint8_t {
   kBadJointState = 1,  ///< not finite, implausible or of the wrong size
   kEffortMissing =
       2,  ///< effort_state declares a torque, the joint state has none or no finite one
-  kStaticResidual = 3,  ///< the measured torque is not what the model expects of a resting arm
+  kStaticResidual = 3,      ///< the measured torque is not what the model expects of a resting arm
+  kOutsideLimits = 4,       ///< motion output: a joint is beyond its position limits
+  kMoving = 5,              ///< motion output: the joints do not stand still
+  kForceSensorMissing = 6,  ///< a force sensor is claimed, the joint state has no finite wrench
 };
 
 /// What the controller is doing. Numbers as PHASE_* of vla_msgs/ControllerState.
@@ -104,6 +118,9 @@ enum class Fault : std::uint8_t {
   kBadJointState = 4,
   kClockJump = 5,
   kNumeric = 6,
+  kTrackingDeviation = 7,  ///< motion output: the arm is not where it was commanded to be
+  kForceSensor = 8,        ///< the claimed force sensor is silent, stuck or not finite
+  kContactForce = 9,       ///< the claimed force sensor measures more than is allowed
 };
 
 /// Why a chunk was rejected. Numbers as REJECT_* of vla_msgs/ControllerState.
@@ -169,10 +186,14 @@ struct ControllerState {
   /// How many times longer the chunk being followed takes than asked for; 1 = as asked for, or
   /// none.
   double chunk_slowdown = 1.0;
-  JointVector q;                                 ///< rad, measured
-  JointVector dq;                                ///< rad/s, measured
-  JointVector tau_command;                       ///< Nm, after all limits
-  JointVector tau_limit;                         ///< Nm
+  JointVector q;            ///< rad, measured
+  JointVector dq;           ///< rad/s, measured
+  JointVector tau_command;  ///< Nm, after all limits
+  JointVector tau_limit;    ///< Nm
+  JointVector q_command;    ///< rad, commanded after all limits; empty with torque output
+  JointVector dq_command;   ///< rad/s, the same
+  /// False: position tracking, not compliant. Contact is then neither felt nor yielded to.
+  bool compliant = true;
   Pose pose_tool_in_base;                        ///< measured
   Vector6 twist_tool_in_base = Vector6::Zero();  ///< measured, linear then angular
   ReferenceSample reference;                     ///< in force
@@ -180,11 +201,13 @@ struct ControllerState {
   GripperCommand gripper;
   bool torque_saturated = false;       ///< since the state() before
   bool torque_rate_saturated = false;  ///< since the state() before
-  bool wrench_saturated = false;       ///< the error clip was active since the state() before
-  bool heartbeat_lost = false;         ///< the heartbeat is watched and none is fresh
-  std::uint64_t cycles = 0;            ///< since activation
-  std::uint64_t chunks_accepted = 0;   ///< since activation
-  std::uint64_t chunks_rejected = 0;   ///< since activation
+  /// The error clip was active since the state() before; with motion output, a limit of the joints'
+  /// velocity or acceleration.
+  bool wrench_saturated = false;
+  bool heartbeat_lost = false;        ///< the heartbeat is watched and none is fresh
+  std::uint64_t cycles = 0;           ///< since activation
+  std::uint64_t chunks_accepted = 0;  ///< since activation
+  std::uint64_t chunks_rejected = 0;  ///< since activation
   RejectReason last_reject_reason = RejectReason::kNone;
   JointVector external_torque;                ///< Nm, observed, of the surroundings on the arm
   Vector6 external_wrench = Vector6::Zero();  ///< N, Nm; the same as felt at the tool, base axes

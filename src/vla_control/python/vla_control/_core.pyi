@@ -57,6 +57,9 @@ class Fault(enum.IntEnum):
     BAD_JOINT_STATE = 4
     CLOCK_JUMP = 5
     NUMERIC = 6
+    TRACKING_DEVIATION = 7
+    FORCE_SENSOR = 8
+    CONTACT_FORCE = 9
 
 class ChunkMode(enum.IntEnum):
     """Numbers as MODE_* of ActionChunk."""
@@ -285,6 +288,57 @@ class EnergyTankConfig:
     capacity: float
     refill_power: float
 
+class OutputKind(enum.IntEnum):
+    """What the controller commands."""
+
+    TORQUE = 0
+    MOTION = 1
+
+class TrackingConfig:
+    def __init__(self) -> None: ...
+    max_acceleration: list[float]
+    max_jerk: list[float]
+    max_deviation: list[float]
+    drive_lag_s: float
+    velocity_feedback: float
+
+class AdmittanceConfig:
+    def __init__(self) -> None: ...
+    sensor_frame: str
+    mass: float
+    inertia: float
+    contact_stiffness: float
+    rotational_contact_stiffness: float
+    filter_s: float
+    stale_s: float
+    timeout_s: float
+    max_velocity: float
+    max_angular_velocity: float
+    max_offset: float
+    max_rotation_offset: float
+    max_force: float
+    max_torque: float
+
+class JointMotionLimiter:
+    """Position, velocity, acceleration and jerk of a joint motion."""
+
+    def __init__(
+        self,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        velocity: ArrayLike,
+        acceleration: ArrayLike,
+        jerk: ArrayLike,
+        period: float,
+    ) -> None: ...
+    def reset(self, q: ArrayLike) -> None: ...
+    def advance(self, dq: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(q, dq) commanded, one cycle on towards the joint velocity dq."""
+
+    @property
+    def lead(self) -> float:
+        """s by which the command trails."""
+
 class ControllerConfig:
     """Settings; checked by Controller, which names what is out of range."""
 
@@ -292,6 +346,9 @@ class ControllerConfig:
     def __copy__(self) -> ControllerConfig: ...
     def __deepcopy__(self, memo: dict[int, Any] | None) -> ControllerConfig: ...
     rate: float
+    output: OutputKind
+    tracking: TrackingConfig
+    admittance: AdmittanceConfig
     translational_stiffness: list[float]
     rotational_stiffness: list[float]
     stiffness_matrix: list[float]
@@ -431,6 +488,12 @@ class ControllerState:
     @property
     def tau_limit(self) -> NDArray[np.float64]: ...
     @property
+    def q_command(self) -> NDArray[np.float64]: ...
+    @property
+    def dq_command(self) -> NDArray[np.float64]: ...
+    @property
+    def compliant(self) -> bool: ...
+    @property
     def pose_tool_in_base(self) -> NDArray[np.float64]: ...
     @property
     def twist_tool_in_base(self) -> NDArray[np.float64]: ...
@@ -497,13 +560,19 @@ class Controller:
 
     def __init__(self, description: RobotDescription, config: ControllerConfig) -> None: ...
     def activate(
-        self, q: ArrayLike, dq: ArrayLike, time_ns: int, effort: ArrayLike | None = None
+        self,
+        q: ArrayLike,
+        dq: ArrayLike,
+        time_ns: int,
+        effort: ArrayLike | None = None,
+        wrench: ArrayLike | None = None,
     ) -> None:
         """Resets everything and holds the arm where it is.
 
         Raises:
             ValueError: The joint state is no plausible one, or the measured effort is not what the
-                model expects of a resting arm.
+                model expects of a resting arm. With motion output: a joint is beyond its limits or
+                moves, or a claimed force sensor measures nothing.
         """
 
     def deactivate(self) -> None: ...
@@ -533,6 +602,16 @@ class Controller:
         self, q: ArrayLike, dq: ArrayLike, time_ns: int, period_s: float
     ) -> NDArray[np.float64]:
         """Torques in Nm for one cycle."""
+
+    def update_motion(
+        self,
+        q: ArrayLike,
+        dq: ArrayLike,
+        time_ns: int,
+        period_s: float,
+        wrench: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(q in rad, dq in rad/s) for one cycle, with motion output."""
 
     def gripper_command(self) -> tuple[float, float] | None:
         """(opening in m, max_force in N), or None: leave the gripper as it is."""

@@ -6,6 +6,7 @@
 #include "vla_control/controller.hpp"
 #include "vla_control/robot_model.hpp"
 #include "vla_sim/law.hpp"
+#include "vla_sim/position_drives.hpp"
 
 /// The laws that the controller is compared with in the benchmark. They run in simulation only.
 namespace vla_sim {
@@ -63,7 +64,7 @@ class PositionLaw final : public Law {
   PositionLaw(const vla_control::RobotDescription& description, double frequency,
               bool command_includes_gravity, vla_control::Controller& preview);
 
-  [[nodiscard]] int joints() const noexcept override { return model_.n(); }
+  [[nodiscard]] int joints() const noexcept override { return servo_.model().n(); }
   [[nodiscard]] bool activate(const vla_control::JointState& state,
                               std::int64_t time_ns) noexcept override;
   void update(const vla_control::JointState& state, std::int64_t time_ns, double period,
@@ -71,12 +72,9 @@ class PositionLaw final : public Law {
   [[nodiscard]] LawReport report() noexcept override { return report_; }
 
  private:
-  vla_control::RobotModel model_;
-  double frequency_;
-  bool includes_gravity_;
+  PositionServo servo_;
   vla_control::Controller& preview_;
   vla_control::JointVector q_reference_;
-  vla_control::Dynamics dynamics_;
   LawReport report_;
 };
 

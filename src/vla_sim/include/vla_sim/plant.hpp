@@ -21,6 +21,8 @@ struct PlantLayout {
   std::array<int, 2> finger_dof{};
   std::array<int, 2> finger_actuator{};
   std::array<int, 2> finger_body{};
+  /// Where force and torque of a sensor on the tool begin in sensordata; -1 = it has none.
+  std::array<int, 2> force_sensor{-1, -1};
   std::vector<int> object_body;  ///< bodies whose contacts and heights are watched
 };
 

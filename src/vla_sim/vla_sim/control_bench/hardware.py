@@ -23,6 +23,7 @@ _PROBE = "probe"
 _PROBE_RADIUS = 0.01
 # Time constants of a contact with friction, across the plate and along it, s.
 _TOUCH, _SLIP = 0.01, 1.0
+_SENSORS = ("force", "torque")
 _PHYSICS_STEP = 1e-3
 # Arrays of the model that a draw changes.
 _DRAWN = ("body_mass", "body_inertia", "body_ipos", "dof_frictionloss", "dof_damping")
@@ -41,6 +42,7 @@ class Hardware:
         payload: Mass that nobody has told the controller of, in the tool point, kg.
         wall_below: Distance from the tool's start down to a rigid floor, m; None = no floor.
         wall_friction: Its coefficient of friction.
+        force_sensor: Whether a sensor at the tool measures what touches it.
     """
 
     coulomb: FloatArray
@@ -51,6 +53,7 @@ class Hardware:
     payload: float = 0.0
     wall_below: float | None = None
     wall_friction: float = 0.0
+    force_sensor: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ class Rig:
         layout.finger_actuator = [int(model.actuator(n).id) for n in robot.finger_joint_names]
         layout.finger_body = [int(model.body(n).id) for n in robot.finger_bodies]
         layout.object_body = []
+        if self.hardware.force_sensor:
+            layout.force_sensor = [int(model.sensor(kind).adr[0]) for kind in _SENSORS]
         return layout
 
 
@@ -189,6 +194,14 @@ def _compile(robot: RobotSpec, hardware: Hardware) -> mujoco.MjModel:
         load.mass = hardware.payload
         load.inertia = [1e-4] * 3
         load.explicitinertial = True
+    if hardware.force_sensor:
+        tool.add_site(name="force_sensor")
+        for kind, sensor in zip(
+            _SENSORS, (mujoco.mjtSensor.mjSENS_FORCE, mujoco.mjtSensor.mjSENS_TORQUE), strict=True
+        ):
+            spec.add_sensor(
+                name=kind, type=sensor, objtype=mujoco.mjtObj.mjOBJ_SITE, objname="force_sensor"
+            )
     if hardware.wall_below is not None:
         tool.add_geom(
             name=_PROBE,
