@@ -4,6 +4,7 @@
 #include <Eigen/Cholesky>
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ using vla_control::JointVector;
 
 constexpr double kRotorInertia = 0.1;  // kg m^2 at each joint
 
-/// Parameters: base_frame and tool_frame. Joints begin at the initial_value of their position.
+/// Parameters: base_frame, tool_frame and fault_file. Joints begin at the initial_value of their
+/// position. While the file exists, the call that its first word names (read or write) fails.
 class RigidArm : public hardware_interface::SystemInterface {
  public:
   CallbackReturn on_init(
@@ -33,6 +35,7 @@ class RigidArm : public hardware_interface::SystemInterface {
     description.urdf_xml = info.original_xml;
     description.base_frame = info.hardware_parameters.at("base_frame");
     description.tool_frame = info.hardware_parameters.at("tool_frame");
+    fault_file_ = info.hardware_parameters.at("fault_file");
     q_.resize(static_cast<Eigen::Index>(info.joints.size()));
     for (const hardware_interface::ComponentInfo& joint : info.joints) {
       q_[static_cast<Eigen::Index>(description.joint_names.size())] =
@@ -46,6 +49,7 @@ class RigidArm : public hardware_interface::SystemInterface {
   }
 
   return_type read(const rclcpp::Time&, const rclcpp::Duration& period) override {
+    if (fails("read")) return return_type::ERROR;
     constexpr double kStep = 1e-3;
     for (double left = period.seconds(); left > 0.0; left -= kStep) {
       const double dt = std::min(left, kStep);
@@ -66,6 +70,7 @@ class RigidArm : public hardware_interface::SystemInterface {
   }
 
   return_type write(const rclcpp::Time&, const rclcpp::Duration&) override {
+    if (fails("write")) return return_type::ERROR;
     for (Eigen::Index i = 0; i < q_.size(); ++i) {
       const double command = get_command<double>(name(i, hardware_interface::HW_IF_EFFORT));
       if (std::isfinite(command)) tau_[i] = command;  // it is NaN until someone commands
@@ -74,11 +79,17 @@ class RigidArm : public hardware_interface::SystemInterface {
   }
 
  private:
+  [[nodiscard]] bool fails(const std::string& call) const {
+    std::string named;
+    std::ifstream(fault_file_) >> named;
+    return named == call;
+  }
   [[nodiscard]] std::string name(Eigen::Index joint, const char* kind) const {
     return model_->joint_names()[static_cast<std::size_t>(joint)] + "/" + kind;
   }
 
   std::unique_ptr<vla_control::RobotModel> model_;
+  std::string fault_file_;
   JointVector q_, dq_, tau_;
 };
 

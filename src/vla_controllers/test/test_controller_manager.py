@@ -40,8 +40,8 @@ PARAMETERS = {
 }
 
 
-def description() -> str:
-    """The URDF of the arm with the hardware for tests."""
+def description(fault_file: Path) -> str:
+    """The URDF of the arm with the hardware for tests, which fails as the file says."""
     joints = "".join(
         f'<joint name="{name}"><command_interface name="effort"/>'
         f'<state_interface name="position"><param name="initial_value">{position}</param>'
@@ -53,6 +53,7 @@ def description() -> str:
         '<ros2_control name="arm" type="system"><hardware>'
         "<plugin>vla_controllers_test/RigidArm</plugin>"
         '<param name="base_frame">fr3_link0</param><param name="tool_frame">fr3_link8</param>'
+        f'<param name="fault_file">{fault_file}</param>'
         "</hardware>"
         f"{joints}</ros2_control>"
     )
@@ -62,18 +63,39 @@ def description() -> str:
 class Bench:
     """A node that talks to the controller manager and to the controller."""
 
-    def __init__(self, services: Any) -> None:
-        """Begins to publish the robot's description and the supervisor's heartbeat."""
-        self._services = services
+    def __init__(self, services: Any, program: list[Any], folder: Path) -> None:
+        """Starts the program and publishes the robot's description and the heartbeat."""
+        self.services = services
+        self._program = program
+        self._folder = folder
+        self.fault_file = folder / "fault"
         self.node = rclpy.create_node("bench")
         self.state = ControllerState()
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self._description = self.node.create_publisher(String, "robot_description", latched)
-        self._description.publish(String(data=description()))
+        self._description.publish(String(data=description(self.fault_file)))
         self.chunks = self.node.create_publisher(ActionChunk, "controller/action_chunk", 10)
         self._owner = self.node.create_publisher(ControlOwner, "control_owner", 10)
         self.node.create_subscription(ControllerState, "controller/state", self._on_state, 100)
         self.node.create_timer(0.05, self._beat)
+        self.start()
+
+    def start(self) -> None:
+        """Starts the controller manager."""
+        with (self._folder / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                self._program,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "ROS_LOG_DIR": str(self._folder)},
+            )
+
+    def close(self) -> None:
+        """Ends everything and shows what the controller manager has logged."""
+        self.node.destroy_node()
+        self.process.terminate()
+        self.process.wait(timeout=20.0)
+        print((self._folder / "log.txt").read_text())
 
     def _on_state(self, message: ControllerState) -> None:
         self.state = message
@@ -100,19 +122,19 @@ class Bench:
 
     def load(self, name: str) -> bool:
         """Loads a controller."""
-        kind = self._services.LoadController
+        kind = self.services.LoadController
         request = kind.Request(name=name)
         return self.call(kind, "controller_manager/load_controller", request).ok
 
     def configure(self, name: str) -> bool:
         """Configures a controller."""
-        kind = self._services.ConfigureController
+        kind = self.services.ConfigureController
         request = kind.Request(name=name)
         return self.call(kind, "controller_manager/configure_controller", request).ok
 
     def switch(self, **controllers: list[str]) -> bool:
         """Activates and deactivates controllers."""
-        kind = self._services.SwitchController
+        kind = self.services.SwitchController
         request = kind.Request(strictness=kind.Request.STRICT)
         for field, names in controllers.items():
             setattr(request, field, names)
@@ -158,27 +180,18 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     path = tmp_path / "manager.yaml"
     path.write_text(yaml.safe_dump({"controller_manager": {"ros__parameters": manager}}))
     program = Path(get_package_prefix("controller_manager"), "lib/controller_manager")
-    log = (tmp_path / "log.txt").open("w")
-    process = subprocess.Popen(
-        [program / "ros2_control_node", "--ros-args", "--params-file", path],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "ROS_LOG_DIR": str(tmp_path)},
-    )
+    command = [program / "ros2_control_node", "--ros-args", "--params-file", path]
     rclpy.init()
-    bench = Bench(services)
+    bench = Bench(services, command, tmp_path)
     try:
         yield bench
     finally:
-        bench.node.destroy_node()
+        bench.close()
         rclpy.shutdown()
-        process.terminate()
-        process.wait(timeout=20.0)
-        log.close()
-        print((tmp_path / "log.txt").read_text())
 
 
-def test_a_chunk_is_followed_and_a_stop_holds(bench: Bench) -> None:
+def hold(bench: Bench) -> None:
+    """Brings the arm into a hold under a grant."""
     assert bench.load("controller")
     assert bench.configure("controller")
     assert bench.switch(activate_controllers=["controller"])
@@ -186,6 +199,25 @@ def test_a_chunk_is_followed_and_a_stop_holds(bench: Bench) -> None:
     assert list(bench.state.joint_names) == JOINTS
     assert list(bench.state.q) == pytest.approx(HOME, abs=1e-3)
     assert bench.until(lambda: bench.state.grant == 1)
+
+
+def move(bench: Bench) -> None:
+    """Has the arm follow a chunk, until it is at full speed."""
+    bench.chunks.publish(bench.chunk(1))
+    assert bench.until(lambda: abs(bench.state.twist_tool_in_base.linear.y) > 0.025)
+    assert bench.state.phase == ControllerState.PHASE_TRACKING
+
+
+def activate_hardware(bench: Bench) -> bool:
+    """Activates the arm's hardware."""
+    kind = bench.services.SetHardwareComponentState
+    request = kind.Request(name="arm")
+    request.target_state.label = "active"
+    return bench.call(kind, "controller_manager/set_hardware_component_state", request).ok
+
+
+def test_a_chunk_is_followed_and_a_stop_holds(bench: Bench) -> None:
+    hold(bench)
 
     start = bench.state.pose_tool_in_base.position.y
     bench.chunks.publish(bench.chunk(1))
@@ -215,3 +247,24 @@ def test_what_is_wrong_is_refused(bench: Bench) -> None:
     assert bench.load("mistaken")
     assert bench.configure("mistaken")
     assert not bench.switch(activate_controllers=["mistaken"])
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_hardware_error_deactivates_and_nothing_resumes_by_itself(
+    bench: Bench, call: str
+) -> None:
+    hold(bench)
+    move(bench)
+    bench.fault_file.write_text(call)
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_INACTIVE)
+    bench.fault_file.unlink()
+    # Nothing comes back without being asked to, though the fault has gone.
+    for _ in range(10):
+        rclpy.spin_once(bench.node, timeout_sec=0.05)
+    assert bench.state.phase == ControllerState.PHASE_INACTIVE
+
+    assert activate_hardware(bench)
+    assert bench.switch(activate_controllers=["controller"])
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_HOLDING)
+    assert bench.until(lambda: max(map(abs, bench.state.dq)) < 1e-3)
+    assert bench.state.sequence == 0
