@@ -100,7 +100,13 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
 
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
     evaluation.set_defaults(module="vla_nodes.eval_command")
-    evaluation.add_argument("--suite", default="basic", help="of vla_sim.suites, or one task")
+    evaluation.add_argument(
+        "--suite",
+        action="append",
+        help="basic, core, position, lighting, distractors, absent, paraphrase, drop, or one task; "
+        "perturbations for all from position on; may be repeated (basic)",
+    )
+    evaluation.add_argument("--report", type=Path, metavar="DIR", help="folder for JSON and plots")
     evaluation.add_argument("--episodes", type=_count, default=200, help="per task")
     evaluation.add_argument("--policy", type=Path, help="checkpoint (default: the committed one)")
     evaluation.add_argument("--robot", default="panda", help="simulated robot")

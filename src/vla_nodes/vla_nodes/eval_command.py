@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,27 +16,23 @@ from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
 from vla_policy.delay_comparison import arms_of, compare_delays
-from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate, evaluate_pairs
+from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate_pairs, evaluate_suites
+from vla_policy.evaluation_page import draw_page
+from vla_sim.suites import PERTURBATIONS
 
 
 def main(options: argparse.Namespace) -> int:
     """Evaluates a checkpoint and prints its figures."""
     try:
-        config = EvaluationConfig(
-            checkpoint=options.policy or default_checkpoint(),
-            suite=options.suite,
-            robot=options.robot,
-            episodes=options.episodes,
-            first=options.first,
-            purpose=options.purpose,
-            images=options.images,
-            workers=options.workers,
-        )
+        configs = [_config(options, suite) for suite in _suites(options.suite or ["basic"])]
         with progress_bar() as progress:
-            total = config.episodes * len(SUITES[config.suite]) * _runs_per_scene(options)
-            bar = progress.add_task(f"suite {config.suite}", total=total)
-            result = _run(config, options, lambda _: progress.advance(bar))
-    except (PolicyError, ValueError) as error:
+            scenes = sum(config.episodes * len(SUITES[config.suite]) for config in configs)
+            names = ", ".join(config.suite for config in configs)
+            bar = progress.add_task(f"suite {names}", total=scenes * _runs_per_scene(options))
+            result = _run(configs, options, lambda _: progress.advance(bar))
+        if options.report:
+            _write(result, options.report)
+    except (PolicyError, ValueError, OSError) as error:
         print(f"vla eval: {error}", file=sys.stderr)
         return 1
     if options.json:
@@ -45,47 +42,94 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
+def _config(options: argparse.Namespace, suite: str) -> EvaluationConfig:
+    return EvaluationConfig(
+        checkpoint=options.policy or default_checkpoint(),
+        suite=suite,
+        robot=options.robot,
+        episodes=options.episodes,
+        first=options.first,
+        purpose=options.purpose,
+        images=options.images,
+        workers=options.workers,
+    )
+
+
+def _suites(names: list[str]) -> list[str]:
+    """The suites asked for, with those that ``perturbations`` stands for."""
+    expanded = [n for name in names for n in (PERTURBATIONS if name == "perturbations" else [name])]
+    return list(dict.fromkeys(expanded))
+
+
 def _runs_per_scene(options: argparse.Namespace) -> int:
     return len(arms_of(options.schedule, options.delay or [4])) if options.schedule else 1
 
 
 def _run(
-    config: EvaluationConfig, options: argparse.Namespace, progress: Callable[[Any], None]
+    configs: list[EvaluationConfig],
+    options: argparse.Namespace,
+    progress: Callable[[Any], None],
 ) -> dict[str, Any]:
+    if (options.pairs or options.schedule) and len(configs) > 1:
+        raise ValueError("--pairs and --schedule take one --suite")
+    if (options.pairs or options.schedule) and options.report:
+        raise ValueError("--report goes with neither --pairs nor --schedule")
     if options.pairs:
-        return evaluate_pairs(config, progress)
+        return evaluate_pairs(configs[0], progress)
     if not options.schedule:
         if options.delay:
             raise ValueError("--delay belongs to a --schedule")
-        return evaluate(config, progress)
-    return compare_delays(config, options.schedule, options.delay or [4], progress)
+        return evaluate_suites(configs, progress)
+    return compare_delays(configs[0], options.schedule, options.delay or [4], progress)
+
+
+def _write(result: dict[str, Any], folder: Path) -> None:
+    """Writes all that was found, and a page of plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "eval.json").write_text(figures.report(**result), encoding="utf-8")
+    policy = result["settings"]["policy_id"][:12]
+    draw_page(result["table"], folder / "eval.png", f"Policy {policy}")
 
 
 def _print(result: dict[str, Any]) -> None:
     console = Console()
-    if "tasks" in result:
-        console.print(_table(result))
-    if "table" in result:
-        console.print(_schedules(result["table"]))
+    rows = result.get("table", [])
+    if rows and "schedule" in rows[0]:
+        console.print(_schedules(rows))
+    elif rows:
+        console.print(_table(rows, result["settings"]["policy_id"]))
     for name, value in result["figures"].items():
         console.print(f"{name}: {value:.3f}", highlight=False)
 
 
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(title=f"Policy {result['settings']['policy_id'][:12]}")
-    for name in ("task", "successes", "rate", "Wilson 95 %", "median time"):
-        table.add_column(name, justify="left" if name == "task" else "right")
-    for task, entry in result["tasks"].items():
-        low, high = entry["wilson_95"]
-        time = entry["median_time_to_success_s"]
+def _table(rows: list[dict[str, Any]], policy_id: str) -> Table:
+    table = Table(title=f"Policy {policy_id[:12]}; % with 95 % Wilson intervals, medians")
+    for name in ("suite", "task", "success", "right object", "s", "m", "N", "m/s³"):
+        justify: Any = "left" if name in ("suite", "task") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
         table.add_row(
-            task,
-            f"{entry['successes']}/{entry['episodes']}",
-            f"{100 * entry['success_rate']:.1f} %",
-            f"{100 * low:.1f} to {100 * high:.1f} %",
-            "-" if time is None else f"{time:.1f} s",
+            row["suite"],
+            row["task"],
+            _rate(row["success_rate"], row["success_wilson_95"]),
+            _rate(row["intention_rate"], row["intention_wilson_95"]),
+            _number(row["time_to_success_s"], "{:.1f}"),
+            _number(row["path_length_m"], "{:.2f}"),
+            _number(row["peak_force_n"], "{:.1f}"),
+            _number(row["seam_jerk"], "{:.0f}"),
         )
     return table
+
+
+def _rate(rate: float | None, interval: tuple[float, float] | None) -> str:
+    if rate is None or interval is None:
+        return "-"
+    low, high = interval
+    return f"{100 * rate:.1f} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def _schedules(rows: list[dict[str, Any]]) -> Table:

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vla_policy.checkpoint import add_selection_seeds, read_manifest
-from vla_policy.evaluation import EvaluationConfig, check_seeds, evaluate, figures, per_task
+from vla_policy.evaluation import EvaluationConfig, check_seeds, evaluate
+from vla_policy.evaluation_figures import figures, table
+from vla_policy.evaluation_page import draw_page
 from vla_policy.rollout import EpisodeResult
 from vla_policy.types import CheckpointError, SeedOverlapError
 
@@ -15,6 +18,7 @@ from vla_policy.types import CheckpointError, SeedOverlapError
 def episode(task: str, seed: int, success: bool, named: str, lifted: str | None) -> EpisodeResult:
     return EpisodeResult(
         task=task,
+        suite="basic",
         seed=seed,
         instruction=f"{task} the {named} block",
         success=success,
@@ -22,6 +26,13 @@ def episode(task: str, seed: int, success: bool, named: str, lifted: str | None)
         named_object=named,
         lifted_object=lifted,
         touched_object=lifted,
+        approached_object=lifted or named,
+        path_length_m=0.5 + 0.1 * seed,
+        peak_force_n=4.0,
+        seam_jerk=2.0,
+        absent=False,
+        dropped=False,
+        retouched=False,
         inferences=8,
         rejected=0,
         digest="0",
@@ -43,8 +54,42 @@ def test_figures_of_known_episodes() -> None:
     assert values["success_rate_min_task"] == 0.5
     assert values["lift_rate"] == 0.75
     assert values["wrong_object_rate"] == pytest.approx(1 / 3)
-    low, high = per_task(results)["pick"]["wilson_95"]
+    assert values["intention_rate"] == 0.8
+    assert "false_completion_rate" not in values
+    pick, touch = table(results)
+    assert (pick["task"], touch["task"]) == ("pick", "touch")
+    low, high = pick["success_wilson_95"]
     assert low < 0.5 < high
+    assert pick["intention_rate"] == 0.75
+    assert pick["path_length_m"] == pytest.approx(0.65), "the median of those that succeeded"
+
+
+def test_absent_objects_have_no_intention_and_lost_ones_tell_false_completion() -> None:
+    plain = episode("pick", 0, False, "red", "red")
+    lost = replace(plain, suite="drop", dropped=True)
+    results = [
+        lost,
+        replace(lost, retouched=True),
+        replace(lost, retouched=True, success=True),
+        replace(plain, suite="drop"),
+    ]
+    assert figures(results)["false_completion_rate"] == pytest.approx(1 / 3)
+    (row,) = table(results)
+    assert (row["dropped"], row["false_completion_rate"]) == (3, pytest.approx(1 / 3))
+    waiting = [replace(plain, suite="absent", absent=True, success=True)]
+    assert "intention_rate" not in figures(waiting)
+    assert table(waiting)[0]["intention_rate"] is None
+
+
+def test_page_of_plots_is_drawn(tmp_path: Path) -> None:
+    results = [
+        replace(episode(task, seed, seed < 3, "red", None), suite=suite, absent=suite == "absent")
+        for suite in ("core", "absent")
+        for task in (("touch", "pick") if suite == "core" else ("touch",))
+        for seed in range(4)
+    ]
+    draw_page(table(results), tmp_path / "page.png", "a policy")
+    assert (tmp_path / "page.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_without_lifts_there_is_no_wrong_object_rate() -> None:

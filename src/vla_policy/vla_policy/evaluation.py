@@ -14,10 +14,10 @@ import torch
 from vla_sim import seeds as sim_seeds
 from vla_sim import suites
 from vla_sim.simulation import Simulation
-from vla_sim.tasks import TASKS
 
 from .causality import PairResult, colour_pair
 from .checkpoint import add_selection_seeds, load_policy, read_manifest
+from .evaluation_figures import figures, table
 from .interface import Policy
 from .intervals import wilson_interval
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
@@ -29,7 +29,6 @@ SUITES: dict[str, tuple[str, ...]] = {
     **{task: (task,) for task in TIME_LIMITS},
 }
 FILTERS = {"none": None, "black": black_images}
-_LIFTING = tuple(name for name, task in TASKS.items() if task.grasps)
 
 Progress = Callable[[EpisodeResult], None]
 _Job = TypeVar("_Job")
@@ -96,9 +95,33 @@ def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict
     results.sort(key=lambda r: order[r.task, r.seed])
     return {
         "figures": figures(results),
-        "tasks": per_task(results),
+        "table": table(results),
         "settings": evaluation_settings(config),
         "episodes": [result.to_dict() for result in results],
+    }
+
+
+def evaluate_suites(
+    configs: Sequence[EvaluationConfig], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Runs several suites of one policy.
+
+    Returns:
+        As ``evaluate``. The figures are those of the first suite, and each of the others' behind
+        the name of its suite; table and episodes say which suite they belong to.
+
+    Raises:
+        As ``evaluate``.
+    """
+    runs = [evaluate(config, progress) for config in configs]
+    values = dict(runs[0]["figures"])
+    for config, run in zip(configs[1:], runs[1:], strict=True):
+        values.update({f"{name}_{config.suite}": v for name, v in run["figures"].items()})
+    return {
+        "figures": values,
+        "table": [row for run in runs for row in run["table"]],
+        "settings": {**runs[0]["settings"], "suites": [run["settings"] for run in runs[1:]]},
+        "episodes": [episode for run in runs for episode in run["episodes"]],
     }
 
 
@@ -140,7 +163,7 @@ def evaluate_pairs(
             "other_object_rate": different / len(pairs),
             "other_object_rate_wilson_low": low,
             "other_object_rate_wilson_high": high,
-            "named_object_rate": _share(hits),
+            "named_object_rate": sum(hits) / len(hits),
         },
         "settings": evaluation_settings(config),
         "pairs": [pair.to_dict() for pair in pairs],
@@ -205,58 +228,10 @@ def check_seeds(manifest: dict[str, Any], seeds: Iterable[int], purpose: str) ->
             )
 
 
-def figures(results: Sequence[EpisodeResult]) -> dict[str, float]:
-    """The named figures of an evaluation.
-
-    ``success_rate`` is the mean over tasks, ``success_rate_min_task`` the least of them;
-    ``lift_rate`` is the share of episodes of tasks with a grasp in which any object rose more than
-    3 cm; ``wrong_object_rate`` is, among all episodes with any lift, the share in which the first
-    object lifted is not the named one.
-    """
-    tasks = per_task(results)
-    rates = [entry["success_rate"] for entry in tasks.values()]
-    values = {
-        "success_rate": sum(rates) / len(rates),
-        "success_rate_min_task": min(rates),
-        **{f"success_rate_{task}": entry["success_rate"] for task, entry in tasks.items()},
-    }
-    lifting = [r for r in results if r.task in _LIFTING]
-    if lifting:
-        values["lift_rate"] = _share(r.lifted_object is not None for r in lifting)
-    lifted = [r for r in results if r.lifted_object is not None]
-    if lifted:
-        values["wrong_object_rate"] = _share(r.lifted_object != r.named_object for r in lifted)
-    return values
-
-
-def per_task(results: Sequence[EpisodeResult]) -> dict[str, dict[str, Any]]:
-    """Successes and Wilson intervals (95 %) of every task."""
-    entries: dict[str, dict[str, Any]] = {}
-    for task in dict.fromkeys(r.task for r in results):
-        group = [r for r in results if r.task == task]
-        wins = sum(r.success for r in group)
-        low, high = wilson_interval(wins, len(group))
-        times = sorted(r.time_s for r in group if r.success)
-        entries[task] = {
-            "episodes": len(group),
-            "successes": wins,
-            "success_rate": wins / len(group),
-            "wilson_95": [low, high],
-            "median_time_to_success_s": times[len(times) // 2] if times else None,
-            "rejected_chunks": sum(r.rejected for r in group),
-        }
-    return entries
-
-
 def use_deterministic_torch() -> None:
     """One thread and deterministic kernels: results do not depend on the machine's load."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-
-
-def _share(values: Iterable[bool]) -> float:
-    flags = list(values)
-    return sum(flags) / len(flags)
 
 
 def run_jobs(

@@ -20,6 +20,9 @@ from .types import RobotState
 # s of simulated time per task.
 TIME_LIMITS = {name: task.time_limit for name, task in TASKS.items()}
 
+# Cycles of the controller after the arrival of a chunk in which its seam shows.
+_SEAM_CYCLES = 2
+
 # Changes what the policy sees, for controls such as black images.
 ObservationFilter = Callable[[SimObservation], SimObservation]
 
@@ -30,6 +33,7 @@ class EpisodeResult:
 
     Attributes:
         task: Name of the task.
+        suite: Name of the suite that the scene was drawn for.
         seed: Seed of the scene.
         instruction: What the policy was told.
         success: Whether the task was fulfilled within its time limit.
@@ -37,12 +41,20 @@ class EpisodeResult:
         named_object: Name of the object that the task is about.
         lifted_object: First object that rose more than 3 cm; None for none.
         touched_object: First object a finger touched; None for none.
+        approached_object: First object the tool came within 6 cm of; None for none.
+        path_length_m: Way of the tool.
+        peak_force_n: Largest force on the fingers, smoothed by 10 ms.
+        seam_jerk: Largest jerk of the reference in the 2 ms after a chunk's arrival, m/s³.
+        absent: Whether the named object was not there.
+        dropped: Whether the object was taken out of the fingers once.
+        retouched: Whether a finger touched it again after that.
         inferences: Chunks the policy made.
         rejected: Chunks the controller rejected.
         digest: Hash of the final physical state, to compare runs.
     """
 
     task: str
+    suite: str
     seed: int
     instruction: str
     success: bool
@@ -50,9 +62,21 @@ class EpisodeResult:
     named_object: str
     lifted_object: str | None
     touched_object: str | None
+    approached_object: str | None
+    path_length_m: float
+    peak_force_n: float
+    seam_jerk: float
+    absent: bool
+    dropped: bool
+    retouched: bool
     inferences: int
     rejected: int
     digest: str
+
+    @property
+    def false_completion(self) -> bool:
+        """Whether the policy went on without the object that it had lost."""
+        return self.dropped and not self.retouched and not self.success
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for JSON."""
@@ -92,6 +116,7 @@ def run_episode(
     policy.reset(sim.seed)
     robot = sim.robot
     rejected = inferences = 0
+    seam_jerk = 0.0
     judgement = sim.judge()
     end_ns = sim.time_ns + round(time_limit_s * 1e9)
     while sim.time_ns < end_ns:
@@ -108,6 +133,8 @@ def run_episode(
         )
         inferences += 1
         rejected += int(reason.name != "NONE")
+        if reason.name == "NONE":
+            seam_jerk = max(seam_jerk, _cross_seam(sim))
         due_ns = min(plan.due_ns(observation.stamp_ns, delivered_ns), end_ns)
         sim.advance(max(0, due_ns - sim.time_ns) * 1e-9)
         judgement = sim.judge()
@@ -115,6 +142,7 @@ def run_episode(
             break
     return EpisodeResult(
         task=sim.task,
+        suite=sim.instance.suite,
         seed=sim.seed,
         instruction=sim.instruction,
         success=bool(judgement.success),
@@ -122,10 +150,29 @@ def run_episode(
         named_object=judgement.named_object,
         lifted_object=judgement.lifted_object,
         touched_object=judgement.touched_object,
+        approached_object=judgement.approached_object,
+        path_length_m=judgement.path_length,
+        peak_force_n=judgement.peak_force,
+        seam_jerk=seam_jerk,
+        absent=sim.instance.absent,
+        dropped=judgement.dropped,
+        retouched=judgement.retouched,
         inferences=inferences,
         rejected=rejected,
         digest=_digest(sim),
     )
+
+
+def _cross_seam(sim: Simulation) -> float:
+    """Runs the cycles after a chunk's arrival; returns the reference's largest jerk there, m/s³."""
+    jerk = 0.0
+    before = np.array(sim.controller.state().reference_acceleration_tool_in_base)[:3]
+    for _ in range(_SEAM_CYCLES):
+        sim.advance(sim.dt)
+        after = np.array(sim.controller.state().reference_acceleration_tool_in_base)[:3]
+        jerk = max(jerk, float(np.linalg.norm(after - before)) / sim.dt)
+        before = after
+    return jerk
 
 
 def black_images(observation: SimObservation) -> SimObservation:
