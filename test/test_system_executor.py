@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from vla_msgs.srv import LoadPolicy
+from vla_nodes.configs import PolicyConfig
 from vla_nodes.inference import Assignment
 from vla_nodes.policy_node import PolicyNode
 from vla_nodes.scripted import CirclePolicy
@@ -39,10 +42,21 @@ class Busy(CirclePolicy):
 entered = threading.Event()
 
 
+def make_policy(config: PolicyConfig) -> Busy:
+    """The policy, another one after a while, or none."""
+    if config.checkpoint == "nowhere":
+        raise ValueError("no checkpoint folder at nowhere")
+    if config.checkpoint == "another":
+        time.sleep(COMPUTE)
+    policy = Busy(config.joint_names, cameras=())
+    policy.spec = replace(policy.spec, policy_id=config.checkpoint)
+    return policy
+
+
 @pytest.fixture
 def node(domain: int) -> Iterator[PolicyNode]:
     rclpy.init(domain_id=domain + 5)
-    made = PolicyNode(lambda config: Busy(config.joint_names, cameras=()))
+    made = PolicyNode(make_policy)
     executor = SingleThreadedExecutor()
     executor.add_node(made)
 
@@ -95,6 +109,33 @@ def test_services_answer_during_an_inference(node: PolicyNode) -> None:
     while not thread.statistics.inferences:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_another_policy_is_loaded_while_the_executor_answers(node: PolicyNode) -> None:
+    change = node.create_client(ChangeState, "policy/change_state")
+    load = node.create_client(LoadPolicy, "policy/load")
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+    assert call(change, request).success  # type: ignore[attr-defined]
+
+    bad = call(load, LoadPolicy.Request(checkpoint="nowhere"))
+    assert not bad.success  # type: ignore[attr-defined]
+    assert "no checkpoint folder at nowhere" in bad.message  # type: ignore[attr-defined]
+    assert bad.policy_id == "nano_pi0"  # type: ignore[attr-defined]
+
+    assert load.wait_for_service(SOON)
+    answer = load.call_async(LoadPolicy.Request(checkpoint="another"))
+    second = call(load, LoadPolicy.Request(checkpoint="another"))
+    # Other callbacks are served meanwhile, too: the client's answer is one.
+    state = node.create_client(GetState, "policy/get_state")
+    call(state, GetState.Request())
+    assert not answer.done(), "the first is still being loaded"
+    assert second.message == "another is being loaded"  # type: ignore[attr-defined]
+    deadline = time.monotonic() + SOON
+    while not answer.done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert answer.result().success
+    assert answer.result().policy_id == "another"
 
 
 def _observation(now_ns: int) -> object:

@@ -90,6 +90,7 @@ def policy_chunk(steps: int = 4) -> SimpleNamespace:
         features=np.arange(6, dtype=np.float32).reshape(1, 2, 3),
         inference_id=9,
         policy_id="p",
+        conditioned_steps=3,
     )
 
 
@@ -108,6 +109,7 @@ def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     assert np.allclose(np.asarray(chunk.poses), original.poses_tool_in_base, atol=1e-12)
     assert np.allclose(np.asarray(chunk.gripper_opening), original.gripper_opening)
     assert (chunk.boot_id, chunk.grant, chunk.sequence) == (11, 12, 3)
+    assert message.conditioned_steps == 3
     np.testing.assert_array_equal(chunk.wrenches, wrenches)
     message.wrenches = []
     assert convert.from_action_chunk(message, **FRAMES).wrenches.shape == (0, 6)

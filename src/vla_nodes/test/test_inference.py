@@ -12,7 +12,7 @@ import pytest
 
 from vla_data import Observation, ObservationError
 from vla_nodes.inference import Assignment, Inference, InferenceThread
-from vla_nodes.scripted import CirclePolicy, make_scripted
+from vla_nodes.scripted import CirclePolicy, ScriptedChunk, ScriptedSchedule, make_scripted
 
 JOINTS = ("a", "b")
 PERIOD = 400_000_000  # ns, 8 steps of 50 ms
@@ -59,7 +59,11 @@ def world() -> World:
 @pytest.fixture
 def thread(world: World) -> Iterator[InferenceThread]:
     made = InferenceThread(
-        CirclePolicy(JOINTS), world.observe, lambda: world.now, world.results.append
+        CirclePolicy(JOINTS),
+        ScriptedSchedule(),
+        world.observe,
+        lambda: world.now,
+        world.results.append,
     )
     made.start()
     yield made
@@ -87,7 +91,7 @@ def test_one_inference_per_period_of_ros_time(world: World, thread: InferenceThr
 
 
 @pytest.mark.parametrize(
-    "assignment", [Assignment(), Assignment(False, "x", 1, 0, (1, 2)), Assignment(True, "")]
+    "assignment", [Assignment(), Assignment(False, "x", 1, 0, (1, 2)), Assignment(True, " ")]
 )
 def test_no_inference_without_a_grant_and_an_instruction(
     world: World, thread: InferenceThread, assignment: Assignment
@@ -160,7 +164,9 @@ def test_a_slow_policy_holds_up_nobody_else(world: World) -> None:
             return super().act(context, state)
 
     entered, release = threading.Event(), threading.Event()
-    slow = InferenceThread(Slow(JOINTS), world.observe, lambda: world.now, world.results.append)
+    slow = InferenceThread(
+        Slow(JOINTS), ScriptedSchedule(), world.observe, lambda: world.now, world.results.append
+    )
     slow.start()
     slow.assign(ACTIVE)
     assert entered.wait(10.0)
@@ -170,9 +176,12 @@ def test_a_slow_policy_holds_up_nobody_else(world: World) -> None:
         slow.assign(ACTIVE)
     assert time.monotonic() - began < 5.0
     assert not world.results
+    since = slow.statistics.waiting_since
+    assert since is not None, "a policy that never answers can be seen"
     release.set()
     slow.stop()
     assert len(world.results) == 1
+    assert slow.statistics.waiting_since > since
 
 
 def test_the_circle_is_smooth_and_comes_back() -> None:
@@ -186,3 +195,101 @@ def test_the_circle_is_smooth_and_comes_back() -> None:
     assert np.allclose(later.poses_tool_in_base[0], first.poses_tool_in_base[8])
     with pytest.raises(ValueError, match="scripted/circle"):
         make_scripted("scripted/square", JOINTS)
+
+
+def test_an_empty_instruction_is_counted(world: World, thread: InferenceThread) -> None:
+    thread.assign(Assignment(True, "  ", 1, 0, (1, 1)))
+    wait_for(lambda: thread.statistics.blocked == {"instruction": 1})
+    thread.assign(Assignment(True, "draw", 2, 0, (1, 1)))
+    wait_for(lambda: len(world.results) == 1)
+    assert thread.statistics.blocked_now == ""
+
+
+@pytest.mark.parametrize("name", ["poses_tool_in_base", "gripper_opening"])
+def test_a_chunk_that_is_not_finite_is_not_sent(world: World, name: str) -> None:
+    class Broken(CirclePolicy):
+        def act(self, context: object, state: object, guidance: object = None) -> ScriptedChunk:
+            chunk = super().act(context, state)
+            getattr(chunk, name)[5] = np.nan
+            return chunk
+
+    thread = InferenceThread(
+        Broken(JOINTS), ScriptedSchedule(), world.observe, lambda: world.now, world.results.append
+    )
+    thread.start()
+    thread.assign(ACTIVE)
+    wait_for(lambda: bool(thread.statistics.failure))
+    settle(world, thread)
+    thread.stop()
+    assert "not finite from step 5 on" in thread.statistics.failure
+    assert thread.statistics.blocked == {"inference failed": 1}
+    assert not world.results
+
+
+class Listening(ScriptedSchedule):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delays: list[float] = []
+        self.resets = 0
+
+    def measured(self, delay: float) -> None:
+        self.delays.append(delay)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+@pytest.fixture
+def listening(world: World) -> Iterator[tuple[InferenceThread, Listening]]:
+    schedule = Listening()
+    made = InferenceThread(
+        CirclePolicy(JOINTS), schedule, world.observe, lambda: world.now, world.results.append
+    )
+    made.start()
+    made.assign(ACTIVE)
+    wait_for(lambda: len(world.results) == 1)
+    yield made, schedule
+    made.stop()
+
+
+def infer_again(world: World) -> None:
+    count = len(world.results)
+    world.now += PERIOD
+    wait_for(lambda: len(world.results) == count + 1)
+
+
+def test_the_delay_is_the_first_age_at_which_the_controller_follows_a_chunk(
+    world: World, listening: tuple[InferenceThread, Listening]
+) -> None:
+    thread, schedule = listening
+    for age in (0.13, 0.15, 0.17):
+        thread.consumed(1, age)
+    thread.consumed(7, 0.5)  # another's
+    infer_again(world)
+    assert schedule.delays == [0.13]
+    thread.consumed(2, 0.2)
+    infer_again(world)
+    assert schedule.delays == [0.13, 0.2]
+    assert schedule.resets == 1, "at the grant"
+
+
+def test_what_the_controller_does_not_follow_is_not_gone_on_from(
+    world: World, listening: tuple[InferenceThread, Listening]
+) -> None:
+    thread, schedule = listening
+    thread.consumed(1, 0.1)
+    infer_again(world)
+    thread.consumed(1, 0.5)  # the second was rejected
+    infer_again(world)
+    assert schedule.resets == 2
+
+
+def test_a_new_instruction_begins_without_the_chunks_before(
+    world: World, listening: tuple[InferenceThread, Listening]
+) -> None:
+    thread, schedule = listening
+    thread.assign(Assignment(True, "draw another", 2, 0, (1, 1)))
+    infer_again(world)
+    assert schedule.resets == 2

@@ -97,6 +97,16 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     train.add_argument("--threads", type=_count, help="CPU threads")
     train.add_argument("--device", help="cpu or cuda (default: cuda where present)")
     train.add_argument("--seed", type=int, help="of order, noise and augmentation")
+    train.add_argument(
+        "--head", choices=("flow", "l1"), default="flow", help="l1: a small head on --from"
+    )
+    train.add_argument(
+        "--from",
+        dest="base",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="kept as it is by --head l1 (default: the committed one)",
+    )
 
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
     evaluation.set_defaults(module="vla_nodes.eval_command")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from vla_nodes.parameters import parameter
 
+SCHEDULES = ("asynchronous", "synchronous", "temporal_ensembling", "rtc", "vlash")
+
 
 @dataclass(frozen=True)
 class SimConfig:
@@ -113,6 +115,18 @@ class PolicyConfig:
     image_tolerance: float = parameter("s, older images are stale", low=0.02, high=5.0)
     joint_state_tolerance: float = parameter("s, older joint states are stale", low=0.01, high=5.0)
     seed: int = parameter("seed of the sampler's noise", low=0)
+    schedule: str = parameter(
+        "how inference and execution share the time; see docs/policy.md", choices=SCHEDULES
+    )
+    act_rate: float = parameter(
+        "Hz of chunks from fresh joint states on the newest images that are encoded; "
+        "0 = one chunk per observation",
+        low=0.0,
+        high=100.0,
+    )
+    context_max_age: float = parameter(
+        "s, with an act_rate: encoded images that are older give no chunk", low=0.05, high=5.0
+    )
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 
 

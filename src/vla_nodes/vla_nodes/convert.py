@@ -249,6 +249,7 @@ def to_action_chunk(
     message.instruction_id = instruction_id
     message.mode = ActionChunk.MODE_POSE
     message.step_dt = float(chunk.step_dt)
+    message.conditioned_steps = int(chunk.conditioned_steps)
     previous = None
     for matrix in np.asarray(chunk.poses_tool_in_base, dtype=np.float64):
         pose = to_pose(matrix)
@@ -373,8 +374,9 @@ def to_policy_features(
     instruction_id: int,
     encode_latency: float,
     act_latency: float,
+    context_age: float = 0.0,
 ) -> PolicyFeatures:
-    """The features of a ``vla_policy`` chunk as a message; latencies in s."""
+    """The features of a ``vla_policy`` chunk as a message; latencies and age in s."""
     values = np.ascontiguousarray(chunk.features, dtype=np.float32)
     message = PolicyFeatures(header=header(int(chunk.stamp_ns)), policy_id=str(chunk.policy_id))
     message.inference_id = int(chunk.inference_id)
@@ -385,6 +387,7 @@ def to_policy_features(
     message.values = array.array("f", values.tobytes())
     message.encode_latency = encode_latency
     message.act_latency = act_latency
+    message.context_age = context_age
     return message
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from vla_data.observation import Observation, ObservationError
 
 POLL_PERIOD = 0.02  # s (steady) between looks at the clock; new data wakes the thread at once
+REMEMBERED = 64  # chunks whose delay is still unknown
 
 
 @dataclass(frozen=True)
@@ -36,36 +39,53 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Inference:
-    """One result. Latencies in s of steady time."""
+    """One result. Latencies in s of steady time, the context's age in s of ROS time."""
 
     chunk: Any
+    policy: Any
     assignment: Assignment
     sequence: int
     encode_latency: float
     act_latency: float
+    context_age: float = 0.0
 
 
 @dataclass
 class InferenceStatistics:
-    """What has happened since the start. Written by the inference thread alone."""
+    """What has happened since the start. Written by the inference thread alone.
+
+    Attributes:
+        inferences: Chunks made.
+        blocked: Spells without inference, by what was wrong.
+        blocked_now: What is wrong now; empty if nothing.
+        latencies: Of the last inferences, s.
+        failure: The last error of the policy.
+        waiting_since: Steady time of the last chunk, or of the grant, s; None without a grant.
+        late: Chunks that arrived when the one before had run out.
+        context_age: Of the last chunk, s.
+    """
 
     inferences: int = 0
     blocked: Counter[str] = field(default_factory=Counter)
     blocked_now: str = ""
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     failure: str = ""
+    waiting_since: float | None = None
+    late: int = 0
+    context_age: float = 0.0
 
 
 class InferenceThread:
     """Infers when it is due, the observation is complete and the policy owns the arm.
 
     An observation that is missing or stale blocks the inference and is counted by what is wrong
-    with it. It never falls back to an older one.
+    with it. It never falls back to an older one. Another policy takes over between two inferences.
     """
 
     def __init__(
         self,
         policy: Any,
+        schedule: Any,
         observe: Callable[[int, str], Observation],
         now_ns: Callable[[], int],
         emit: Callable[[Inference], None],
@@ -75,6 +95,7 @@ class InferenceThread:
 
         Args:
             policy: A ``vla_policy.Policy``.
+            schedule: A ``vla_policy.schedules.Schedule``.
             observe: ROS time (ns) and instruction to the newest complete observation; raises
                 ObservationError.
             now_ns: ROS time, ns.
@@ -83,17 +104,19 @@ class InferenceThread:
         """
         self.statistics = InferenceStatistics()
         self._policy = policy
+        self._next_policy: Any = None
+        self._schedule = schedule
         self._observe = observe
         self._now_ns = now_ns
         self._emit = emit
         self._warm_up = warm_up
-        spec = policy.spec
-        self._period_ns = round(spec.execute_steps * spec.step_dt * 1e9)
-        self._slack_ns = round(0.25 * spec.step_dt * 1e9)
+        self._slack_ns = round(0.25 * policy.spec.step_dt * 1e9)
         self._assignment = Assignment()
         self._wake = threading.Condition()
         self._stopping = False
         self._sequence = 0
+        self._sent: OrderedDict[int, int] = OrderedDict()  # sequence to observation + offset, ns
+        self._consumed: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -106,7 +129,7 @@ class InferenceThread:
         """Stops the thread; an inference under way is finished first."""
         with self._wake:
             self._stopping = True
-            self._wake.notify()
+            self._wake.notify_all()
         if self._thread is not None:
             self._thread.join(timeout=30.0)
             self._thread = None
@@ -116,20 +139,30 @@ class InferenceThread:
         with self._wake:
             if assignment.grant == self._assignment.grant:
                 # The first heartbeat of a grant is the closest to it.
-                assignment = Assignment(
-                    assignment.active,
-                    assignment.instruction,
-                    assignment.instruction_id,
-                    self._assignment.since_ns,
-                    assignment.grant,
-                )
+                assignment = replace(assignment, since_ns=self._assignment.since_ns)
             self._assignment = assignment
-            self._wake.notify()
+            self._wake.notify_all()
 
     def notify(self) -> None:
         """Says that there is new data. Any thread."""
         with self._wake:
-            self._wake.notify()
+            self._wake.notify_all()
+
+    def swap(self, policy: Any) -> None:
+        """Lets another policy take over between two inferences. Any thread."""
+        with self._wake:
+            self._next_policy = policy
+            self._wake.notify_all()
+
+    def consumed(self, sequence: int, chunk_age: float) -> None:
+        """Says which chunk the controller follows, and how old its stamp is, s. Any thread."""
+        self._consumed.append((sequence, chunk_age))
+
+    @property
+    def policy(self) -> Any:
+        """The policy that makes the chunks, or is about to."""
+        with self._wake:
+            return self._next_policy or self._policy
 
     @property
     def assignment(self) -> Assignment:
@@ -140,57 +173,148 @@ class InferenceThread:
     def _run(self) -> None:
         due_ns = 0
         grant = (0, 0)
+        instruction_id = 0
         self._warm_up()
         while True:
-            with self._wake:
-                if self._stopping:
-                    return
-                self._wake.wait(POLL_PERIOD)
-                if self._stopping:
-                    return
-                assignment = self._assignment
-            if not assignment.active or not assignment.instruction:
-                self.statistics.blocked_now = ""
+            assignment = self._next_assignment()
+            if assignment is None:
+                return
+            told = self.statistics
+            if not assignment.active:
+                told.blocked_now, told.waiting_since = "", None
+                continue
+            if told.waiting_since is None:
+                told.waiting_since = time.monotonic()
+            if not assignment.instruction.strip():
+                self._block("instruction: is empty", part="instruction")
                 continue
             if assignment.grant != grant:
                 grant, due_ns = assignment.grant, assignment.since_ns
+                self._restart()
+            elif assignment.instruction_id != instruction_id:
+                self._restart()
+            instruction_id = assignment.instruction_id
             try:
-                observed_ns = self._step(assignment, due_ns)
+                due_ns = self._step(assignment, due_ns)
             except Exception as error:  # the thread must outlive a policy that fails once
-                self.statistics.failure = f"{type(error).__name__}: {error}"
+                told.failure = f"{type(error).__name__}: {error}"
                 self._block("inference failed")
-                continue
-            if observed_ns is not None:
-                # Frames come on a grid with some jitter: one that is a little early is taken, so
-                # that a period is not stretched by a whole frame.
-                due_ns = observed_ns + self._period_ns - self._slack_ns
 
-    def _step(self, assignment: Assignment, due_ns: int) -> int | None:
+    def _next_assignment(self) -> Assignment | None:
+        """What to do, after something new or a moment; None: stop."""
+        with self._wake:
+            if not self._stopping:
+                self._wake.wait(POLL_PERIOD)
+            return None if self._stopping else self._assignment
+
+    def _restart(self) -> None:
+        """A new grant, instruction or policy begins without the chunks of the one before."""
+        self._schedule.reset()
+        self._sent.clear()
+
+    def _take_policy(self) -> Any:
+        with self._wake:
+            policy, self._next_policy = self._next_policy, None
+        if policy is not None:
+            self._policy = policy
+            self._restart()
+        return self._policy
+
+    def _step(self, assignment: Assignment, due_ns: int) -> int:
+        """Infers if it is due; returns when the next one is."""
         now_ns = self._now_ns()
         if now_ns < due_ns:
-            return None
+            return due_ns
+        observation = self._observed(assignment, now_ns)
+        if observation is None or observation.stamp_ns < due_ns:
+            return due_ns  # a newer frame is on its way
+        policy = self._take_policy()
+        self._measure_delays()
+        began = time.monotonic()
+        context = policy.encode(observation)
+        encoded = time.monotonic()
+        # An observation has all that a RobotState has.
+        chunk = self._schedule.act(policy, context, observation)
+        done = time.monotonic()
+        delivered_ns = self._now_ns()
+        chunk = self._schedule.deliver(chunk, delivered_ns)
+        self._send(chunk, policy, observation.stamp_ns, assignment, encoded - began, done - encoded)
+        # Frames come on a grid with some jitter: one that is a little early is taken, so that a
+        # period is not stretched by a whole frame.
+        due: int = self._schedule.due_ns(observation.stamp_ns, delivered_ns) - self._slack_ns
+        return due
+
+    def _observed(self, assignment: Assignment, now_ns: int) -> Observation | None:
         try:
-            observation = self._observe(now_ns, assignment.instruction)
+            return self._observe(now_ns, assignment.instruction)
         except ObservationError as error:
             self._block(str(error), part=error.part)
             return None
-        if observation.stamp_ns < due_ns:
-            return None  # a newer frame is on its way
-        self.statistics.blocked_now = ""
-        began = time.monotonic()
-        context = self._policy.encode(observation)
-        encoded = time.monotonic()
-        # An observation has all that a RobotState has.
-        chunk = self._policy.act(context, observation)
-        done = time.monotonic()
+
+    def _send(
+        self,
+        chunk: Any,
+        policy: Any,
+        observed_ns: int,
+        assignment: Assignment,
+        encode_latency: float,
+        act_latency: float,
+        context_age: float = 0.0,
+    ) -> None:
+        check_chunk(chunk)
+        told = self.statistics
+        told.blocked_now, told.waiting_since = "", time.monotonic()
+        told.context_age = context_age
+        told.inferences += 1
+        told.latencies.append(encode_latency + act_latency)
         self._sequence += 1
-        self.statistics.inferences += 1
-        self.statistics.latencies.append(done - began)
-        self._emit(Inference(chunk, assignment, self._sequence, encoded - began, done - encoded))
-        return observation.stamp_ns
+        self._sent[self._sequence] = int(chunk.stamp_ns) - observed_ns
+        if len(self._sent) > REMEMBERED:
+            self._sent.popitem(last=False)
+        self._emit(
+            Inference(
+                chunk,
+                policy,
+                assignment,
+                self._sequence,
+                encode_latency,
+                act_latency,
+                context_age,
+            )
+        )
+
+    def _measure_delays(self) -> None:
+        """Takes over what the controller has said: the first age of each chunk is its delay."""
+        heard = bool(self._consumed)
+        while self._consumed:
+            sequence, chunk_age = self._consumed.popleft()
+            offset_ns = self._sent.pop(sequence, None)
+            if offset_ns is not None:
+                self._schedule.delay.measured(max(0.0, chunk_age + offset_ns * 1e-9))
+                self.statistics.late += int(self._schedule.is_late)
+        if heard and self._sequence in self._sent:
+            self._restart()  # the last chunk is not followed: nothing goes on from it
 
     def _block(self, reason: str, part: str | None = None) -> None:
         # Counted once per spell, not once per look.
         if not self.statistics.blocked_now:
             self.statistics.blocked[part or reason] += 1
         self.statistics.blocked_now = reason
+
+
+def check_chunk(chunk: Any) -> None:
+    """Refuses a chunk that no controller may be given, whichever policy made it.
+
+    Raises:
+        ValueError: Naming what is not finite or of the wrong shape.
+    """
+    poses, openings = chunk.poses_tool_in_base, chunk.gripper_opening
+    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or openings.shape != poses.shape[:1]:
+        raise ValueError(
+            f"the chunk has poses {poses.shape} and openings {openings.shape}, not (steps, 4, 4) "
+            "and (steps,)"
+        )
+    for name, values in (("poses", poses), ("gripper openings", openings)):
+        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if bad.any():
+            raise ValueError(f"the chunk's {name} are not finite from step {int(bad.argmax())} on")

@@ -5,27 +5,26 @@ from __future__ import annotations
 
 import statistics
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 import vla_control
-from vla_data.contract import (
-    CameraContract,
-    GripperContract,
-    JointsContract,
-    ObservationContract,
-)
 from vla_data.observation import Observation, ObservationError
-from vla_msgs.msg import ActionChunk, ControlOwner, PolicyFeatures
+from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, PolicyFeatures
+from vla_msgs.srv import LoadPolicy
 from vla_nodes import convert
 from vla_nodes.configs import PolicyConfig
+from vla_nodes.fast_inference import FastInferenceThread
 from vla_nodes.inference import Assignment, Inference, InferenceThread
 from vla_nodes.node_tools import (
     ERROR,
@@ -39,41 +38,10 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
-from vla_nodes.remote import connect
-from vla_nodes.scripted import make_scripted
+from vla_nodes.policy_setup import load, make_contract, make_schedule, warm_up
+from vla_nodes.policy_swap import load_and_swap
 
-JOINT_STATES = "joint_states"
-DEFAULT_CHECKPOINT = "nano_pi0"
-SCRIPTED = "scripted/"
-
-
-def load(config: PolicyConfig) -> Any:
-    """Loads the policy that the parameters name.
-
-    Raises:
-        ValueError or OSError: Naming what is missing.
-    """
-    if config.checkpoint.startswith(SCRIPTED):
-        return make_scripted(config.checkpoint, config.joint_names)
-    if config.checkpoint.startswith(("ws://", "wss://")):
-        return connect(config)
-    path = None if config.checkpoint == DEFAULT_CHECKPOINT else Path(config.checkpoint)
-    if path is not None and not path.is_dir():
-        raise ValueError(f"no checkpoint folder at {path}")
-    # Loads torch, which takes seconds and which scripted policies do without.
-    from vla_policy import PolicyError, load_policy
-
-    try:
-        policy = load_policy(path, threads=config.threads)
-    except PolicyError as error:
-        raise ValueError(str(error)) from error
-    policy.reset(config.seed)
-    if tuple(policy.spec.joint_names) != config.joint_names:
-        raise ValueError(
-            f"the checkpoint {config.checkpoint} is for the joints "
-            f"{', '.join(policy.spec.joint_names)}, not {', '.join(config.joint_names)}"
-        )
-    return policy
+SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported
 
 
 class PolicyNode(LifecycleNode):
@@ -88,9 +56,10 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy")
         self.config = declare(self, PolicyConfig, "policy_node")
         self._make_policy = make_policy
-        self._policy: Any = None
         self._thread: InferenceThread | None = None
+        self._loading: threading.Thread | None = None
         self._model: vla_control.RobotModel | None = None
+        self._state_model: vla_control.RobotModel | None = None
         self._chunks = RateMeter()
         self._failure = ""
         self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
@@ -100,8 +69,9 @@ class PolicyNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the policy and connects it."""
         try:
-            self._policy = self._make_policy(self.config)
-            self._contract = make_contract(self.config, self._policy.spec)
+            policy = self._make_policy(self.config)
+            self._contract = make_contract(self.config, policy.spec)
+            self._thread = self._make_thread(policy)
         except (ValueError, OSError) as error:
             self._failure = f"no policy: {error}"
             self.get_logger().error(self._failure)
@@ -109,9 +79,6 @@ class PolicyNode(LifecycleNode):
         self._failure = ""
         self._signals = self._contract.signals()
         self._joint_topics = {self._contract.joints.topic, self._contract.gripper.topic}
-        self._thread = InferenceThread(
-            self._policy, self._observe, self._now_ns, self._emit, self._warm_up
-        )
         self._chunk_pub = self.create_lifecycle_publisher(
             ActionChunk, "policy/action_chunk", RELIABLE
         )
@@ -120,6 +87,7 @@ class PolicyNode(LifecycleNode):
         )
         subscriptions = [
             (ControlOwner, "control_owner", self._on_owner, RELIABLE),
+            (ControllerState, "controller/state", self._on_controller, RELIABLE),
             (String, "robot_description", self._on_description, LATCHED),
         ]
         for camera in self._contract.cameras.values():
@@ -128,6 +96,10 @@ class PolicyNode(LifecycleNode):
         for topic in self._joint_topics:
             subscriptions.append((JointState, topic, partial(self._on_sample, topic), RELIABLE))
         self._inputs = [self.create_subscription(*one) for one in subscriptions]
+        # It waits for seconds: in a group of its own, or every other callback would wait too.
+        self._load_service = self.create_service(
+            LoadPolicy, "~/load", self._on_load, callback_group=ReentrantCallbackGroup()
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,7 +120,8 @@ class PolicyNode(LifecycleNode):
             self.destroy_subscription(one)
         self.destroy_lifecycle_publisher(self._chunk_pub)
         self.destroy_lifecycle_publisher(self._feature_pub)
-        self._policy, self._thread, self._model = None, None, None
+        self.destroy_service(self._load_service)
+        self._thread, self._model, self._state_model = None, None, None
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
@@ -177,22 +150,77 @@ class PolicyNode(LifecycleNode):
             )
         )
 
+    def _on_controller(self, message: ControllerState) -> None:
+        if self._thread is not None and message.sequence > 0 and message.chunk_age >= 0.0:
+            self._thread.consumed(message.sequence, message.chunk_age)
+
     def _on_description(self, message: String) -> None:
         config = self.config
         try:
-            self._model = vla_control.RobotModel(
-                vla_control.RobotDescription(
-                    urdf_xml=message.data,
-                    joint_names=list(config.joint_names),
-                    base_frame=config.base_frame,
-                    tool_frame=config.tool_frame,
-                )
+            description = vla_control.RobotDescription(
+                urdf_xml=message.data,
+                joint_names=list(config.joint_names),
+                base_frame=config.base_frame,
+                tool_frame=config.tool_frame,
             )
+            # A model is for one thread; with an act_rate there are two.
+            self._model = vla_control.RobotModel(description)
+            self._state_model = vla_control.RobotModel(description)
         except ValueError as error:
-            self._model = None
+            self._model, self._state_model = None, None
             self.get_logger().error(f"robot_description: {error}")
 
+    # --- another policy ---------------------------------------------------------------------------
+
+    async def _on_load(
+        self, request: LoadPolicy.Request, response: LoadPolicy.Response
+    ) -> LoadPolicy.Response:
+        thread = self._thread
+        if thread is None or (self._loading is not None and self._loading.is_alive()):
+            response.message = "not configured" if thread is None else "another is being loaded"
+            return response
+        config = replace(self.config, checkpoint=request.checkpoint)
+        done: Future = Future(executor=self.executor)
+        # In a thread of its own: the present policy and the executor go on meanwhile.
+        self._loading = threading.Thread(
+            target=lambda: done.set_result(
+                load_and_swap(
+                    lambda: self._make_policy(config),
+                    lambda policy: warm_up(policy, config.seed),
+                    thread,
+                )
+            ),
+            name="loading",
+            daemon=True,
+        )
+        self._loading.start()
+        response.success, response.message = await done
+        response.policy_id = thread.policy.spec.policy_id
+        if response.success:
+            self.get_logger().info(response.message)
+        else:
+            self.get_logger().error(response.message)
+        return response
+
     # --- the inference thread ---------------------------------------------------------------------
+
+    def _make_thread(self, policy: Any) -> InferenceThread:
+        config = self.config
+        schedule = make_schedule(config, policy, lambda: self._model)
+        parts = (policy, schedule, self._observe, self._now_ns, self._emit)
+
+        def prepare() -> None:
+            warm_up(policy, config.seed)
+
+        if config.act_rate == 0.0:
+            return InferenceThread(*parts, prepare)
+        return FastInferenceThread(
+            *parts,
+            prepare,
+            observe_state=self._observe_state,
+            act_rate=config.act_rate,
+            max_context_age=config.context_max_age,
+        )
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -203,23 +231,12 @@ class PolicyNode(LifecycleNode):
             raise ObservationError("robot_description", "no valid one has arrived")
         return self._contract.build(self._signals, now_ns, model.forward_kinematics, instruction)
 
-    def _warm_up(self) -> None:
-        """The first inference of a process is ten times slower than the rest."""
-        spec = self._policy.spec
-        size, joints = spec.image_size, len(spec.joint_names)
-        picture = np.zeros((size, size, 3), dtype=np.uint8)
-        observation = Observation(
-            stamp_ns=0,
-            images=dict.fromkeys(spec.cameras, picture),
-            q=np.zeros(joints),
-            dq=np.zeros(joints),
-            gripper_opening=0.0,
-            instruction="warm up",
-            pose_tool_in_base=np.eye(4),
-        )
-        for _ in range(2):
-            self._policy.act(self._policy.encode(observation), observation)
-        self._policy.reset(self.config.seed)
+    def _observe_state(self, now_ns: int) -> Observation:
+        model = self._state_model
+        if model is None:
+            raise ObservationError("robot_description", "no valid one has arrived")
+        contract = replace(self._contract, cameras={})
+        return contract.build(self._signals, now_ns, model.forward_kinematics, "")
 
     def _emit(self, inference: Inference) -> None:
         instruction_id = inference.assignment.instruction_id
@@ -236,11 +253,12 @@ class PolicyNode(LifecycleNode):
         self._feature_pub.publish(
             convert.to_policy_features(
                 inference.chunk,
-                feature_name=self._policy.spec.feature_name,
+                feature_name=inference.policy.spec.feature_name,
                 sequence=inference.sequence,
                 instruction_id=instruction_id,
                 encode_latency=inference.encode_latency,
                 act_latency=inference.act_latency,
+                context_age=inference.context_age,
             )
         )
 
@@ -248,12 +266,14 @@ class PolicyNode(LifecycleNode):
 
     def _health(self) -> tuple[bytes, str, Mapping[str, Any]]:
         thread = self._thread
-        if thread is None or self._policy is None:
+        if thread is None:
             return (ERROR, self._failure, {}) if self._failure else (OK, "not configured", {})
         told = thread.statistics
         values: dict[str, Any] = {
-            "policy": self._policy.spec.policy_id,
+            "policy": thread.policy.spec.policy_id,
             "inferences": told.inferences,
+            "late chunks": told.late,
+            "context age (s)": told.context_age,
             "chunk rate (Hz)": self._chunks.rate(),
         }
         latencies = list(told.latencies)
@@ -265,34 +285,10 @@ class PolicyNode(LifecycleNode):
         if told.blocked_now:
             detail = f" ({told.failure})" if told.failure else ""
             return WARN, f"no inference: {told.blocked_now}{detail}", values
+        since = told.waiting_since
+        if since is not None and time.monotonic() - since > SILENCE:
+            return WARN, f"no chunk for {time.monotonic() - since:.1f} s", values
         return OK, "infers" if thread.assignment.active else "waits for a grant", values
-
-
-def make_contract(config: PolicyConfig, spec: Any) -> ObservationContract:
-    """The observation contract of a robot (parameters) and a policy (what it looks at)."""
-    return ObservationContract(
-        name="policy",
-        base_frame=config.base_frame,
-        tool_frame=config.tool_frame,
-        cameras={
-            name: CameraContract(
-                topic=f"cameras/{name}/image_raw",
-                height=spec.image_size,
-                width=spec.image_size,
-                encoding="rgb8",
-                tolerance=config.image_tolerance,
-            )
-            for name in spec.cameras
-        },
-        joints=JointsContract(JOINT_STATES, config.joint_names, config.joint_state_tolerance),
-        gripper=GripperContract(
-            config.finger_joint_states,
-            config.finger_joint_names,
-            config.joint_state_tolerance,
-            config.finger_scale,
-            config.finger_offset,
-        ),
-    )
 
 
 def main() -> int:

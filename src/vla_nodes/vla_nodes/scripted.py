@@ -29,6 +29,8 @@ class ScriptedSpec:
     policy_id: str
     step_dt: float = STEP_DT
     execute_steps: int = EXECUTE_STEPS
+    horizon: int = HORIZON
+    latency_s: float = 0.0
     feature_name: str = "none"
 
 
@@ -43,6 +45,7 @@ class ScriptedChunk:
     features: NDArray[np.float32]
     inference_id: int
     policy_id: str
+    conditioned_steps: int = 0
 
 
 class CirclePolicy:
@@ -66,6 +69,7 @@ class CirclePolicy:
             radius: m.
             period: s per turn.
         """
+        self.has_flow = False
         self.spec = ScriptedSpec(cameras, image_size, joint_names, "scripted/circle")
         self._radius = radius
         self._omega = 2.0 * np.pi / period
@@ -109,6 +113,38 @@ class CirclePolicy:
             inference_id=self._inferences,
             policy_id=self.spec.policy_id,
         )
+
+
+class ScriptedSchedule:
+    """Sends every chunk as it is, one after the steps executed of the one before.
+
+    What ``vla_policy.schedules`` calls asynchronous, without loading torch.
+    """
+
+    is_late = False
+
+    def __init__(self) -> None:
+        self.delay = self
+
+    def measured(self, delay: float) -> None:
+        """Takes no account of a delay."""
+
+    def reset(self) -> None:
+        """Keeps nothing."""
+
+    def act(self, policy: Any, context: Any, state: Any) -> Any:
+        """The policy's chunk."""
+        return policy.act(context, state)
+
+    def deliver(self, chunk: Any, now_ns: int) -> Any:
+        """The chunk as it is."""
+        del now_ns
+        return chunk
+
+    def due_ns(self, observed_ns: int, delivered_ns: int) -> int:
+        """When the next observation is due."""
+        del delivered_ns
+        return observed_ns + round(EXECUTE_STEPS * STEP_DT * 1e9)
 
 
 def make_scripted(name: str, joint_names: tuple[str, ...]) -> CirclePolicy:

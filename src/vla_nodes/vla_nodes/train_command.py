@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from vla_nodes import figures
-from vla_policy import PolicyError
+from vla_policy import PolicyError, default_checkpoint
+from vla_policy.head_training import HeadConfig, train_head
 from vla_policy.recipe import TrainConfig, train
 
 
@@ -32,14 +33,27 @@ def main(options: argparse.Namespace) -> int:
         )
         return 1
     try:
-        result = train(
-            folders,
-            options.folder,
-            config,
-            kinematic_scenes=options.kinematic_scenes,
-            device=options.device,
-            report=_tell,
-        )
+        if options.head == "l1":
+            result = train_head(
+                folders,
+                options.folder,
+                options.base or default_checkpoint(),
+                HeadConfig(
+                    max_hours=options.max_hours or HeadConfig.max_hours, seed=options.seed or 0
+                ),
+                report=_tell,
+            )
+        elif options.base is not None:
+            raise ValueError("--from belongs to --head l1")
+        else:
+            result = train(
+                folders,
+                options.folder,
+                config,
+                kinematic_scenes=options.kinematic_scenes,
+                device=options.device,
+                report=_tell,
+            )
     except (PolicyError, ValueError, OSError) as error:
         print(f"vla train: {error}", file=sys.stderr)
         return 1

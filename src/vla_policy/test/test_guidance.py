@@ -255,7 +255,7 @@ def test_the_prefix_is_no_part_of_the_product(
     context = committed.encode(observation)
     tensors = (*context.prefix.keys, *context.prefix.values)
     assert not any(tensor.requires_grad for tensor in tensors)
-    assert not any(weight.requires_grad for weight in committed._network.parameters())
+    assert not any(weight.requires_grad for weight in committed.network.parameters())
 
 
 def test_guidance_cannot_move_a_flow_that_is_certain() -> None:

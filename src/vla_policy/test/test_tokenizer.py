@@ -31,10 +31,14 @@ def test_unknown_words_are_marked_and_listed(tokenizer: InstructionTokenizer) ->
     assert tokenizer.unknown_words("defenestrate the red block") == ["defenestrate"]
 
 
-def test_long_instructions_are_cut(tokenizer: InstructionTokenizer) -> None:
-    ids, valid = tokenizer.encode("red " * 40)
+def test_instructions_that_are_too_long_are_refused(tokenizer: InstructionTokenizer) -> None:
+    ids, valid = tokenizer.encode("red " * 15)
     assert len(ids) == 16
     assert valid.all()
+    with pytest.raises(ValueError, match="reads 15 words"):
+        tokenizer.encode("red " * 16)
+    with pytest.raises(ValueError, match="10000 characters; valid: up to 1000"):
+        tokenizer.encode("x" * 10_000)
 
 
 def test_an_empty_instruction_is_an_error(tokenizer: InstructionTokenizer) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .interface import Policy
 from .nano_pi0 import NanoPi0, NanoPi0Config
@@ -75,10 +75,10 @@ def save_checkpoint(
         "network": network.to_dict(),
         "spec": spec.to_dict(),
     }
-    _write_json(folder, CONFIG, config)
-    _write_json(folder, STATISTICS, statistics.to_dict())
-    _write_json(folder, LOG, training_log)
-    _write_json(folder, MANIFEST, _with_seeds(manifest, seed_ranges))
+    write_json(folder, CONFIG, config)
+    write_json(folder, STATISTICS, statistics.to_dict())
+    write_json(folder, LOG, training_log)
+    write_manifest(folder, manifest)
     return policy_id(folder)
 
 
@@ -108,7 +108,12 @@ def add_selection_seeds(folder: Path, seeds: Iterable[int]) -> None:
     """Notes in a checkpoint's manifest that it was judged on some seeds before it was chosen."""
     manifest = read_manifest(folder)
     manifest["selection_seeds"] = sorted({*manifest["selection_seeds"], *seeds})
-    _write_json(folder, MANIFEST, _with_seeds(manifest, seed_ranges))
+    write_manifest(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes what ``read_manifest`` reads."""
+    write_json(folder, MANIFEST, _with_seeds(manifest, seed_ranges))
 
 
 def seed_ranges(seeds: Iterable[int]) -> list[list[int]]:
@@ -188,12 +193,17 @@ def _load_nano_pi0(
             f"{len(statistics.state_mean)}; the network has {expected} and {shape.state_dim}"
         )
     network = NanoPi0(shape)
-    _load_weights(network, _existing(folder, WEIGHTS))
+    load_weights(network, _existing(folder, WEIGHTS))
     spec = PolicySpec.from_dict(config["spec"], policy_id(folder))
     return NanoPi0Policy(network, tokenizer, statistics, spec, device, threads)
 
 
-def _load_weights(network: NanoPi0, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Loads exactly the weights that a module has.
+
+    Raises:
+        CheckpointError: Naming what is missing, unexpected or of another shape.
+    """
     try:
         weights = load_file(path)
     except Exception as error:  # safetensors raises its own bare exceptions
@@ -226,7 +236,8 @@ def _read_json(folder: Path, name: str) -> Any:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
 
 
-def _write_json(folder: Path, name: str, value: Any) -> None:
+def write_json(folder: Path, name: str, value: Any) -> None:
+    """Writes one file of a checkpoint; a crash leaves the previous one."""
     temporary = folder / (name + ".tmp")
     # Thousands of numbers, a line for each, would bury the rest.
     indent = None if name == MANIFEST else 1
@@ -234,6 +245,25 @@ def _write_json(folder: Path, name: str, value: Any) -> None:
     os.replace(temporary, folder / name)
 
 
+def load_flow_policy(folder: Path, device: str = "cpu", threads: int | None = 1) -> NanoPi0Policy:
+    """Loads a nano π0 whose head is the flow, which other heads are built on.
+
+    Raises:
+        CheckpointError: If it is something else or incomplete.
+    """
+    policy = load_policy(folder, device=device, threads=threads)
+    if not isinstance(policy, NanoPi0Policy) or not policy.has_flow:
+        raise CheckpointError(f"the checkpoint in {folder} is no nano_pi0 with its own head")
+    return policy
+
+
+def _load_delta(folder: Path, config: dict[str, Any], device: str, threads: int | None) -> Policy:
+    from .checkpoint_delta import load_delta  # which loads its base by this module
+
+    return load_delta(folder, config, device, threads)
+
+
 LOADERS: dict[str, Callable[[Path, dict[str, Any], str, int | None], Policy]] = {
-    "nano_pi0": _load_nano_pi0
+    "nano_pi0": _load_nano_pi0,
+    "nano_pi0_l1": _load_delta,
 }

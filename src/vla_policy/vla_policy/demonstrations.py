@@ -90,6 +90,8 @@ def load_demonstrations(
     cameras: tuple[str, ...] = ("scene", "wrist"),
     text_tokens: int = 16,
     processes: int = 2,
+    tokenizer: InstructionTokenizer | None = None,
+    statistics: Statistics | None = None,
     report: Callable[[str, int, int], None] | None = None,
 ) -> DemonstrationSet:
     """Reads demonstrations and renders what is not in the cache yet.
@@ -102,6 +104,8 @@ def load_demonstrations(
         cameras: Camera names.
         text_tokens: Ids per instruction.
         processes: For rendering.
+        tokenizer: Of a policy that goes on learning; None makes one.
+        statistics: Likewise; None takes those of the training split.
         report: Called with a folder's name, the images rendered and their total.
 
     Raises:
@@ -126,9 +130,10 @@ def load_demonstrations(
         path = cache_dir / f"images_{_cache_key(folder, stride, image_size, cameras)}.npy"
         stores.append(_render(part, path, image_size, cameras, processes, report, folder.name))
     joint_names = tuple(robots.get(robot).joint_names)
-    tokenizer = InstructionTokenizer.build(all_instructions(), text_tokens)
+    if tokenizer is None:
+        tokenizer = InstructionTokenizer.build(all_instructions(), text_tokens)
     data = _training_data(
-        rows, ImageStore(stores), tokenizer, len(joint_names), cameras, image_size
+        rows, ImageStore(stores), tokenizer, statistics, len(joint_names), cameras, image_size
     )
     return DemonstrationSet(
         data=data,
@@ -203,6 +208,7 @@ def _training_data(
     rows: Sequence[samples.Sample],
     images: ImageStore,
     tokenizer: InstructionTokenizer,
+    statistics: Statistics | None,
     joints: int,
     cameras: tuple[str, ...],
     image_size: int,
@@ -221,7 +227,8 @@ def _training_data(
     )
     held_out = np.array([row.seed % VALIDATION_EVERY == 0 for row in rows])
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    statistics = Statistics.of(state[train], actions[train])
+    if statistics is None:
+        statistics = Statistics.of(state[train], actions[train])
     positions = _positions(rows, pose) / POSITION_SCALE
     known = np.isfinite(positions)
     table: dict[str, int] = {}

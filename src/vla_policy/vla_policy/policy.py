@@ -60,10 +60,10 @@ class NanoPi0Policy(BatchPolicy):
         self.spec = spec
         self.statistics = statistics
         # Frozen: guidance differentiates with respect to actions alone.
-        self._network = network.to(device).eval().requires_grad_(False)
+        self.network = network.to(device).eval().requires_grad_(False)
         self._head = head or FlowHead(spec.feature_shape[0])
         self.has_flow = self._head.has_flow
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._actions = spec.action
         self._device = torch.device(device)
         self._threads = threads
@@ -85,12 +85,12 @@ class NanoPi0Policy(BatchPolicy):
         """Encodes several observations at once; see ``BatchPolicy``."""
         images = np.stack([self._images(observation) for observation, _ in items])
         try:
-            texts = [self._tokenizer.encode(observation.instruction) for observation, _ in items]
+            texts = [self.tokenizer.encode(observation.instruction) for observation, _ in items]
         except ValueError as error:
             raise ObservationMismatchError(str(error)) from error
         ids, valid = (torch.from_numpy(np.stack(part)) for part in zip(*texts, strict=True))
         with self._inference():
-            prefix = self._network.encode(
+            prefix = self.network.encode(
                 normalise_images(torch.from_numpy(images).to(self._device)),
                 ids.to(self._device),
                 valid.to(self._device),
@@ -121,9 +121,9 @@ class NanoPi0Policy(BatchPolicy):
         noise = torch.stack([self._noise(seed, context) for context, _, seed in items])
         with self._inference():
             sampled, features = self._head.sample(
-                self._network,
+                self.network,
                 Prefix.stack([context.prefix for context, _, _ in items]),
-                torch.cat([self._network_state(state) for _, state, _ in items]),
+                torch.cat([self.network_state(state) for _, state, _ in items]),
                 noise.to(self._device),
                 guidance,
             )
@@ -157,7 +157,7 @@ class NanoPi0Policy(BatchPolicy):
 
     def velocity(self, context: Context, state: RobotState) -> Velocity:
         """The flow of one context and state, on normalised actions (1, H, A)."""
-        return flow_velocity(self._network, context.prefix, self._network_state(state))
+        return flow_velocity(self.network, context.prefix, self.network_state(state))
 
     def action_frame(self, state: RobotState) -> ActionFrame:
         """What normalised actions mean for a state."""
@@ -165,7 +165,12 @@ class NanoPi0Policy(BatchPolicy):
             self._actions, self.statistics, self._actions.observed(state), self._device
         )
 
-    def _network_state(self, state: RobotState) -> Tensor:
+    def network_state(self, state: RobotState) -> Tensor:
+        """A state as the network reads it, (1, S).
+
+        Raises:
+            ObservationMismatchError: If it does not fit the specification or is not finite.
+        """
         encoded = self.statistics.normalise_state(self._state(state))
         return torch.from_numpy(encoded).float()[None].to(self._device)
 

@@ -132,9 +132,11 @@ def run_episode(
             to_control_chunk(chunk, robot.base_frame, robot.tool_frame, sequence=inferences)
         )
         inferences += 1
-        rejected += int(reason.name != "NONE")
         if reason.name == "NONE":
             seam_jerk = max(seam_jerk, _cross_seam(sim))
+        else:
+            rejected += 1
+            plan.reset()  # the chunk is not followed: nothing goes on from it
         due_ns = min(plan.due_ns(observation.stamp_ns, delivered_ns), end_ns)
         sim.advance(max(0, due_ns - sim.time_ns) * 1e-9)
         judgement = sim.judge()

@@ -38,6 +38,9 @@ without wooden yellow your zone
 """
 
 
+MAX_CHARACTERS = 1000
+
+
 class InstructionTokenizer:
     """Turns an instruction into ids of fixed length.
 
@@ -102,11 +105,21 @@ class InstructionTokenizer:
         """Ids (length,) and their validity (length,) of an instruction.
 
         Raises:
-            ValueError: If the instruction has no words.
+            ValueError: If the instruction has no words, or more than can be read: cut off behind a
+                "not", it would mean something else.
         """
         if not instruction.strip():
             raise ValueError("the instruction is empty")
+        if len(instruction) > MAX_CHARACTERS:
+            raise ValueError(
+                f"the instruction has {len(instruction)} characters; valid: up to {MAX_CHARACTERS}"
+            )
         encoding = self._tokenizer.encode(instruction)
+        if encoding.overflowing:
+            raise ValueError(
+                f"the instruction {instruction!r} is too long: this policy reads "
+                f"{self._length - 1} words and marks"
+            )
         return (
             np.asarray(encoding.ids, dtype=np.int64),
             np.asarray(encoding.attention_mask, dtype=np.bool_),

@@ -3,5 +3,6 @@
 
 from .flow import FlowHead, flow_velocity
 from .protocol import Head
+from .regression import RegressionHead, read_out
 
-__all__ = ["FlowHead", "Head", "flow_velocity"]
+__all__ = ["FlowHead", "Head", "RegressionHead", "flow_velocity", "read_out"]
