@@ -24,9 +24,11 @@ constexpr std::chrono::milliseconds kGainsPeriod{50};
 constexpr double kRateTolerance = 0.01;  // of the declared control rate
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 constexpr const char* kRequired =
-    "; required are joints, base_frame, tool_frame, control_rate [Hz], command_includes_gravity "
-    "(true: efforts must contain gravity, as in a simulation; false: the robot adds it itself, as "
-    "Franka and UR do) and effort_state (total, gravity_free, current or none)";
+    "; required are joints, base_frame, tool_frame, control_rate [Hz], command_interfaces "
+    "([effort], "
+    "[position], [velocity] or [position, velocity]), command_includes_gravity (true: efforts must "
+    "contain gravity, as in a simulation; false: the robot adds it itself, as Franka and UR do, or "
+    "takes no efforts) and effort_state (total, gravity_free, current or none)";
 
 std::int64_t steady_now() noexcept {
   return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -47,14 +49,16 @@ std::vector<std::string> names_of(const std::vector<std::string>& joints,
 CallbackReturn CartesianController::on_init() { return CallbackReturn::SUCCESS; }
 
 std::vector<std::string> CartesianController::command_names() const {
-  return names_of(params_.joints, {hardware_interface::HW_IF_EFFORT});
+  return names_of(params_.joints, params_.command_interfaces);
 }
 
 std::vector<std::string> CartesianController::state_names() const {
   std::vector<std::string> kinds{hardware_interface::HW_IF_POSITION,
                                  hardware_interface::HW_IF_VELOCITY};
   if (measures_torque(params_)) kinds.emplace_back(hardware_interface::HW_IF_EFFORT);
-  return names_of(params_.joints, kinds);
+  std::vector<std::string> names = names_of(params_.joints, kinds);
+  for (const std::string& name : force_sensor_interfaces(params_)) names.push_back(name);
+  return names;
 }
 
 InterfaceConfiguration CartesianController::command_interface_configuration() const {
@@ -110,13 +114,16 @@ CallbackReturn CartesianController::on_configure(const rclcpp_lifecycle::State&)
     release();
     return CallbackReturn::FAILURE;
   }
-  for (const std::string& line : raised_limits(params_)) {
+  for (const std::string& line : notices(params_)) {
     RCLCPP_WARN(get_node()->get_logger(), "%s", line.c_str());
   }
   joints_.q.setZero(core_->controller.model().n());
   joints_.dq = joints_.q;
-  torques_.tau = joints_.q;
+  output_.configure(params_.command_interfaces, joints_.q.size());
   if (measures_torque(params_)) joints_.effort = joints_.q;
+  joints_.wrench.reset();
+  if (!params_.force_sensor.name.empty()) joints_.wrench = vla_control::Vector6::Zero();
+  wrench_sign_ = params_.force_sensor.reports == "tool_on_environment" ? -1.0 : 1.0;
   return CallbackReturn::SUCCESS;
 }
 
@@ -152,11 +159,8 @@ CallbackReturn CartesianController::on_activate(const rclcpp_lifecycle::State&) 
 CallbackReturn CartesianController::on_deactivate(const rclcpp_lifecycle::State&) {
   core_->active = false;
   core_->controller.deactivate();
-  torques_.tau.setZero(core_->controller.model().n());
-  if (params_.command_includes_gravity && joints_.q.allFinite()) {
-    torques_.tau = core_->controller.model().gravity(joints_.q);
-  }
-  if (!write(torques_.tau)) {
+  output_.rest(core_->controller, joints_);
+  if (!output_.write(command_interfaces_)) {
     RCLCPP_WARN(get_node()->get_logger(), "the last command was not taken by the hardware");
   }
   return CallbackReturn::SUCCESS;
@@ -189,24 +193,19 @@ void CartesianController::read_joints() noexcept {
     joints_.dq[i] = value(n + i);
   }
   for (Eigen::Index i = 0; i < joints_.effort.size(); ++i) joints_.effort[i] = value(2 * n + i);
-}
-
-bool CartesianController::write(const vla_control::JointVector& tau) noexcept {
-  bool taken = true;
-  for (Eigen::Index i = 0; i < tau.size(); ++i) {
-    taken = command_interfaces_[static_cast<std::size_t>(i)].set_value(tau[i]) && taken;
-  }
-  return taken;
+  if (!joints_.wrench.has_value()) return;
+  const Eigen::Index begin = 2 * n + joints_.effort.size();
+  for (Eigen::Index i = 0; i < 6; ++i) (*joints_.wrench)[i] = wrench_sign_ * value(begin + i);
 }
 
 return_type CartesianController::update(const rclcpp::Time&, const rclcpp::Duration& period) {
   control_ns_ += period.nanoseconds();
   read_joints();
-  core_->controller.update(joints_, control_ns_, static_cast<double>(period.nanoseconds()) * 1e-9,
-                           torques_);
+  output_.update(core_->controller, joints_, control_ns_,
+                 static_cast<double>(period.nanoseconds()) * 1e-9);
   core_->clocks.cycle(control_ns_, steady_now(), activations_);
   // A command that is not taken leaves the one before, which the next cycle replaces.
-  (void)write(torques_.tau);
+  (void)output_.write(command_interfaces_);
   return return_type::OK;
 }
 

@@ -7,6 +7,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "vla_controllers/command_output.hpp"
+
 namespace vla_controllers {
 namespace {
 
@@ -123,6 +125,39 @@ void set_chunk(const Params& params, vla_control::ControllerConfig& config) {
   config.chunk.timeout_s = params.chunk.timeout;
 }
 
+void set_motion(const Params& params, vla_control::ControllerConfig& config) {
+  config.output = output_of(params.command_interfaces);
+  vla_control::TrackingConfig& tracking = config.tracking;
+  tracking.max_acceleration = params.tracking.max_acceleration;
+  tracking.max_jerk = params.tracking.max_jerk;
+  tracking.max_deviation = params.tracking.max_deviation;
+  tracking.drive_lag_s = params.tracking.drive_lag;
+  const bool velocities_alone =
+      params.command_interfaces.size() == 1 && params.command_interfaces.front() == "velocity";
+  tracking.velocity_feedback = velocities_alone ? params.tracking.velocity_feedback : 0.0;
+  const auto& sensor = params.force_sensor;
+  if (sensor.name.empty() != (sensor.frame.empty() || sensor.reports.empty())) {
+    throw std::invalid_argument(
+        "force_sensor.name, force_sensor.frame and force_sensor.reports (environment_on_tool or "
+        "tool_on_environment) belong together; set all three, or none where there is no sensor");
+  }
+  vla_control::AdmittanceConfig& admittance = config.admittance;
+  admittance.sensor_frame = sensor.frame;
+  admittance.filter_s = sensor.filter;
+  admittance.stale_s = sensor.stale;
+  admittance.timeout_s = sensor.timeout;
+  admittance.mass = params.admittance.mass;
+  admittance.inertia = params.admittance.inertia;
+  admittance.contact_stiffness = params.admittance.contact_stiffness;
+  admittance.rotational_contact_stiffness = params.admittance.rotational_contact_stiffness;
+  admittance.max_velocity = params.admittance.max_velocity;
+  admittance.max_angular_velocity = params.admittance.max_angular_velocity;
+  admittance.max_offset = params.admittance.max_offset;
+  admittance.max_rotation_offset = params.admittance.max_rotation_offset;
+  admittance.max_force = params.admittance.max_force;
+  admittance.max_torque = params.admittance.max_torque;
+}
+
 }  // namespace
 
 vla_control::RobotDescription robot_description(const Params& params, const std::string& urdf_xml) {
@@ -155,6 +190,7 @@ vla_control::ControllerConfig controller_config(const Params& params) {
   set_force(params, config);
   set_limits(params, config);
   set_chunk(params, config);
+  set_motion(params, config);
   return config;
 }
 
@@ -166,7 +202,18 @@ bool measures_torque(const Params& params) {
   return params.effort_state == "total" || params.effort_state == "gravity_free";
 }
 
-std::vector<std::string> raised_limits(const Params& params) {
+std::vector<std::string> force_sensor_interfaces(const Params& params) {
+  std::vector<std::string> names;
+  if (params.force_sensor.name.empty()) return names;
+  for (const char* what : {"force", "torque"}) {
+    for (const char* axis : {"x", "y", "z"}) {
+      names.push_back(params.force_sensor.name + "/" + what + "." + axis);
+    }
+  }
+  return names;
+}
+
+std::vector<std::string> notices(const Params& params) {
   Params defaults;
   std::vector<std::string> lines;
   const auto compare = [&lines](const char* name, double value, double usual) {
@@ -179,6 +226,12 @@ std::vector<std::string> raised_limits(const Params& params) {
   compare("max_angular_velocity", params.max_angular_velocity, defaults.max_angular_velocity);
   compare("wrench_limits.force", params.wrench_limits.force, defaults.wrench_limits.force);
   compare("wrench_limits.torque", params.wrench_limits.torque, defaults.wrench_limits.torque);
+  if (output_of(params.command_interfaces) == vla_control::OutputKind::kMotion &&
+      params.force_sensor.name.empty()) {
+    lines.emplace_back(
+        "position tracking, not compliant: contact is neither felt nor yielded to; the arm stops "
+        "once a joint is off by tracking.max_deviation");
+  }
   return lines;
 }
 

@@ -64,6 +64,12 @@ class ControllerTopics::Callbacks {
   }
 
   void on_tare(Trigger::Response& response) {
+    const vla_control::ControllerConfig& config = core_->controller.config();
+    if (config.output == vla_control::OutputKind::kMotion && !config.admittance.on()) {
+      response.success = false;
+      response.message = "position tracking without a force sensor has nothing to tare";
+      return;
+    }
     core_->controller.tare();
     respond(response, "taken as soon as the arm has stood still");
   }

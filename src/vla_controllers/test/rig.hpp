@@ -58,8 +58,13 @@ inline vla_control::RobotDescription fr3() {
 inline std::vector<rclcpp::Parameter> fr3_parameters(
     const std::vector<rclcpp::Parameter>& changes = {}) {
   std::vector<rclcpp::Parameter> parameters{
-      {"joints", fr3().joint_names},       {"base_frame", "fr3_link0"}, {"tool_frame", "fr3_link8"},
-      {"command_includes_gravity", false}, {"effort_state", "total"},   {"control_rate", kRate},
+      {"joints", fr3().joint_names},
+      {"base_frame", "fr3_link0"},
+      {"tool_frame", "fr3_link8"},
+      {"command_includes_gravity", false},
+      {"effort_state", "total"},
+      {"control_rate", kRate},
+      {"command_interfaces", std::vector<std::string>{"effort"}},
       {"heartbeat_timeout", 0.0},
   };
   for (const rclcpp::Parameter& change : changes) {
@@ -68,6 +73,24 @@ inline std::vector<rclcpp::Parameter> fr3_parameters(
     if (change.get_type() != rclcpp::ParameterType::PARAMETER_NOT_SET) parameters.push_back(change);
   }
   return parameters;
+}
+
+/// An FR3 that takes positions and velocities instead, with or without a force sensor.
+inline std::vector<rclcpp::Parameter> tracking_parameters(
+    bool force_sensor, const std::vector<rclcpp::Parameter>& changes = {}) {
+  std::vector<rclcpp::Parameter> all{
+      {"command_interfaces", std::vector<std::string>{"position", "velocity"}},
+      {"effort_state", "none"},
+      {"tracking.max_acceleration", std::vector<double>(7, 10.0)},
+      {"tracking.max_jerk", std::vector<double>(7, 5000.0)},
+  };
+  if (force_sensor) {
+    all.emplace_back("force_sensor.name", "wrist");
+    all.emplace_back("force_sensor.frame", "fr3_link8");
+    all.emplace_back("force_sensor.reports", "environment_on_tool");
+  }
+  all.insert(all.end(), changes.begin(), changes.end());
+  return fr3_parameters(all);
 }
 
 /// The controller, loaded as a plugin, between a simulated arm and topics. ROS time, control and
@@ -160,6 +183,13 @@ class Rig {
     (void)controller->update(rclcpp::Time(ros_ns), rclcpp::Duration::from_nanoseconds(period_ns));
     read_command();
     const double dt = static_cast<double>(kMilli) * 1e-9;
+    if (q_command.size() > 0) {
+      // Drives that are told positions are there at the end of the period, unless they are blocked.
+      const JointVector before = q;
+      if (!blocked) q = q_command;
+      dq = (q - before) / dt;
+      return;
+    }
     JointVector drive = tau - model.coriolis(q, dq);
     if (!drive_carries_gravity) drive -= model.gravity(q);
     const JointVector ddq = Eigen::MatrixXd(model.mass_matrix(q)).llt().solve(drive);
@@ -263,7 +293,10 @@ class Rig {
   bool drive_carries_gravity = true;
   std::int64_t ros_ns = kStart;
   JointVector q, dq, tau;
-  JointVector effort_offset = JointVector::Zero(7);  // of the measured torque, Nm
+  JointVector q_command;  // rad; empty where efforts are commanded
+  bool blocked = false;
+  vla_control::Vector6 wrench = vla_control::Vector6::Zero();  // that a force sensor reports
+  JointVector effort_offset = JointVector::Zero(7);            // of the measured torque, Nm
   vla_msgs::msg::ControllerState state;
   int states_received = 0;
   std::shared_ptr<vla_msgs::msg::ControlOwner> heartbeat;  // published while time goes by
@@ -280,17 +313,22 @@ class Rig {
   void write_state() {
     JointVector effort = tau + effort_offset;
     if (drive_carries_gravity) effort += model.gravity(q);
+    Eigen::Index felt = 0;
     for (std::size_t i = 0; i < state_handles_.size(); ++i) {
       const auto joint = static_cast<Eigen::Index>(i % 7);
+      const bool of_joint = state_handles_[i]->get_prefix_name().starts_with("fr3");
       const double value = i < 7 ? q[joint] : (i < 14 ? dq[joint] : effort[joint]);
-      (void)state_handles_[i]->set_value(value);
+      (void)state_handles_[i]->set_value(of_joint ? value : wrench[felt++]);
     }
   }
 
   void read_command() {
+    JointVector commanded = JointVector::Zero(7);
     for (Eigen::Index i = 0; i < 7; ++i) {
-      tau[i] = command_handles_[static_cast<std::size_t>(i)]->get_optional().value_or(0.0);
+      commanded[i] = command_handles_[static_cast<std::size_t>(i)]->get_optional().value_or(0.0);
     }
+    const bool positions = command_handles_.front()->get_interface_name() == "position";
+    (positions ? q_command : tau) = commanded;
   }
 
   rclcpp::Clock::SharedPtr clock_;

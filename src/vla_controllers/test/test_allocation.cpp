@@ -48,6 +48,16 @@ TEST(Allocation, NoneInUpdate) {
     ASSERT_TRUE(rig.call("stop"));
     EXPECT_EQ(allocations_in(rig, 500), 0) << "in FAULT";
   }
+  {
+    // Positions and velocities, and a force sensor.
+    Rig rig(vla_controllers::testing::tracking_parameters(true));
+    ASSERT_TRUE(rig.configure());
+    ASSERT_TRUE(rig.activate());
+    ASSERT_TRUE(rig.connect());
+    EXPECT_EQ(allocations_in(rig, 20), 0) << "while holding";
+    ASSERT_TRUE(rig.send(rig.motion(0.05, 1.5, 1)));
+    EXPECT_EQ(allocations_in(rig, 20), 0) << "while tracking";
+  }
   rclcpp::shutdown();
 }
 

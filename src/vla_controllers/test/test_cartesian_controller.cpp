@@ -87,6 +87,14 @@ TEST_F(CartesianController, ConfigurationFailsAndNamesTheChoices) {
       {Parameter("command_includes_gravity"), {"command_includes_gravity", "true", "false"}},
       {Parameter("effort_state"), {"effort_state", "gravity_free", "current", "none"}},
       {Parameter("effort_state", "torque"), {"effort_state", "torque", "gravity_free"}},
+      {Parameter("command_interfaces"), {"command_interfaces", "[position, velocity]"}},
+      {Parameter("command_interfaces", std::vector<std::string>{"torque"}),
+       {"command_interfaces", "torque"}},
+      {Parameter("command_interfaces", std::vector<std::string>{"effort", "position"}),
+       {"command_interfaces", "[position, velocity]"}},
+      {Parameter("command_interfaces", std::vector<std::string>{"position"}),
+       {"tracking.max_acceleration is not set"}},
+      {Parameter("force_sensor.name", "tcp"), {"force_sensor.frame", "tool_on_environment"}},
       {Parameter("control_rate"), {"control_rate"}},
       {Parameter("control_rate", 500.0), {"control_rate", "500", "1000"}},
       {Parameter("locked_joints", std::vector<std::string>{"fr3_joint1"}),
@@ -123,7 +131,9 @@ TEST_F(CartesianController, ExamplesConfigureAndNameNoUnknownParameter) {
   };
   for (const Example& example :
        {Example{"franka", "fr3", 1000, {Parameter("tool_frame", "fr3_link8")}},
-        Example{"ur5e", "ur5e", 500, {}}}) {
+        Example{"ur5e", "ur5e", 500, {}},
+        // Its joints and frames are named as the UR5e's.
+        Example{"ur5", "ur5e", 125, {}}}) {
     const std::string file =
         std::string(REPOSITORY) + "/config/" + example.system + "/controllers.yaml";
     Rig rig(example.changes, vla_controllers::testing::urdf(example.arm), example.rate, file);

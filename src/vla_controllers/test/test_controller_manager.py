@@ -32,6 +32,7 @@ PARAMETERS = {
     "base_frame": "fr3_link0",
     "tool_frame": "fr3_link8",
     "control_rate": float(RATE),
+    "command_interfaces": ["effort"],
     "command_includes_gravity": False,
     "effort_state": "total",
     "rotor_inertia": [0.1] * 7,

@@ -9,17 +9,18 @@
 #include "controller_interface/controller_interface.hpp"
 #include "vla_control/types.hpp"
 #include "vla_controllers/cartesian_controller_parameters.hpp"
+#include "vla_controllers/command_output.hpp"
 #include "vla_controllers/controller_topics.hpp"
 
 namespace vla_controllers {
 
-/// ros2_control plugin around vla_control::Controller: claims the effort of an arm's joints and
-/// follows chunks of tool poses.
+/// ros2_control plugin around vla_control::Controller: claims the efforts of an arm's joints, or
+/// their positions and velocities, and follows chunks of tool poses.
 ///
 /// Life: configuration fails, naming the value and the valid choices; activation refuses what the
 /// core refuses; update() allocates nothing and takes no lock of its own. After deactivation the
-/// last command that stays in the hardware carries gravity where commands must, and is zero
-/// elsewhere.
+/// last effort that stays in the hardware carries gravity where commands must, and is zero
+/// elsewhere; positions stay as they are.
 class CartesianController : public controller_interface::ControllerInterface {
  public:
   controller_interface::CallbackReturn on_init() override;
@@ -45,7 +46,6 @@ class CartesianController : public controller_interface::ControllerInterface {
   [[nodiscard]] std::vector<std::string> command_names() const;
   [[nodiscard]] bool interfaces_are_as_asked() const;
   void read_joints() noexcept;
-  [[nodiscard]] bool write(const vla_control::JointVector& tau) noexcept;
 
   std::shared_ptr<cartesian_controller::ParamListener> parameters_;
   cartesian_controller::Params params_;
@@ -55,7 +55,8 @@ class CartesianController : public controller_interface::ControllerInterface {
 
   // Loop.
   vla_control::JointState joints_;
-  vla_control::JointTorques torques_;
+  double wrench_sign_ = 1.0;  // of what the force sensor reports
+  CommandOutput output_;
   std::int64_t control_ns_ = 0;
   std::uint64_t activations_ = 0;
 };

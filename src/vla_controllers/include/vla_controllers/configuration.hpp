@@ -25,7 +25,12 @@ namespace vla_controllers {
 /// Whether the effort state interfaces are claimed: where they are torques.
 [[nodiscard]] bool measures_torque(const cartesian_controller::Params& params);
 
-/// One line for each limit that is raised beyond its default.
-[[nodiscard]] std::vector<std::string> raised_limits(const cartesian_controller::Params& params);
+/// State interfaces of the force sensor, in the order of a wrench; none where none is claimed.
+[[nodiscard]] std::vector<std::string> force_sensor_interfaces(
+    const cartesian_controller::Params& params);
+
+/// What whoever starts the arm has to know, one line each: limits that are raised beyond their
+/// defaults, and that an arm is not compliant.
+[[nodiscard]] std::vector<std::string> notices(const cartesian_controller::Params& params);
 
 }  // namespace vla_controllers
