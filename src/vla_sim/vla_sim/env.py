@@ -49,6 +49,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
         image_size: Side of the images, px.
         plant: Constants of the hardware.
         render_mode: ``"rgb_array"`` or None.
+        suite: Name of the suite that scenes are drawn for.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 (gymnasium's own)
@@ -65,6 +66,7 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
         image_size: int = 96,
         plant: PlantConfig | None = None,
         render_mode: str | None = None,
+        suite: str = "basic",
     ) -> None:
         if control not in ("chunk", "pose"):
             raise ValueError(f"unknown control {control!r}; valid: chunk, pose")
@@ -78,7 +80,9 @@ class ManipulationEnv(gymnasium.Env[dict[str, Any], FloatArray]):
         self._latency = latency_s
         self._time_limit = time_limit_s
         self._seeds = seeds.range_of(purpose)
-        self.sim = Simulation(robot, task, self._seeds[0], image_size=image_size, plant=plant)
+        self.sim = Simulation(
+            robot, task, self._seeds[0], image_size=image_size, plant=plant, suite=suite
+        )
         n = len(self.sim.robot.joint_names)
         row_low = np.array([-_REACH] * 3 + [-1.0] * 4 + [0.0])
         row_high = np.array([_REACH] * 3 + [1.0] * 4 + [self.sim.robot.max_opening])
