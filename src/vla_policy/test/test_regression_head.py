@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file
 from vla_policy import RobotState, default_checkpoint, load_policy, read_manifest
 from vla_policy.checkpoint import load_flow_policy
 from vla_policy.checkpoint_delta import save_delta
-from vla_policy.head_training import train_head
+from vla_policy.head_training import (
+    HeadConfig,
+    ReadOut,
+    fit_head,
+    train_head,
+    validate_head,
+)
 from vla_policy.heads import RegressionHead
 from vla_policy.samplers import guided
 from vla_policy.types import CheckpointError, PolicyError
@@ -123,3 +129,20 @@ def rewrite(folder: Path, **changes: object) -> None:
 def test_a_head_on_a_head_is_refused(delta: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no nano_pi0 with its own head"):
         train_head([], tmp_path, delta)
+
+
+def test_the_head_learns_what_the_mean_lacks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = load_flow_policy(default_checkpoint()).network.config
+    project = torch.randn(shape.expert_width, 10, generator=generator) / shape.expert_width**0.5
+
+    def samples(count: int) -> ReadOut:
+        features = torch.randn(count, 16, shape.expert_width, generator=generator)
+        mean = torch.randn(count, 16, 10, generator=generator)
+        return ReadOut(mean, features.half(), mean + features @ project)
+
+    train, held_out, std = samples(1024), samples(64), torch.full((16, 10), 0.05)
+    head = RegressionHead(shape)
+    before = validate_head(head, held_out, std)["validation_l1"]
+    fit_head(head, train, held_out, std, HeadConfig(epochs=8), lambda _: None)
+    assert validate_head(head, held_out, std)["validation_l1"] < 0.5 * before

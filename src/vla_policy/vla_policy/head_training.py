@@ -115,7 +115,7 @@ def train_head(
     head = RegressionHead(policy.network.config)
     std = torch.from_numpy(policy.statistics.action_std).float()
     tell({"event": "before", **validate_head(head, held_out, std)})
-    _fit(head, train, held_out, std, config, tell)
+    fit_head(head, train, held_out, std, config, tell)
     result = {"event": "finished", "samples": len(train.mean), **validate_head(head, held_out, std)}
     tell(result)
     checkpoint = out_dir / "checkpoint"
@@ -162,7 +162,7 @@ def validate_head(head: RegressionHead, samples: ReadOut, std: Tensor) -> dict[s
     }
 
 
-def _fit(
+def fit_head(
     head: RegressionHead,
     train: ReadOut,
     held_out: ReadOut,
@@ -170,6 +170,7 @@ def _fit(
     config: HeadConfig,
     report: Report,
 ) -> None:
+    """Trains a head on what it reads; ``std`` (H, A) is the actions' spread, for errors in mm."""
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     generator = np.random.default_rng(config.seed)
     count = len(train.mean)
