@@ -18,6 +18,11 @@ nanobind_add_module(vla_control_python NB_STATIC NB_SUPPRESS_WARNINGS
   python/module.cpp)
 target_link_libraries(vla_control_python PRIVATE vla_control $<BUILD_INTERFACE:vla_control_flags>)
 target_include_directories(vla_control_python PRIVATE src)
+if(TARGET vla_control_collision)
+  target_sources(vla_control_python PRIVATE python/bind_collision.cpp)
+  target_link_libraries(vla_control_python PRIVATE vla_control_collision)
+  target_compile_definitions(vla_control_python PRIVATE VLA_CONTROL_COLLISION)
+endif()
 
 set(python_install_dir lib/python${Python_VERSION_MAJOR}.${Python_VERSION_MINOR}/site-packages)
 # A package that can be imported from the build folder, for the tests.

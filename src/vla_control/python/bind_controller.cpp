@@ -33,6 +33,29 @@ std::string refusal_of(const Controller& controller) {
   }
 }
 
+Distances distances_of(std::int64_t time_ns, nb::handle q, nb::handle distances, nb::handle rows) {
+  const Array values = as_array(distances);
+  const Array matrix = as_array(rows);
+  const std::size_t count = values.ndim() == 1 ? values.shape(0) : kMaxDistances + 1;
+  if (count > kMaxDistances || matrix.ndim() != 2 || matrix.shape(0) != count ||
+      matrix.shape(1) > static_cast<std::size_t>(kMaxJoints)) {
+    throw std::invalid_argument(
+        "distances must have the shape (count,) and rows (count, joints), "
+        "with a count of at most " +
+        std::to_string(kMaxDistances));
+  }
+  Distances out;
+  out.time_ns = time_ns;
+  out.q = as_joint_vector(q, "q");
+  out.count = static_cast<int>(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    out.nearest[i].distance = values.data()[i];
+    out.nearest[i].row = JointVector::Map(matrix.data() + i * matrix.shape(1),
+                                          static_cast<Eigen::Index>(matrix.shape(1)));
+  }
+  return out;
+}
+
 void bind_robot(nb::module_& m) {
   nb::class_<RobotDescription>(m, "RobotDescription",
                                "What the controller needs to know of an arm.")
@@ -177,6 +200,8 @@ void bind_state(nb::module_& m) {
       .def_ro("load_wrench", &State::load_wrench, nb::rv_policy::copy)
       .def_ro("tares", &State::tares)
       .def_ro("barrier_active", &State::barrier_active)
+      .def_ro("unmonitored", &State::unmonitored)
+      .def_ro("smallest_distance", &State::smallest_distance)
       .def_ro("tank_energy", &State::tank_energy);
 }
 
@@ -249,6 +274,15 @@ void bind_controller(nb::module_& m) {
           },
           "(opening in m, max_force in N), or None: leave the gripper as it is.")
       .def("state", &Controller::state)
+      .def(
+          "push_distances",
+          [](Controller& self, std::int64_t time_ns, nb::object q, nb::object distances,
+             nb::object rows) {
+            return self.push_distances(distances_of(time_ns, q, distances, rows));
+          },
+          nb::arg("time_ns"), nb::arg("q"), nb::arg("distances"), nb::arg("rows"),
+          "Distances (count,) in m at joints q, and their rows (count, joints) in m/rad; at most "
+          "MAX_DISTANCES. False, changing nothing, if they are of the wrong size or not finite.")
       .def_prop_ro(
           "config", [](const Controller& self) { return self.config(); },
           "A copy, with all defaults filled in.")

@@ -120,7 +120,11 @@ void bind_settings(nb::module_& m) {
       .def_rw("joint_margin", &BarrierConfig::joint_margin)
       .def_rw("joint_fade", &BarrierConfig::joint_fade)
       .def_rw("workspace_braking", &BarrierConfig::workspace_braking)
-      .def_rw("workspace_fade", &BarrierConfig::workspace_fade);
+      .def_rw("workspace_fade", &BarrierConfig::workspace_fade)
+      .def_rw("distance_braking", &BarrierConfig::distance_braking)
+      .def_rw("distance_margin", &BarrierConfig::distance_margin)
+      .def_rw("distance_fade", &BarrierConfig::distance_fade)
+      .def_rw("distance_stale_s", &BarrierConfig::distance_stale_s);
   nb::class_<EnergyTankConfig>(m, "EnergyTankConfig")
       .def(nb::init<>())
       .def_rw("capacity", &EnergyTankConfig::capacity)

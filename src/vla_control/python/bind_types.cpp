@@ -116,7 +116,7 @@ void bind_enums(nb::module_& m) {
   };
   add(nb::enum_<RejectReason>(m, "RejectReason", nb::is_arithmetic(),
                               "Why a chunk was rejected; numbers as REJECT_* of ControllerState."),
-      RejectReason::kUnreachable);
+      RejectReason::kUnmonitored);
   add(nb::enum_<Phase>(m, "Phase", nb::is_arithmetic(),
                        "What the controller does; numbers as PHASE_* of ControllerState."),
       Phase::kFault);

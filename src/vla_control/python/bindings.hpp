@@ -84,5 +84,6 @@ void bind_law(nb::module_& m);
 void bind_tracking(nb::module_& m);
 void bind_controller(nb::module_& m);
 void bind_pieces(nb::module_& m);
+void bind_collision(nb::module_& m);
 
 }  // namespace vla_control::python

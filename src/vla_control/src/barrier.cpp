@@ -21,10 +21,6 @@ constexpr double kReactionOverLag = 4.0;
 /// Bounds the tool's mass where the arm cannot move it. kg
 constexpr double kMostMass = 30.0;
 
-double reaction_at(double rate) noexcept {
-  return kReactionOverLag * std::max(kLag, kLagCycles / rate);
-}
-
 /// Mass of the tool along one axis, free to move along all others; large at a singularity.
 double mass_along(const OperationalSpace& space, Eigen::Index axis) noexcept {
   return std::min(1.0 / space.whitened_jacobian.col(axis).squaredNorm(), kMostMass);
@@ -41,10 +37,16 @@ double damping_force(double position, double speed, double lower, double upper, 
   const double distance = speed > 0.0 ? upper - position : position - lower;
   const double excess = std::abs(speed) - braking_speed(distance, braking, reaction);
   if (excess <= 0.0) return 0.0;
-  return -std::copysign(inertia * kReactionOverLag / reaction * excess, speed);
+  return -std::copysign(inertia * barrier_gain(reaction) * excess, speed);
 }
 
 }  // namespace
+
+double barrier_reaction(double rate) noexcept {
+  return kReactionOverLag * std::max(kLag, kLagCycles / rate);
+}
+
+double barrier_gain(double reaction) noexcept { return kReactionOverLag / reaction; }
 
 double braking_speed(double distance, double braking, double reaction) noexcept {
   const double lag = braking * reaction;
@@ -54,7 +56,7 @@ double braking_speed(double distance, double braking, double reaction) noexcept 
 void JointBarrier::configure(const ControllerConfig& config, const RobotModel& model) {
   braking_ = config.barrier.joint_braking;
   fade_ = config.barrier.joint_fade;
-  reaction_ = reaction_at(config.rate);
+  reaction_ = barrier_reaction(config.rate);
   lower_ = model.position_lower().array() + config.barrier.joint_margin;
   upper_ = model.position_upper().array() - config.barrier.joint_margin;
   for (Eigen::Index i = 0; on() && i < lower_.size(); ++i) {
@@ -93,7 +95,7 @@ bool JointBarrier::damp(const JointVector& q, const JointVector& dq, const Joint
 void WorkspaceBarrier::configure(const ControllerConfig& config) noexcept {
   braking_ = config.barrier.workspace_braking;
   fade_ = config.barrier.workspace_fade;
-  reaction_ = reaction_at(config.rate);
+  reaction_ = barrier_reaction(config.rate);
   lower_ = Vector3::Map(config.workspace_min.data());
   upper_ = Vector3::Map(config.workspace_max.data());
 }

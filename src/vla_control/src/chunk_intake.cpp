@@ -122,6 +122,7 @@ RejectReason ChunkIntake::check_time(const Chunk& chunk, const IntakeView& view)
 RejectReason ChunkIntake::check_order(const Chunk& chunk, const IntakeView& view) const noexcept {
   const Epoch epoch{chunk.boot_id, chunk.grant};
   if (!view.heartbeat_fresh || epoch < view.epoch) return RejectReason::kOldGrant;
+  if (view.unmonitored) return RejectReason::kUnmonitored;
   if (any_accepted_ && last_activation_ == view.activation) {
     // Two chunks may arrive between two updates, so the view alone does not tell the newest epoch.
     if (epoch < last_epoch_) return RejectReason::kOldGrant;

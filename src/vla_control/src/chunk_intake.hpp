@@ -30,6 +30,7 @@ struct IntakeView {
   std::uint64_t activation = 0;  ///< counts activations
   Phase phase = Phase::kInactive;
   bool heartbeat_fresh = false;
+  bool unmonitored = false;
   Epoch epoch;
   ReferenceSample reference;
   JointVector q;  ///< rad, measured

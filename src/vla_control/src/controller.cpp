@@ -48,6 +48,7 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
   payload.configure(config.payload_ramp_s);
   joint_barrier.configure(config, model);
   workspace_barrier.configure(config);
+  distance_barrier.configure(config);
   tank.configure(config.energy_tank);
   if (config.output == OutputKind::kMotion) motion.emplace(config, model);
   if (config.admittance.on()) {
@@ -110,6 +111,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   // Whatever was offered or asked for before does not count.
   (void)chunks.refresh();
   (void)heartbeats.refresh();
+  (void)distances.refresh();
   stop_requested.store(false);
   reset_requested.store(false);
   revoke_requested.store(false);
@@ -125,6 +127,9 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   hold_at_once = false;
   heartbeat_seen = false;
   heartbeat_fresh = config.heartbeat_timeout_s <= 0.0;
+  distances_seen = false;
+  distances_fresh = !distance_barrier.on();
+  distance_barrier.reset();
   epoch = Epoch{};
   chunk_sequence = 0;
   chunk_slowdown = 1.0;
@@ -216,6 +221,19 @@ bool Controller::set_gains(const TaskGains& gains) noexcept {
   if (!is_valid(gains)) return false;
   impl_->gains.writable() = gains;
   impl_->gains.publish();
+  return true;
+}
+
+bool Controller::measured(JointSample& out) noexcept {
+  if (!impl_->samples.refresh()) return false;
+  out = impl_->samples.value();
+  return true;
+}
+
+bool Controller::push_distances(const Distances& distances) noexcept {
+  if (!is_valid(distances, impl_->model.n())) return false;
+  impl_->distances.writable() = distances;
+  impl_->distances.publish();
   return true;
 }
 

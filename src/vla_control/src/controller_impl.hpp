@@ -13,6 +13,7 @@
 #include "vla_control/chunk_reference.hpp"
 #include "vla_control/contact_yield.hpp"
 #include "vla_control/controller.hpp"
+#include "vla_control/distance_barrier.hpp"
 #include "vla_control/energy_tank.hpp"
 #include "vla_control/feed_forward.hpp"
 #include "vla_control/force_tracking.hpp"
@@ -57,6 +58,7 @@ struct Controller::Impl {
   void watch_clock(std::int64_t time_ns) noexcept;
   void take_requests(std::int64_t time_ns) noexcept;
   void take_heartbeat(std::int64_t time_ns) noexcept;
+  void take_distances(std::int64_t time_ns) noexcept;
   void take_chunk(std::int64_t time_ns) noexcept;
   void advance_phase(std::int64_t time_ns) noexcept;
   void compute_torque(const JointState& joints, double period, JointVector& tau) noexcept;
@@ -65,6 +67,7 @@ struct Controller::Impl {
   [[nodiscard]] bool take_settings(double period) noexcept;
   void compute_dynamics(const JointState& joints) noexcept;
   void sense(const JointState& joints, double period) noexcept;
+  void watch_distances(const JointState& joints) noexcept;
   void task_torque(const JointState& joints, double period, JointVector& tau) noexcept;
   void engage_hold_when_at_rest(const JointState& joints) noexcept;
   void leave_fault(const JointState& joints) noexcept;
@@ -110,10 +113,12 @@ struct Controller::Impl {
   std::atomic<bool> tare_requested{false};
   Mailbox<Payload> payloads;
   Mailbox<TaskGains> gains;
+  Mailbox<Distances> distances;
 
   // Hand-over out of the loop.
   Mailbox<IntakeView> views;
   Mailbox<Snapshot> snapshots;
+  Mailbox<JointSample> samples;
   Snapshot last_read;  // thread of state()
   std::atomic<double> gripper_opening{0.0};
   std::atomic<double> gripper_force{0.0};
@@ -139,6 +144,7 @@ struct Controller::Impl {
   PayloadRamp payload;
   JointBarrier joint_barrier;
   WorkspaceBarrier workspace_barrier;
+  DistanceBarrier distance_barrier;
   EnergyTank tank;
   std::optional<MotionOutput> motion;       // with motion output
   std::optional<ForceSensor> force_sensor;  // where one is claimed
@@ -164,6 +170,9 @@ struct Controller::Impl {
   bool hold_at_once = false;     // FAULT does not wait for rest before it holds the joints
   bool heartbeat_seen = false;   // since activation
   bool heartbeat_fresh = false;  // or not watched
+  bool distances_fresh = false;  // or not awaited
+  bool distances_seen = false;   // since activation
+  double distances_age = 0.0;    // s
   Epoch epoch;
   std::uint64_t chunk_sequence = 0;
   double chunk_slowdown = 1.0;

@@ -108,6 +108,7 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
   }
   task_law.compute(dynamics, joints.dq, sample, task);
   sense(joints, period);
+  watch_distances(joints);
   if (phase == Phase::kFault) {
     engage_hold_when_at_rest(joints);
     if (resetting) leave_fault(joints);
@@ -121,11 +122,22 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
   if (joint_barrier.on() && joint_barrier.damp(joints.q, joints.dq, dynamics.mass_matrix, tau)) {
     ++barrier_activations;
   }
+  if (distance_barrier.on() && distance_barrier.apply(tau, task_law.space())) {
+    ++barrier_activations;
+  }
   tau += dynamics.bias;
   // Without a valid inertia the law has computed nothing; NaN is what the caller acts on.
   if (!joint_hold.engaged() && !task_law.space().valid) {
     tau.setConstant(std::numeric_limits<double>::quiet_NaN());
   }
+}
+
+void Controller::Impl::watch_distances(const JointState& joints) noexcept {
+  if (!distance_barrier.on()) return;
+  // Distances that are not fresh allow ever less, and nothing when they are twice as old.
+  const double late = distances_age / config.barrier.distance_stale_s - 1.0;
+  const double shrink = distances_seen ? std::clamp(1.0 - late, 0.0, 1.0) : 0.0;
+  distance_barrier.advance(joints.q, joints.dq, task_law.space(), shrink);
 }
 
 void Controller::Impl::task_torque(const JointState& joints, double period,
@@ -249,6 +261,7 @@ void Controller::Impl::publish_sensing(ControllerState& state) const noexcept {
       load.bias + payload_weight(load, dynamics.pose_tool_in_base, model.gravity_in_base());
   state.tares = tares;
   state.tank_energy = tank.energy();
+  state.smallest_distance = distance_barrier.smallest();
 }
 
 }  // namespace vla_control

@@ -80,6 +80,7 @@ double Controller::Impl::begin_cycle(std::int64_t time_ns, double period) noexce
   now_ns = time_ns;
   take_heartbeat(time_ns);
   take_requests(time_ns);
+  take_distances(time_ns);
   take_chunk(time_ns);
   const bool possible = period >= kShortestPeriod && period <= kLongestPeriod;
   return possible ? period : 1.0 / config.rate;
@@ -97,6 +98,7 @@ void Controller::Impl::watch_clock(std::int64_t time_ns) noexcept {
   not_before_ns = time_ns;
   heartbeat_seen = false;
   heartbeat_fresh = config.heartbeat_timeout_s <= 0.0;
+  distances_seen = false;
   if (phase == Phase::kFault) {
     fault_rest_ns = time_ns;
   } else {
@@ -163,6 +165,19 @@ void Controller::Impl::take_heartbeat(std::int64_t time_ns) noexcept {
   }
 }
 
+void Controller::Impl::take_distances(std::int64_t time_ns) noexcept {
+  if (!distance_barrier.on()) return;
+  if (distances.refresh()) {
+    distance_barrier.take(distances.value());
+    distances_seen = true;
+  }
+  // A stamp of the future is as wrong as one of long ago.
+  distances_age = std::abs(seconds(time_ns) - seconds(distance_barrier.time_ns()));
+  const bool fresh = distances_seen && distances_age <= config.barrier.distance_stale_s;
+  if (distances_fresh && !fresh) revoke_chunk(time_ns);
+  distances_fresh = fresh;
+}
+
 void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   if (!chunks.refresh()) return;
   const PreparedChunk& chunk = chunks.value();
@@ -174,6 +189,8 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
     reason = RejectReason::kFault;
   } else if (!heartbeat_fresh || chunk.epoch < epoch) {
     reason = RejectReason::kOldGrant;
+  } else if (!distances_fresh) {
+    reason = RejectReason::kUnmonitored;
   }
   if (reason != RejectReason::kNone) {
     count_rejection(reason);
@@ -223,10 +240,19 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   view.activation = activations;
   view.phase = phase;
   view.heartbeat_fresh = heartbeat_fresh;
+  // At activation the first distances are still to come; the loop decides then.
+  view.unmonitored = cycles > 0 && !distances_fresh;
   view.epoch = epoch;
   view.reference = sample;
   view.q = joints.q;
   views.publish();
+
+  if (distance_barrier.on()) {
+    JointSample& measured = samples.writable();
+    measured.time_ns = time_ns;
+    measured.q = joints.q;
+    samples.publish();
+  }
 
   Snapshot& snapshot = snapshots.writable();
   const bool following = chunk_in_force && (phase == Phase::kTracking || phase == Phase::kBraking);
@@ -259,6 +285,7 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
                    gripper_force.load(std::memory_order_relaxed),
                    gripper_commanded.load(std::memory_order_relaxed)};
   state.heartbeat_lost = !heartbeat_fresh;
+  state.unmonitored = !distances_fresh;
   state.cycles = cycles;
   publish_sensing(state);
   snapshot.barrier_activations = barrier_activations;

@@ -94,6 +94,10 @@ void check_limits(const ControllerConfig& config) {
   require("barrier.joint_fade", barrier.joint_fade, 0.001, 1.0);
   require("barrier.workspace_braking", barrier.workspace_braking, 0.0, 100.0);
   require("barrier.workspace_fade", barrier.workspace_fade, 0.001, 1.0);
+  require("barrier.distance_braking", barrier.distance_braking, 0.0, 100.0);
+  require("barrier.distance_margin", barrier.distance_margin, 0.0, 0.2);
+  require("barrier.distance_fade", barrier.distance_fade, 0.001, 1.0);
+  require("barrier.distance_stale_s", barrier.distance_stale_s, 0.002, 1.0);
   require("energy_tank.capacity", config.energy_tank.capacity, 0.0, 1000.0);
   require("energy_tank.refill_power", config.energy_tank.refill_power, 0.0, 1000.0);
 }

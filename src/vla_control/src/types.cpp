@@ -43,6 +43,8 @@ std::string_view to_string(RejectReason reason) noexcept {
       return "BUSY";
     case RejectReason::kUnreachable:
       return "UNREACHABLE";
+    case RejectReason::kUnmonitored:
+      return "UNMONITORED";
   }
   return "UNKNOWN";
 }

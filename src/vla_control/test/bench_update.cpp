@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < cycles; ++i) {
     now += 1'000'000;
     if (i % 400 == 0) (void)controller.push_chunk(testing::make_chunk(start, now, 0));
+    if (i % 10 == 0) (void)controller.push_distances(testing::make_distances(state, now, 0.05));
     jittered.q[0] = state.q[0] + 1e-4 * (i % 7);
     const auto t0 = Clock::now();
     controller.update(jittered, now, 1e-3, torques);

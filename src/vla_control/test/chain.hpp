@@ -58,7 +58,24 @@ inline void switch_everything_on(ControllerConfig& config, int joints) {
   config.wrench_limits = {50.0, 10.0};
   config.barrier.joint_braking = 10.0;
   config.barrier.workspace_braking = 5.0;
+  config.barrier.distance_braking = 4.0;
   config.energy_tank = {2.0, 1.0};
+}
+
+/// As many distances as there may be, 2 mm apart.
+inline Distances make_distances(const JointState& state, std::int64_t time_ns, double least) {
+  Distances out;
+  out.time_ns = time_ns;
+  out.q = state.q;
+  out.count = kMaxDistances;
+  for (int i = 0; i < kMaxDistances; ++i) {
+    Distance& one = out.nearest[static_cast<std::size_t>(i)];
+    one.distance = least + 0.002 * i;
+    one.row = JointVector::NullaryExpr(state.q.size(), [i](Eigen::Index joint) {
+      return 0.3 * std::sin(1.0 + i + 2.3 * static_cast<double>(joint));
+    });
+  }
+  return out;
 }
 
 /// A slow motion in z from `start`, observed at `stamp_ns`.

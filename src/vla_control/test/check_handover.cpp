@@ -52,6 +52,7 @@ bool controller_survives_all_threads() {
   config.command_includes_gravity = true;
   config.effort_state = EffortState::kNone;
   config.heartbeat_timeout_s = 1.0;
+  config.barrier.distance_braking = 4.0;
   Controller controller(testing::make_chain(7), config);
   const JointState joints = testing::bent(7);
   const Pose start = controller.model().forward_kinematics(joints.q);
@@ -59,7 +60,7 @@ bool controller_survives_all_threads() {
   if (!controller.activate(joints, kStart)) return false;
   std::atomic<bool> running{true};
   std::atomic<std::int64_t> now{kStart};
-  std::atomic<long> accepted{0}, busy{0};
+  std::atomic<long> accepted{0}, busy{0}, monitored{0};
 
   const auto push = [&] {
     Chunk chunk = testing::make_chunk(start, 0, 0);
@@ -87,6 +88,17 @@ bool controller_survives_all_threads() {
     }
   });
   threads.emplace_back([&] {
+    JointSample sample;
+    while (running) {
+      if (controller.measured(sample)) {
+        const Distances distances = testing::make_distances(joints, sample.time_ns, 0.004);
+        if (!controller.push_distances(distances)) running = false;
+        ++monitored;
+      }
+      std::this_thread::yield();
+    }
+  });
+  threads.emplace_back([&] {
     Payload payload;
     TaskGains gains;
     for (int i = 0; running; ++i) {
@@ -110,13 +122,13 @@ bool controller_survives_all_threads() {
   bool good = true;
   JointTorques torques;
   // At least 3000 cycles, then until everything that must happen has happened.
-  for (int i = 0; i < 300'000 && (i < 3000 || accepted == 0 || busy == 0); ++i) {
+  for (int i = 0; i < 300'000 && (i < 3000 || accepted == 0 || busy == 0 || monitored < 100); ++i) {
     now += 1'000'000;
     controller.update(joints, now, 1e-3, torques);
     good = good && torques.tau.size() == 7 && torques.tau.allFinite();
     if (i % 1000 == 999) good = good && controller.activate(joints, now);
   }
-  good = good && running && accepted > 0 && busy > 0;
+  good = good && running && accepted > 0 && busy > 0 && monitored >= 100;
   running = false;
   for (std::thread& thread : threads) thread.join();
   std::printf("accepted %ld, busy %ld\n", accepted.load(), busy.load());

@@ -34,6 +34,7 @@ class Tour {
     config.chunk.joint_velocity_share = joints > 6 ? 0.9 : 0.0;
     config.output = output;
     if (moving_) {
+      config.barrier.distance_braking = 0.0;
       config.tracking.max_acceleration.assign(static_cast<std::size_t>(joints), 20.0);
       config.tracking.max_jerk.assign(static_cast<std::size_t>(joints), 5000.0);
       config.tracking.velocity_feedback = 1.0;
@@ -147,6 +148,10 @@ class Tour {
   }
   void cycle(const JointState& state, std::int64_t step_ns) noexcept {
     now_ += step_ns;
+    if (++cycles_ % 10 == 0 && controller_->measured(sample_)) {
+      distances_ = make_distances(state_, now_, 0.004);
+      (void)controller_->push_distances(distances_);
+    }
     if (moving_) {
       state_.wrench = Vector6::Constant(1e-8 * static_cast<double>(now_ % 7'000'000));
       controller_->update(state, now_, 1e-3, motion_);
@@ -187,6 +192,9 @@ class Tour {
   bool moving_;
   JointTorques torques_;
   JointMotion motion_;
+  JointSample sample_;
+  Distances distances_;
+  long cycles_ = 9;
   Pose start_;
   Chunk chunk_, joints_, twists_, fast_;
   std::uint64_t sequence_ = 0;

@@ -145,6 +145,8 @@ vla_msgs::msg::ControllerState to_message(const vla_control::ControllerState& st
   out.torque_saturated = state.torque_saturated;
   out.torque_rate_saturated = state.torque_rate_saturated;
   out.wrench_saturated = state.wrench_saturated;
+  out.unmonitored = state.unmonitored;
+  out.smallest_distance = state.smallest_distance;
   out.cycles = state.cycles;
   out.chunks_accepted = state.chunks_accepted;
   out.chunks_rejected = state.chunks_rejected;

@@ -408,10 +408,12 @@ def to_controller_state(
         "wrench_saturated",
         "in_contact",
         "object_lost",
+        "unmonitored",
         "gripper_commanded",
         "compliant",
     ):
         setattr(message, name, bool(getattr(state, name)))
+    message.smallest_distance = float(state.smallest_distance)
     message.joint_names = list(joint_names)
     joint_arrays = ("q", "dq", "tau_command", "tau_limit", "q_command", "dq_command")
     for name in (*joint_arrays, "external_torque"):

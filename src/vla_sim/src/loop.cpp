@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vla_sim/loop.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
@@ -36,6 +37,7 @@ void Loop::reset(std::int64_t time_ns) {
   require_stopped("reset");
   time_ns_ = time_ns;
   cycles_ = 0;
+  until_watch_ = 0;
   plant_.reset();
   plant_.measure(state_);
   torques_.tau.setZero(state_.q.size());
@@ -55,6 +57,19 @@ void Loop::advance(std::uint64_t cycles) {
 void Loop::set_trace(Trace* trace) {
   require_stopped("set_trace");
   trace_ = trace;
+}
+
+void Loop::set_monitor(vla_control::CollisionMonitor& monitor, vla_control::Controller& controller,
+                       double period_s) {
+  require_stopped("set_monitor");
+  if (!(period_s > 0.0 && period_s <= 1.0)) {
+    throw std::invalid_argument("period_s " + std::to_string(period_s) + " is outside (0, 1]");
+  }
+  monitor_ = &monitor;
+  monitored_ = &controller;
+  watch_cycles_ = static_cast<std::uint64_t>(
+      std::llround(std::max(period_s * 1e9 / static_cast<double>(period_ns_), 1.0)));
+  until_watch_ = 0;
 }
 
 void Loop::start_realtime(double speed) {
@@ -95,6 +110,7 @@ void Loop::set_clock(std::int64_t time_ns, std::uint64_t cycles) {
 
 void Loop::cycle() noexcept {
   plant_.measure(state_);
+  watch();
   law_.update(state_, time_ns_, static_cast<double>(period_ns_) * 1e-9, torques_);
   plant_.step(torques_, law_.gripper_command());
   if (trace_ != nullptr) {
@@ -103,6 +119,18 @@ void Loop::cycle() noexcept {
   }
   time_ns_ += period_ns_;
   ++cycles_;
+}
+
+void Loop::watch() noexcept {
+  if (monitor_ == nullptr) return;
+  if (until_watch_ == 0) {
+    until_watch_ = watch_cycles_;
+    // Distances that could not be computed are not handed over: those in force grow old.
+    if (monitor_->compute({time_ns_, state_.q}, distances_)) {
+      (void)monitored_->push_distances(distances_);
+    }
+  }
+  --until_watch_;
 }
 
 void Loop::publish() {

@@ -223,6 +223,8 @@ NB_MODULE(_core, m) {
       .def(nb::init<Plant&, Law&>(), "plant"_a, "law"_a, nb::keep_alive<1, 2>(),
            nb::keep_alive<1, 3>())
       .def("set_trace", &Loop::set_trace, "trace"_a.none(), nb::keep_alive<1, 2>())
+      .def("set_monitor", &Loop::set_monitor, "monitor"_a, "controller"_a, "period_s"_a,
+           nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
       .def("reset", &Loop::reset, "time_ns"_a)
       .def("advance", &Loop::advance, "cycles"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("start_realtime", &Loop::start_realtime, "speed"_a = 1.0)

@@ -130,6 +130,7 @@ class ArmDescription:
         drives: What the drives are like.
         gripper: What is mounted.
         look: How it is drawn.
+        may_touch: Pairs of links that a collision monitor leaves out.
         tasks: Whether the tasks of the simulator are tested with it.
     """
 
@@ -144,6 +145,7 @@ class ArmDescription:
     drives: Drives
     gripper: Gripper
     look: Look
+    may_touch: tuple[tuple[str, str], ...]
     tasks: bool
 
 
@@ -208,6 +210,7 @@ def load(path: Path) -> ArmDescription:
         drives=_drives(top.section("drives"), n),
         gripper=_gripper(gripper),
         look=_look(top.section("look", {})),
+        may_touch=_may_touch(top.section("collision", {})),
         tasks=top.flag("tasks", False),
     )
     joints.close()
@@ -228,6 +231,11 @@ def share_of(package: str) -> Path:
     raise ArmError(
         f"the package {package!r} was not found; install it with `pip install {package}`"
     )
+
+
+def package_folders() -> list[str]:
+    """Return the folders that may hold the packages of ``package://`` addresses."""
+    return [str(prefix / "share") for prefix in _prefixes()]
 
 
 def _prefixes() -> list[Path]:
@@ -294,6 +302,12 @@ def _look(section: _Section) -> Look:
     return look
 
 
+def _may_touch(section: _Section) -> tuple[tuple[str, str], ...]:
+    pairs = section.pairs("may_touch")
+    section.close()
+    return pairs
+
+
 def _urdf(path: Path, section: _Section, gripper: _Section) -> str:
     """The URDF of the arm, with the gripper's appended where that is a file of its own."""
     xml = _read_urdf(path, section)
@@ -332,6 +346,7 @@ def _check_names(arm: ArmDescription, path: Path) -> None:
     for kind, wanted, present in (
         ("joint", (*arm.joint_names, *arm.gripper.joints), joints),
         ("link", (arm.base_frame, arm.tool_frame, *arm.gripper.fingers), links),
+        ("link", tuple(name for pair in arm.may_touch for name in pair), links),
     ):
         for name in wanted:
             if name not in present:
@@ -394,6 +409,14 @@ class _Section:
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise ArmError(f"{self._name}: {name} must be a list of names, not {value!r}")
         return tuple(value)
+
+    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
+        value = self._get(name, [])
+        for entry in value if isinstance(value, list) else [value]:
+            named = isinstance(entry, list) and all(isinstance(v, str) for v in entry)
+            if not named or len(entry) != 2:
+                raise ArmError(f"{self._name}: {name} must be a list of pairs, not {value!r}")
+        return tuple((a, b) for a, b in value)
 
     def pair(self, name: str) -> tuple[str, str]:
         value = self.strings(name)

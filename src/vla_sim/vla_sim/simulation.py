@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 import vla_control
-from vla_sim import robots, scene, suites, tasks
+from vla_sim import collision, robots, scene, suites, tasks
 from vla_sim._core import Loop, Plant, PlantMemory, Snapshot
 from vla_sim._core import PlantConfig as _CorePlantConfig
 from vla_sim._core import PlantLayout as _CorePlantLayout
@@ -96,7 +96,8 @@ class Simulation:
         cameras: Cameras to render in ``observe``.
         image_size: Side of the images, px.
         plant: Constants of the hardware.
-        controller_overrides: Attributes of the controller's configuration to set.
+        controller_overrides: Attributes of the controller's configuration to set. With
+            ``barrier__distance_braking`` at 0 nothing keeps the arm off itself and the table.
         suite: Name of the suite that scenes are drawn for.
     """
 
@@ -128,6 +129,7 @@ class Simulation:
         self.data = mujoco.MjData(self.model)
         overrides = {
             "command_includes_gravity": not self.plant_config.gravity_compensation,
+            "barrier__distance_braking": collision.BRAKING,
             **(controller_overrides or {}),
         }
         self._description = self.robot.description()
@@ -139,6 +141,12 @@ class Simulation:
             self.model._address, self.data._address, self._layout(), self._core_config()
         )
         self._loop = Loop(self._plant, self.controller)
+        barrier = self.controller.config.barrier
+        if barrier.distance_braking > 0.0:
+            monitor = collision.make_monitor(
+                self.robot, [collision.table()], margin=barrier.distance_margin
+            )
+            self._loop.set_monitor(monitor, self.controller, collision.PERIOD)
         # The thread works on the model and the data: it must end before they do.
         weakref.finalize(self, self._loop.stop_realtime)
         self._arm_qpos = np.array([self.model.joint(n).qposadr[0] for n in self.robot.joint_names])

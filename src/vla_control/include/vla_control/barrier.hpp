@@ -12,6 +12,11 @@ namespace vla_control {
 /// Zero at and beyond the limit.
 [[nodiscard]] double braking_speed(double distance, double braking, double reaction) noexcept;
 
+/// The reaction time, in s, that the barriers of a controller at `rate` (Hz) allow for, and the
+/// gain, in 1/s, with which their dampers take off what is too fast.
+[[nodiscard]] double barrier_reaction(double rate) noexcept;
+[[nodiscard]] double barrier_gain(double reaction) noexcept;
+
 /// Brings joints to rest before their soft limits. RT-safe.
 ///
 /// Two parts. A damper takes off what is faster, towards a limit, than braking_speed(): it opposes

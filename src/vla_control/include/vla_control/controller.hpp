@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "vla_control/config.hpp"
+#include "vla_control/distance_barrier.hpp"
 #include "vla_control/robot_model.hpp"
 #include "vla_control/types.hpp"
 
@@ -15,7 +16,8 @@ namespace vla_control {
 ///
 /// Threads: update(), activate() and deactivate() belong to one thread (the loop). push_chunk() may
 /// be called from any one thread at a time, heartbeat() from any one thread, state() from any one
-/// thread, and so may set_payload() and set_gains(); stop(), revoke(), reset(), tare() and
+/// thread, and so may set_payload() and set_gains(); measured() and push_distances() belong to one
+/// thread, that of a CollisionMonitor; stop(), revoke(), reset(), tare() and
 /// gripper_command() from any thread. All of them are
 /// wait-free. Requests take effect in the next update().
 ///
@@ -65,6 +67,13 @@ class Controller {
   /// Changes stiffness (axes as configured) and damping ratio; the change is ramped.
   /// \return false, changing nothing, if they are out of range (is_valid)
   [[nodiscard]] bool set_gains(const TaskGains& gains) noexcept;
+
+  /// Joints measured since the call before, for a CollisionMonitor. \return false if there are
+  /// none, or no barrier between bodies is configured
+  [[nodiscard]] bool measured(JointSample& out) noexcept;
+  /// Distances of the arm to itself and its surroundings, for the barrier between bodies.
+  /// \return false, changing nothing, if they are of another size or not finite (is_valid)
+  [[nodiscard]] bool push_distances(const Distances& distances) noexcept;
 
   /// One cycle. RT-safe: no allocation, no lock, no throw.
   /// \param state measured joint state; `time_ns` controller clock; `period` s since the cycle

@@ -86,6 +86,12 @@ struct BarrierConfig {
   double joint_fade = 0.05;        ///< rad before the soft limit over which an outward torque fades
   double workspace_braking = 0.0;  ///< m/s^2; 0 = no barrier of the measured tool at the workspace
   double workspace_fade = 0.02;    ///< m before the face over which an outward force fades
+  /// m/s^2; 0 = no barrier between bodies. With it, distances must keep coming: without fresh ones
+  /// the arm brakes to a hold and chunks are UNMONITORED.
+  double distance_braking = 0.0;
+  double distance_margin = 0.005;  ///< m that bodies are kept apart
+  double distance_fade = 0.01;     ///< m before the margin over which a closing torque fades
+  double distance_stale_s = 0.05;  ///< s, age above which distances are not fresh
 };
 
 /// Bounds the energy that the controller gives to the arm.

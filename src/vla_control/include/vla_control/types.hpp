@@ -4,6 +4,7 @@
 #include <Eigen/Core>
 #include <Eigen/Geometry>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -144,6 +145,7 @@ enum class RejectReason : std::uint8_t {
   kFault = 16,            ///< in FAULT, until reset
   kBusy = 17,             ///< another thread is pushing a chunk right now
   kUnreachable = 18,      ///< the joints cannot bring the tool where the chunk wants it
+  kUnmonitored = 19,      ///< distances to itself and its surroundings are awaited, none is fresh
 };
 
 /// Unit quaternion and position of one waypoint, as received (not yet checked).
@@ -217,8 +219,11 @@ struct ControllerState {
   /// N, Nm at the tool point, base axes; weight and bias of the payload in force, as carried
   Vector6 load_wrench = Vector6::Zero();
   std::uint64_t tares = 0;      ///< completed since activation
-  bool barrier_active = false;  ///< a joint or workspace barrier acted since the state() before
-  double tank_energy = 0.0;     ///< J left in the energy tank; 0 without one
+  bool barrier_active = false;  ///< a barrier acted since the state() before
+  bool unmonitored = false;     ///< distances are awaited and none is fresh
+  /// m, least distance between two bodies; infinity = none is near, or they are not monitored
+  double smallest_distance = std::numeric_limits<double>::infinity();
+  double tank_energy = 0.0;  ///< J left in the energy tank; 0 without one
 };
 
 /// Name of an enumerator as in the messages, such as "OLD_GRANT".

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 MAX_JOINTS: int = 10
 MAX_STEPS: int = 64
+MAX_DISTANCES: int = 16
 
 class RejectReason(enum.IntEnum):
     """Why a chunk was rejected; numbers as REJECT_* of ControllerState."""
@@ -37,6 +38,7 @@ class RejectReason(enum.IntEnum):
     FAULT = 16
     BUSY = 17
     UNREACHABLE = 18
+    UNMONITORED = 19
 
 class Phase(enum.IntEnum):
     """What the controller does; numbers as PHASE_* of ControllerState."""
@@ -280,6 +282,10 @@ class BarrierConfig:
     joint_fade: float
     workspace_braking: float
     workspace_fade: float
+    distance_braking: float
+    distance_margin: float
+    distance_fade: float
+    distance_stale_s: float
 
 class EnergyTankConfig:
     """Bounds the energy that the controller gives to the arm."""
@@ -550,6 +556,10 @@ class ControllerState:
     @property
     def barrier_active(self) -> bool: ...
     @property
+    def unmonitored(self) -> bool: ...
+    @property
+    def smallest_distance(self) -> float: ...
+    @property
     def tank_energy(self) -> float: ...
 
 class Controller:
@@ -617,6 +627,14 @@ class Controller:
         """(opening in m, max_force in N), or None: leave the gripper as it is."""
 
     def state(self) -> ControllerState: ...
+    def push_distances(
+        self, time_ns: int, q: ArrayLike, distances: ArrayLike, rows: ArrayLike
+    ) -> bool:
+        """Distances (count,) in m at joints q, and their rows (count, joints) in m/rad.
+
+        At most MAX_DISTANCES. False, changing nothing, if of the wrong size or not finite.
+        """
+
     @property
     def config(self) -> ControllerConfig:
         """A copy, with all defaults filled in."""
@@ -716,3 +734,79 @@ class TorqueLimiter:
         self, tau: ArrayLike, dq: ArrayLike, period: float
     ) -> tuple[NDArray[np.float64], bool, bool]:
         """(torque, absolute limit was active, rate limit was active)."""
+
+class Obstacle:
+    """A box in the base frame; without a size the half space below the x-y plane of its pose."""
+
+    def __init__(
+        self,
+        name: str,
+        position: ArrayLike,
+        size: ArrayLike | None = None,
+        quat_xyzw: ArrayLike | None = None,
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+
+class PairDistance:
+    """A pair of bodies within the horizon."""
+
+    @property
+    def pair(self) -> int:
+        """Index into CollisionMonitor.pairs."""
+
+    @property
+    def distance(self) -> float:
+        """m; negative = they overlap."""
+
+    @property
+    def point_first(self) -> NDArray[np.float64]: ...
+    @property
+    def point_second(self) -> NDArray[np.float64]: ...
+    @property
+    def row(self) -> NDArray[np.float64]:
+        """d(distance)/dq, m/rad."""
+
+class CollisionMonitor:
+    """Distances of an arm to itself and to its surroundings. One object, one thread."""
+
+    def __init__(
+        self,
+        description: RobotDescription,
+        home: ArrayLike,
+        *,
+        obstacles: Sequence[Obstacle] = ...,
+        ignored_pairs: Sequence[tuple[str, str]] = ...,
+        package_folders: Sequence[str] = ...,
+        margin: float = 0.005,
+        horizon: float = 0.2,
+    ) -> None:
+        """Reads the collision geometry of the URDF.
+
+        Raises:
+            ValueError: Geometry, obstacles or names are wrong, or a pair is nearer than `margin` at
+                `home`; the message names it.
+        """
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]: ...
+    @property
+    def largest_excess(self) -> float:
+        """Largest distance in m by which the body of a mesh exceeds its hull."""
+
+    def compute(self, q: ArrayLike) -> list[PairDistance]:
+        """Pairs within the horizon, the nearest first."""
+
+class CollisionThread:
+    """Computes distances for a running controller in its own thread.
+
+    The monitor belongs to that thread from then on.
+    """
+
+    def __init__(
+        self, controller: Controller, monitor: CollisionMonitor, rate: float = 200.0
+    ) -> None: ...
+    @property
+    def computed(self) -> int: ...
+    @property
+    def longest(self) -> float: ...

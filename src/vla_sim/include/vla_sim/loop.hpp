@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "vla_control/collision_monitor.hpp"
 #include "vla_control/controller.hpp"
 #include "vla_sim/law.hpp"
 #include "vla_sim/plant.hpp"
@@ -40,6 +41,10 @@ class Loop {
 
   /// Records every cycle from now on; nullptr = no longer. Lockstep only.
   void set_trace(Trace* trace);
+  /// Computes distances for `controller` every `period_s` of simulated time, beginning with the
+  /// first cycle of an episode. Lockstep only.
+  void set_monitor(vla_control::CollisionMonitor& monitor, vla_control::Controller& controller,
+                   double period_s);
   /// Starts an episode: forgets the plant's memory and activates the law where the arm is.
   /// \throws std::logic_error while running in real time, std::runtime_error if the law
   ///     refuses the joint state.
@@ -67,6 +72,7 @@ class Loop {
 
  private:
   void cycle() noexcept;
+  void watch() noexcept;
   void publish();
   void run(double speed) noexcept;
   void require_stopped(const char* what) const;
@@ -77,6 +83,11 @@ class Loop {
   std::unique_ptr<Law> owned_law_;
   Law& law_;
   Trace* trace_ = nullptr;
+  vla_control::CollisionMonitor* monitor_ = nullptr;
+  vla_control::Controller* monitored_ = nullptr;
+  vla_control::Distances distances_;
+  std::uint64_t watch_cycles_ = 1;  // between two computations
+  std::uint64_t until_watch_ = 0;   // cycles
   vla_control::JointState state_;
   vla_control::JointTorques torques_;
   std::int64_t period_ns_;

@@ -9,7 +9,7 @@ of sight, weightless.
 
 from __future__ import annotations
 
-from vla_sim.scene.common import CUBE_SIZE
+from vla_sim.scene.common import CUBE_SIZE, TABLE_CENTER, TABLE_SIZE
 from vla_sim.scene.laying import lay, prop_poses, set_look
 from vla_sim.scene.layout import COLORS, CubePose, Prop, SceneLayout, SceneLook
 from vla_sim.scene.model import CAMERAS, OVERVIEW, build_model, dress_robot, set_options
@@ -33,6 +33,8 @@ __all__ = [
     "OBJECTS",
     "OVERVIEW",
     "PROPS",
+    "TABLE_CENTER",
+    "TABLE_SIZE",
     "ZONE_RADIUS",
     "CubePose",
     "ObjectStates",

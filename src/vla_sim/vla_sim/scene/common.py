@@ -11,6 +11,9 @@ import numpy as np
 from vla_sim.typing import FloatArray
 
 CUBE_SIZE = 0.04
+# Edges and centre of the table top in the base frame, m.
+TABLE_SIZE = (1.20, 1.30, 0.04)
+TABLE_CENTER = (0.42, 0.0, -0.02)
 
 # Behind the scene camera.
 PARK = np.array([8.0, 0.0, 0.5])

@@ -9,7 +9,15 @@ import mujoco
 import numpy as np
 
 from vla_sim.robots import RobotSpec
-from vla_sim.scene.common import CUBE_SIZE, ENVIRONMENT, FREE_CONTACT, PARK, ROBOT
+from vla_sim.scene.common import (
+    CUBE_SIZE,
+    ENVIRONMENT,
+    FREE_CONTACT,
+    PARK,
+    ROBOT,
+    TABLE_CENTER,
+    TABLE_SIZE,
+)
 from vla_sim.scene.layout import COLORS
 from vla_sim.scene.props import add_props
 from vla_sim.typing import FloatArray
@@ -193,8 +201,8 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     world.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[0.60, 0.65, 0.02],
-        pos=[0.42, 0.0, -0.02],
+        size=[0.5 * edge for edge in TABLE_SIZE],
+        pos=TABLE_CENTER,
         material="table",
         contype=ENVIRONMENT,
         conaffinity=ENVIRONMENT | ROBOT,
