@@ -51,6 +51,19 @@ def test_two_runs_are_identical_also_under_load(make_sim: MakeSim) -> None:
     assert not np.array_equal(first, run_expert(make_sim("panda", "pick", 4), 5))
 
 
+def test_what_lay_on_the_table_before_leaves_no_trace() -> None:
+    used = Simulation("panda", "drawer", 1, cameras=(), suite="core")
+    fresh = Simulation("panda", "pick", 3, cameras=())
+    assert not np.array_equal(used.model.body_mass, fresh.model.body_mass)
+    run_expert(used, 1)
+    used.reset("pick", 3, suite="basic")
+    np.testing.assert_array_equal(used.model.body_mass, fresh.model.body_mass)
+    np.testing.assert_array_equal(used.model.dof_invweight0, fresh.model.dof_invweight0)
+    np.testing.assert_array_equal(run_expert(used, 3), run_expert(fresh, 3))
+    used.close()
+    fresh.close()
+
+
 def test_steps_of_any_length_give_the_same_run(make_sim: MakeSim) -> None:
     sim = make_sim(seed=5)
     sim.advance(0.5)

@@ -40,7 +40,7 @@ def lay(model: mujoco.MjModel, data: mujoco.MjData, robot: RobotSpec, layout: Sc
     unknown = [prop.name for prop in layout.props if prop.name not in PROPS]
     if unknown:
         raise ValueError(f"unknown props {unknown}; valid: {', '.join(PROPS)}")
-    _set_physics(model, data, layout)
+    _set_physics(model, layout)
     mujoco.mj_resetData(model, data)
     for name, value in zip(robot.joint_names, layout.q, strict=True):
         data.joint(name).qpos = value
@@ -69,7 +69,7 @@ def lay(model: mujoco.MjModel, data: mujoco.MjData, robot: RobotSpec, layout: Sc
     mujoco.mj_forward(model, data)
 
 
-def _set_physics(model: mujoco.MjModel, data: mujoco.MjData, layout: SceneLayout) -> None:
+def _set_physics(model: mujoco.MjModel, layout: SceneLayout) -> None:
     """Give what can be picked up its mass and friction, as multiples of the nominal ones."""
     bodies = [model.body(name).id for name in LOOSE]
     friction = np.array(FREE_CONTACT["friction"]) * [layout.friction, 1.0, 1.0]
@@ -80,9 +80,10 @@ def _set_physics(model: mujoco.MjModel, data: mujoco.MjData, layout: SceneLayout
     if np.array_equal(model.body_mass[bodies], wanted[:, 0]):
         return
     model.body_mass[bodies], model.body_inertia[bodies] = wanted[:, 0], wanted[:, 1:]
-    # What the engine derives from masses has to follow; the size of the scene does not.
+    # What the engine derives from masses has to follow, from the state in which the scene was made,
+    # or its last bits would tell what lay on the table before. The size of the scene stays.
     extent, center = float(model.stat.extent), model.stat.center.copy()
-    mujoco.mj_setConst(model, data)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
     model.stat.extent, model.stat.center[:] = extent, center
 
 
