@@ -178,6 +178,13 @@ void bind_state(nb::module_& m) {
                          self.reference.angular_acceleration;
                      return acceleration;
                    })
+      .def_prop_ro(
+          "reference_q", [](const State& self) { return to_vector(self.joint_reference.q); },
+          "Of the joint-impedance law, rad; else empty.")
+      .def_prop_ro("reference_dq",
+                   [](const State& self) { return to_vector(self.joint_reference.dq); })
+      .def_prop_ro("reference_ddq",
+                   [](const State& self) { return to_vector(self.joint_reference.ddq); })
       .def_ro("wrench_command", &State::wrench_command, nb::rv_policy::copy)
       .def_prop_ro("gripper_opening_command",
                    [](const State& self) { return self.gripper.opening; })
@@ -186,6 +193,7 @@ void bind_state(nb::module_& m) {
       .def_ro("torque_saturated", &State::torque_saturated)
       .def_ro("torque_rate_saturated", &State::torque_rate_saturated)
       .def_ro("wrench_saturated", &State::wrench_saturated)
+      .def_ro("stiffness_limited", &State::stiffness_limited)
       .def_ro("heartbeat_lost", &State::heartbeat_lost)
       .def_ro("cycles", &State::cycles)
       .def_ro("chunks_accepted", &State::chunks_accepted)

@@ -16,9 +16,10 @@ void bind_enums(nb::module_& m) {
       .value("CURRENT", EffortState::kCurrent)
       .value("NONE", EffortState::kNone);
   nb::enum_<TaskLawKind>(m, "TaskLawKind", nb::is_arithmetic(),
-                         "Which law turns the pose error into a tool wrench.")
+                         "Which law holds the arm to its reference.")
       .value("IMPEDANCE", TaskLawKind::kImpedance)
-      .value("OPERATIONAL_SPACE", TaskLawKind::kOperationalSpace);
+      .value("OPERATIONAL_SPACE", TaskLawKind::kOperationalSpace)
+      .value("JOINT_IMPEDANCE", TaskLawKind::kJointImpedance);
   nb::enum_<StiffnessFrame>(m, "StiffnessFrame", nb::is_arithmetic(), "Axes of the stiffness.")
       .value("BASE", StiffnessFrame::kBase)
       .value("TOOL", StiffnessFrame::kTool);
@@ -67,10 +68,19 @@ void bind_payload(nb::module_& m) {
   nb::class_<TaskGains>(m, "TaskGains", "Gains that may change while the controller runs.")
       .def(
           "__init__",
-          [](TaskGains* self, nb::object stiffness, double damping_ratio) {
-            new (self) TaskGains{as_fixed<Matrix6>(stiffness, "stiffness"), damping_ratio};
+          [](TaskGains* self, nb::object stiffness, double damping_ratio,
+             nb::object joint_stiffness) {
+            TaskGains gains{as_fixed<Matrix6>(stiffness, "stiffness"), damping_ratio};
+            if (!joint_stiffness.is_none()) {
+              gains.joint_stiffness = as_joint_vector(joint_stiffness, "joint_stiffness");
+            }
+            new (self) TaskGains(gains);
           },
-          nb::arg("stiffness"), nb::arg("damping_ratio") = 1.0)
+          nb::arg("stiffness"), nb::arg("damping_ratio") = 1.0,
+          nb::arg("joint_stiffness") = nb::none(),
+          "joint_stiffness: Nm/rad, of the joint-impedance law; None = as it is.")
+      .def_prop_ro("joint_stiffness",
+                   [](const TaskGains& self) { return to_vector(self.joint_stiffness); })
       .def_rw("stiffness", &TaskGains::stiffness, nb::rv_policy::copy)
       .def_rw("damping_ratio", &TaskGains::damping_ratio);
 }

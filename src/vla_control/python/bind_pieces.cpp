@@ -44,9 +44,9 @@ Dynamics dynamics_of(const Eigen::MatrixXd& jacobian, const Eigen::MatrixXd& mas
 }
 
 OperationalSpace space_of(const Dynamics& dynamics, const Matrix6& stiffness, double damping_ratio,
-                          double min_frequency) {
+                          double min_frequency, double rate) {
   DampingDesign design;
-  design.configure(stiffness, damping_ratio, min_frequency);
+  design.configure(stiffness, damping_ratio, min_frequency, rate);
   OperationalSpace space;
   design.compute(dynamics, space);
   if (!space.valid) throw std::invalid_argument("the mass matrix is not positive definite");
@@ -77,7 +77,6 @@ void bind_reference(nb::module_& m) {
           [](PlannedReference* self, nb::object pose, std::int64_t now_ns,
              const MotionLimits& limits, double blend_time, double max_blend_time) {
             new (self) PlannedReference{{}, {limits, blend_time, max_blend_time}};
-            self->configure(limits);
             self->hold(as_pose(pose, "pose"), now_ns);
           },
           nb::arg("pose"), nb::arg("now_ns"), nb::arg("limits") = MotionLimits{},
@@ -96,7 +95,12 @@ void bind_reference(nb::module_& m) {
           },
           nb::arg("poses"), nb::arg("start_ns"), nb::arg("step_dt"), nb::arg("now_ns"),
           nb::arg("limits") = MotionLimits{}, "False if the blend cannot stay within the limits.")
-      .def("brake", &PlannedReference::brake, nb::arg("now_ns"))
+      .def(
+          "brake",
+          [](PlannedReference& self, std::int64_t now_ns) {
+            self.brake(now_ns, self.settings.limits);
+          },
+          nb::arg("now_ns"))
       .def("sample", &PlannedReference::sample, nb::arg("now_ns"))
       .def("at_rest", &PlannedReference::at_rest, nb::arg("now_ns"));
   m.def(
@@ -121,19 +125,22 @@ void bind_pieces(nb::module_& m) {
   m.def(
       "operational_space",
       [](const Eigen::MatrixXd& jacobian, const Eigen::MatrixXd& mass_matrix,
-         const Matrix6& stiffness, double damping_ratio, double min_frequency) {
-        const OperationalSpace space =
-            space_of(dynamics_of(jacobian, mass_matrix), stiffness, damping_ratio, min_frequency);
-        return std::make_pair(space.inertia, space.damping);
+         const Matrix6& stiffness, double damping_ratio, double min_frequency, double rate) {
+        const OperationalSpace space = space_of(dynamics_of(jacobian, mass_matrix), stiffness,
+                                                damping_ratio, min_frequency, rate);
+        return std::make_tuple(space.inertia, space.damping, space.stiffness);
       },
       nb::arg("jacobian"), nb::arg("mass_matrix"), nb::arg("stiffness"),
-      nb::arg("damping_ratio") = 1.0, nb::arg("min_frequency") = 3.0,
-      "(Lambda, D): inertia felt at the tool and the damping designed for a stiffness.");
+      nb::arg("damping_ratio") = 1.0, nb::arg("min_frequency") = 3.0, nb::arg("rate") = 1e4,
+      "(Lambda, D, K): inertia felt at the tool, the damping designed for a stiffness, and what "
+      "the "
+      "control rate (Hz) leaves of that.");
   m.def(
       "project_to_nullspace",
       [](nb::object tau, const Eigen::MatrixXd& jacobian, const Eigen::MatrixXd& mass_matrix) {
         const Dynamics dynamics = dynamics_of(jacobian, mass_matrix);
-        const OperationalSpace space = space_of(dynamics, Matrix6::Identity() * 100.0, 1.0, 0.1);
+        const OperationalSpace space =
+            space_of(dynamics, Matrix6::Identity() * 100.0, 1.0, 0.1, 1e4);
         return to_vector(project_to_nullspace(
             as_joint_vector(tau, "tau", static_cast<int>(jacobian.cols())), dynamics, space));
       },

@@ -106,6 +106,17 @@ std::vector<Vector6> wrenches_of(nb::handle values) {
   return out;
 }
 
+/// Row-major values of a (steps, 6, 6) array.
+std::vector<double> stiffness_of(nb::handle values) {
+  if (values.is_none()) return {};
+  const Array array = as_array(values);
+  if (array.size() == 0) return {};
+  if (array.ndim() != 3 || array.shape(1) != 6 || array.shape(2) != 6) {
+    throw std::invalid_argument("stiffness must have the shape (steps, 6, 6)");
+  }
+  return {array.data(), array.data() + array.size()};
+}
+
 void bind_enums(nb::module_& m) {
   const auto add = [](auto binding, auto last) {
     using Enum = decltype(last);
@@ -116,7 +127,7 @@ void bind_enums(nb::module_& m) {
   };
   add(nb::enum_<RejectReason>(m, "RejectReason", nb::is_arithmetic(),
                               "Why a chunk was rejected; numbers as REJECT_* of ControllerState."),
-      RejectReason::kUnmonitored);
+      RejectReason::kBadStiffness);
   add(nb::enum_<Phase>(m, "Phase", nb::is_arithmetic(),
                        "What the controller does; numbers as PHASE_* of ControllerState."),
       Phase::kFault);
@@ -140,7 +151,7 @@ void bind_chunk(nb::module_& m) {
              nb::object gripper_max_force, std::uint64_t boot_id, std::uint64_t grant,
              std::uint64_t sequence, ChunkMode mode, nb::object poses_xyz_xyzw,
              const std::vector<std::string>& joint_names, nb::object joint_values,
-             nb::object twists, nb::object wrenches) {
+             nb::object twists, nb::object wrenches, nb::object stiffness) {
             Chunk chunk;
             chunk.stamp_ns = stamp_ns;
             chunk.step_dt = step_dt;
@@ -157,6 +168,7 @@ void bind_chunk(nb::module_& m) {
             chunk.gripper_opening = as_list(gripper_opening, "gripper_opening");
             chunk.gripper_max_force = as_list(gripper_max_force, "gripper_max_force");
             if (!wrenches.is_none()) chunk.wrenches = wrenches_of(wrenches);
+            chunk.stiffness = stiffness_of(stiffness);
             chunk.joint_names = joint_names;
             chunk.joint_values = joint_values_of(joint_values);
             chunk.twists = twists_of(twists);
@@ -172,10 +184,12 @@ void bind_chunk(nb::module_& m) {
           nb::arg("poses_xyz_xyzw") = nb::none(),
           nb::arg("joint_names") = std::vector<std::string>{}, nb::arg("joint_values") = nb::none(),
           nb::arg("twists") = nb::none(), nb::arg("wrenches") = nb::none(),
+          nb::arg("stiffness") = nb::none(),
           "poses: (steps, 4, 4) homogeneous matrices, or poses_xyz_xyzw: (steps, 7) position in m "
           "and quaternion; joint_values: (steps, joints) in rad; twists: (steps, 6) in m/s and "
           "rad/s; gripper_opening in m and gripper_max_force in N: one per step or none; "
-          "wrenches: (steps, 6) N and Nm the tool shall exert, base axes.")
+          "wrenches: (steps, 6) N and Nm the tool shall exert, base axes; stiffness: (steps, 6, 6) "
+          "N/m, N and Nm/rad, base axes.")
       .def_rw("stamp_ns", &Chunk::stamp_ns)
       .def_rw("step_dt", &Chunk::step_dt)
       .def_rw("base_frame", &Chunk::base_frame)
@@ -194,6 +208,7 @@ void bind_chunk(nb::module_& m) {
             return out;
           },
           "(steps, 6) N and Nm the tool shall exert, base axes; a copy.")
+      .def_rw("stiffness", &Chunk::stiffness)
       .def_rw("boot_id", &Chunk::boot_id)
       .def_rw("grant", &Chunk::grant)
       .def_rw("sequence", &Chunk::sequence)
@@ -222,6 +237,9 @@ void bind_config(nb::module_& m) {
       .def_rw("acceleration_factor", &ChunkConfig::acceleration_factor)
       .def_rw("accept_joint_positions", &ChunkConfig::accept_joint_positions)
       .def_rw("accept_twists", &ChunkConfig::accept_twists)
+      .def_rw("accept_stiffness", &ChunkConfig::accept_stiffness)
+      .def_rw("max_translational_stiffness", &ChunkConfig::max_translational_stiffness)
+      .def_rw("max_rotational_stiffness", &ChunkConfig::max_rotational_stiffness)
       .def_rw("max_slowdown", &ChunkConfig::max_slowdown)
       .def_rw("joint_velocity_share", &ChunkConfig::joint_velocity_share)
       .def_rw("smoothing_deviation", &ChunkConfig::smoothing_deviation)
@@ -251,6 +269,8 @@ void bind_config(nb::module_& m) {
       .def_rw("gain_ramp_s", &ControllerConfig::gain_ramp_s)
       .def_rw("damping_ratio", &ControllerConfig::damping_ratio)
       .def_rw("task_law", &ControllerConfig::task_law)
+      .def_rw("joint_stiffness", &ControllerConfig::joint_stiffness)
+      .def_rw("max_joint_error", &ControllerConfig::max_joint_error)
       .def_rw("translational_frequency", &ControllerConfig::translational_frequency)
       .def_rw("rotational_frequency", &ControllerConfig::rotational_frequency)
       .def_rw("max_position_error", &ControllerConfig::max_position_error)

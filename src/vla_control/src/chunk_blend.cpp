@@ -5,27 +5,21 @@
 #include <array>
 #include <cmath>
 
+#include "blend_limits.hpp"
 #include "so3.hpp"
 
 namespace vla_control {
 namespace {
 
 constexpr double kNanoseconds = 1e-9;
-/// Share of the limits that a blend may use; the rest is for what sampling misses of a peak.
-constexpr double kUsable = 0.97;
-/// Rounding of peaks that the reference and the curve have themselves.
-constexpr double kTolerance = 1e-6;
-constexpr double kHeadroom = 1.03;
 /// Ratio of one candidate for the offset time to the one before, and how often the interval between
 /// the last that does not fit and the first that does is halved.
 constexpr double kGrowth = 1.2;
 constexpr int kBisections = 8;
 /// Peak of |x''| T of the velocity's fade.
 constexpr double kPeakFade = 1.5;
-/// Share of the acceleration left that the velocity's fade may use, and what is taken for left at
-/// least, in limits.
+/// Share of the acceleration left that the velocity's fade may use.
 constexpr double kShare = 2.0 / 3.0;
-constexpr double kLeastRoom = 0.35;
 /// Velocity times to try, in multiples of the needed one.
 constexpr std::array<double, 4> kFactors{1.0, 1.5, 2.5, 0.5};
 /// Disagreement that fits into any blend, so that nothing has to be searched. m, rad; m/s, rad/s;
@@ -135,16 +129,6 @@ Difference difference_between(const ReferenceSample& from, const ReferenceSample
   return out;
 }
 
-/// Peak that a blend may have: what the limit allows, and what the reference has at its beginning
-/// (`before`) and the curve has itself (`own`). A reference that is close to the limit may come
-/// closer; where noise in waypoints goes beyond it, a blend may add about as much again.
-double allowed(double limit, double before, double own) noexcept {
-  const double closer = std::min(limit, kHeadroom * before);
-  const double peak = std::max(before, own);
-  const double added = std::min(kLeastRoom * limit, std::max(0.0, peak - kUsable * limit));
-  return std::max({kUsable * limit, closer, (1.0 + kTolerance) * peak + added});
-}
-
 /// Finds the shortest fade for one of the two parts.
 template <typename RatesOf>
 bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
@@ -166,9 +150,9 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
     const int count = curve.count(offset_time);
     const MotionLimits& peak = curve.at(count - 1).peak;
     const double most_velocity =
-        allowed(velocity_limit, before.velocity.norm(), peak.*own_velocity);
+        allowed_peak(velocity_limit, before.velocity.norm(), peak.*own_velocity);
     const double most_acceleration =
-        allowed(acceleration_limit, before.acceleration.norm(), peak.*own_acceleration);
+        allowed_peak(acceleration_limit, before.acceleration.norm(), peak.*own_acceleration);
     for (int i = 0; i < count; ++i) {
       const Curve::Point& point = curve.at(i);
       const Rates rates = rates_of(point, fade.sample(point.t));
@@ -204,7 +188,9 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
 
 }  // namespace
 
-void OffsetFade::begin(const Sample& from, double velocity_time, double offset_time) noexcept {
+template <typename Vector>
+void BasicOffsetFade<Vector>::begin(const Sample& from, double velocity_time,
+                                    double offset_time) noexcept {
   velocity_time_ = velocity_time;
   acceleration_time_ = 0.5 * velocity_time;
   offset_time_ = offset_time;
@@ -214,7 +200,8 @@ void OffsetFade::begin(const Sample& from, double velocity_time, double offset_t
             0.15 * acceleration_time_ * acceleration_time_ * acceleration_;
 }
 
-OffsetFade::Sample OffsetFade::sample(double t) const noexcept {
+template <typename Vector>
+typename BasicOffsetFade<Vector>::Sample BasicOffsetFade<Vector>::sample(double t) const noexcept {
   // Offset: 1 - smoothstep and its derivatives.
   const double s = std::min(t / offset_time_, 1.0);
   const double offset = 1.0 - s * s * s * (10.0 - s * (15.0 - 6.0 * s));
@@ -243,7 +230,13 @@ OffsetFade::Sample OffsetFade::sample(double t) const noexcept {
   return out;
 }
 
-double OffsetFade::duration() const noexcept { return std::max(velocity_time_, offset_time_); }
+template <typename Vector>
+double BasicOffsetFade<Vector>::duration() const noexcept {
+  return std::max(velocity_time_, offset_time_);
+}
+
+template class BasicOffsetFade<Vector3>;
+template class BasicOffsetFade<JointVector>;
 
 bool ChunkBlend::plan(const ReferenceSample& from, const ChunkSpline& to, std::int64_t begin_ns,
                       const Settings& settings, Times& times) noexcept {

@@ -7,6 +7,7 @@
 #include "so3.hpp"
 #include "vla_control/chunk_blend.hpp"
 #include "vla_control/chunk_smoothing.hpp"
+#include "vla_control/task_law.hpp"
 
 namespace vla_control {
 namespace {
@@ -16,6 +17,8 @@ constexpr double kFarthest = 100.0;
 /// Steps in which a chunk that cannot be blended in is slowed down further, and the most of them.
 constexpr double kSlower = 1.15;
 constexpr int kAttempts = 24;
+/// Values of one stiffness matrix.
+constexpr std::size_t kStiffnessValues = 36;
 
 bool all_finite(const std::vector<double>& values) noexcept {
   return std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
@@ -51,12 +54,18 @@ void ChunkIntake::configure(const ControllerConfig& config, const RobotDescripti
   chunk_ = config.chunk;
   gripper_ = config.gripper;
   force_ = config.force;
+  stiffness_accepted_ = config.chunk.accept_stiffness &&
+                        config.task_law == TaskLawKind::kImpedance &&
+                        config.output == OutputKind::kTorque;
   limits_ = motion_limits(config);
   workspace_min_ = Vector3::Map(config.workspace_min.data());
   workspace_max_ = Vector3::Map(config.workspace_max.data());
   base_frame_ = description.base_frame;
   tool_frame_ = description.tool_frame;
   prediction_ = std::make_unique<JointPrediction>(description, config);
+  if (config.task_law == TaskLawKind::kJointImpedance) {
+    planner_ = std::make_unique<JointPlanner>(description, config);
+  }
 }
 
 std::size_t ChunkIntake::steps_of(const Chunk& chunk) const noexcept {
@@ -107,6 +116,33 @@ RejectReason ChunkIntake::check_wrenches(const Chunk& chunk) const noexcept {
   }
   const bool any = std::any_of(force_.axes.begin(), force_.axes.end(), [](bool on) { return on; });
   return any ? RejectReason::kNone : RejectReason::kUnsupportedMode;
+}
+
+RejectReason ChunkIntake::check_stiffness(const Chunk& chunk) const noexcept {
+  if (chunk.stiffness.empty()) return RejectReason::kNone;
+  if (chunk.stiffness.size() != kStiffnessValues * steps_of(chunk)) return RejectReason::kBadShape;
+  if (!all_finite(chunk.stiffness)) return RejectReason::kNotFinite;
+  if (!stiffness_accepted_) return RejectReason::kUnsupportedMode;
+  StiffnessRange range;
+  range.most_translational = chunk_.max_translational_stiffness;
+  range.most_rotational = chunk_.max_rotational_stiffness;
+  for (std::size_t i = 0; i < chunk.stiffness.size(); i += kStiffnessValues) {
+    if (!is_valid_stiffness(Matrix6::Map(chunk.stiffness.data() + i), range)) {
+      return RejectReason::kBadStiffness;
+    }
+  }
+  return RejectReason::kNone;
+}
+
+void ChunkIntake::schedule_stiffness(const Chunk& chunk, PreparedChunk& out) const noexcept {
+  out.stiffness.start_ns = out.start_ns;
+  out.stiffness.step_dt = chunk.step_dt * out.slowdown;
+  out.stiffness.steps = static_cast<int>(chunk.stiffness.size() / kStiffnessValues);
+  for (std::size_t i = 0; i < chunk.stiffness.size() / kStiffnessValues; ++i) {
+    // Symmetric but for rounding, which goes, too.
+    const Matrix6 matrix = Matrix6::Map(chunk.stiffness.data() + i * kStiffnessValues);
+    out.stiffness.matrix[i] = 0.5 * (matrix + matrix.transpose());
+  }
 }
 
 RejectReason ChunkIntake::check_time(const Chunk& chunk, const IntakeView& view) const noexcept {
@@ -174,14 +210,52 @@ RejectReason ChunkIntake::fit(const Chunk& chunk, const IntakeView& view,
   }
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const double needed = std::max(excess(out.spline, view, out.blend), joints / out.slowdown);
-    if (needed <= 1.0) return RejectReason::kNone;
+    if (needed <= 1.0) {
+      out.start_ns = out.spline.start_ns();
+      out.end_ns = out.spline.end_ns();
+      return RejectReason::kNone;
+    }
     // A hair more, so that rounding does not ask for another round.
     out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);
     if (out.slowdown > chunk_.max_slowdown) return RejectReason::kTooFast;
-    // The curve turns slower around the time that is now; what is past stays past.
-    const double age = std::max(0.0, seconds(chunk.stamp_ns, view.time_ns));
-    const auto earlier = static_cast<std::int64_t>(std::llround(age * (out.slowdown - 1.0) * 1e9));
-    out.spline.build(poses, chunk.stamp_ns - earlier, chunk.step_dt * out.slowdown, limits_);
+    out.spline.build(poses, start_of(chunk, view, out.slowdown), chunk.step_dt * out.slowdown,
+                     limits_);
+  }
+  return RejectReason::kTooFast;
+}
+
+std::int64_t ChunkIntake::start_of(const Chunk& chunk, const IntakeView& view,
+                                   double slowdown) noexcept {
+  // The curve turns slower around the time that is now; what is past stays past.
+  const double age = std::max(0.0, seconds(chunk.stamp_ns, view.time_ns));
+  return chunk.stamp_ns - static_cast<std::int64_t>(std::llround(age * (slowdown - 1.0) * 1e9));
+}
+
+RejectReason ChunkIntake::fit_joints(const Chunk& chunk, const IntakeView& view,
+                                     PreparedChunk& out) noexcept {
+  const bool of_joints = chunk.mode == ChunkMode::kJointPosition;
+  out.slowdown = 1.0;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const std::int64_t start_ns = start_of(chunk, view, out.slowdown);
+    const double step_dt = chunk.step_dt * out.slowdown;
+    JointPlanner::Origin origin{std::max(view.time_ns, start_ns), view.joints, view.posture};
+    origin.from.q += seconds(view.time_ns, origin.begin_ns) * view.joints.dq;
+    if (of_joints) {
+      planner_->follow_rows(out.posture, start_ns, step_dt, out.joints);
+    } else {
+      out.spline.build({path_.poses.data(), path_.knots}, start_ns, step_dt, limits_);
+      if (!planner_->follow_curve(out.spline, origin, out.joints))
+        return RejectReason::kUnreachable;
+    }
+    if (attempt == 0 && planner_->too_far(out.joints, origin)) return RejectReason::kTooFast;
+    double needed = planner_->excess(out.joints, origin.begin_ns);
+    if (needed <= 1.0 && !planner_->plan(out.joints, origin, out.joint_blend)) needed = kSlower;
+    out.start_ns = start_ns;
+    out.end_ns = of_joints ? out.joints.end_ns() : out.spline.end_ns();
+    if (needed <= 1.0) return RejectReason::kNone;
+    // A hair more, so that rounding does not ask for another round.
+    out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);
+    if (!(out.slowdown <= chunk_.max_slowdown)) return RejectReason::kTooFast;
   }
   return RejectReason::kTooFast;
 }
@@ -229,7 +303,7 @@ RejectReason ChunkIntake::make_path(const Chunk& chunk, const IntakeView& view,
 }
 
 void ChunkIntake::schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept {
-  out.gripper.start_ns = out.spline.start_ns();
+  out.gripper.start_ns = out.start_ns;
   out.gripper.step_dt = chunk.step_dt * out.slowdown;
   out.gripper.steps = static_cast<int>(chunk.gripper_opening.size());
   for (std::size_t i = 0; i < chunk.gripper_opening.size(); ++i) {
@@ -242,7 +316,7 @@ void ChunkIntake::schedule_gripper(const Chunk& chunk, PreparedChunk& out) const
 }
 
 void ChunkIntake::schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept {
-  out.force.start_ns = out.spline.start_ns();
+  out.force.start_ns = out.start_ns;
   out.force.step_dt = chunk.step_dt * out.slowdown;
   out.force.steps = static_cast<int>(chunk.wrenches.size());
   for (std::size_t i = 0; i < chunk.wrenches.size(); ++i) {
@@ -259,19 +333,23 @@ RejectReason ChunkIntake::prepare(const Chunk& chunk, const IntakeView& view,
   if (view.phase == Phase::kFault) return RejectReason::kFault;
   RejectReason reason = check_form(chunk);
   if (reason == RejectReason::kNone) reason = check_wrenches(chunk);
+  if (reason == RejectReason::kNone) reason = check_stiffness(chunk);
   if (reason == RejectReason::kNone) reason = check_time(chunk, view);
   if (reason == RejectReason::kNone) reason = check_order(chunk, view);
   if (reason == RejectReason::kNone) reason = make_path(chunk, view, out);
-  if (reason == RejectReason::kNone) reason = fit(chunk, view, out);
+  if (reason == RejectReason::kNone) {
+    reason = planner_ ? fit_joints(chunk, view, out) : fit(chunk, view, out);
+  }
   if (reason != RejectReason::kNone) return reason;
   out.stamp_ns = chunk.stamp_ns;
   out.activation = view.activation;
   out.sequence = chunk.sequence;
   out.epoch = Epoch{chunk.boot_id, chunk.grant};
-  out.posture.start_ns = out.spline.start_ns();
+  out.posture.start_ns = out.start_ns;
   out.posture.step_dt = chunk.step_dt * out.slowdown;
   schedule_gripper(chunk, out);
   schedule_force(chunk, out);
+  schedule_stiffness(chunk, out);
   return RejectReason::kNone;
 }
 

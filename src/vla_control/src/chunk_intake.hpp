@@ -6,8 +6,10 @@
 #include <string>
 
 #include "chunk_path.hpp"
+#include "joint_planning.hpp"
 #include "joint_prediction.hpp"
 #include "vla_control/chunk_reference.hpp"
+#include "vla_control/chunk_stiffness.hpp"
 #include "vla_control/config.hpp"
 #include "vla_control/force_tracking.hpp"
 #include "vla_control/gripper_reference.hpp"
@@ -33,7 +35,9 @@ struct IntakeView {
   bool unmonitored = false;
   Epoch epoch;
   ReferenceSample reference;
-  JointVector q;  ///< rad, measured
+  JointVector q;                ///< rad, measured
+  JointReferenceSample joints;  ///< reference of the joint-impedance law
+  JointVector posture;          ///< rad, kept in the nullspace
 };
 
 /// A checked chunk, ready for the loop.
@@ -44,8 +48,12 @@ struct PreparedChunk {
   Epoch epoch;
   ChunkSpline spline;
   ChunkBlend::Times blend;
+  JointSpline joints;  ///< of the joint-impedance law, instead of the curve of poses
+  JointBlend::Times joint_blend;
+  std::int64_t start_ns = 0, end_ns = 0;  ///< of what is commanded
   GripperSchedule gripper;
   ForceSchedule force;
+  StiffnessSchedule stiffness;
   PostureSchedule posture;
   double slowdown = 1.0;
 };
@@ -67,26 +75,36 @@ class ChunkIntake {
   [[nodiscard]] RejectReason check_time(const Chunk& chunk, const IntakeView& view) const noexcept;
   [[nodiscard]] RejectReason check_order(const Chunk& chunk, const IntakeView& view) const noexcept;
   [[nodiscard]] RejectReason check_wrenches(const Chunk& chunk) const noexcept;
+  [[nodiscard]] RejectReason check_stiffness(const Chunk& chunk) const noexcept;
   [[nodiscard]] RejectReason make_path(const Chunk& chunk, const IntakeView& view,
                                        PreparedChunk& out) noexcept;
   /// Builds the curve, slowed down as far as it needs to be and may be.
   [[nodiscard]] RejectReason fit(const Chunk& chunk, const IntakeView& view,
                                  PreparedChunk& out) noexcept;
+  /// The same in the space of the joints.
+  [[nodiscard]] RejectReason fit_joints(const Chunk& chunk, const IntakeView& view,
+                                        PreparedChunk& out) noexcept;
+  /// Time at which a curve of this slowdown begins.
+  [[nodiscard]] static std::int64_t start_of(const Chunk& chunk, const IntakeView& view,
+                                             double slowdown) noexcept;
   /// How many times slower the curve must become for the reference's own limits; 1 = it is fine,
   /// and `blend` tells how it is taken up.
   [[nodiscard]] double excess(const ChunkSpline& spline, const IntakeView& view,
                               ChunkBlend::Times& blend) const noexcept;
   void schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept;
+  void schedule_stiffness(const Chunk& chunk, PreparedChunk& out) const noexcept;
   void schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept;
   [[nodiscard]] std::size_t steps_of(const Chunk& chunk) const noexcept;
 
   ChunkConfig chunk_;
   GripperConfig gripper_;
   ForceConfig force_;
+  bool stiffness_accepted_ = false;
   MotionLimits limits_;
   Vector3 workspace_min_, workspace_max_;
   std::string base_frame_, tool_frame_;
   std::unique_ptr<JointPrediction> prediction_;
+  std::unique_ptr<JointPlanner> planner_;  // only under the joint-impedance law
   ChunkPath path_;
   bool any_accepted_ = false;
   std::uint64_t last_activation_ = 0;

@@ -10,6 +10,7 @@
 
 #include "config_checks.hpp"
 #include "vla_control/robot_model.hpp"
+#include "vla_control/task_law.hpp"
 
 namespace vla_control {
 namespace checks {
@@ -58,6 +59,8 @@ void check_chunk(const ChunkConfig& chunk) {
   require("chunk.max_blend_time", chunk.max_blend_time, chunk.blend_time, 10.0);
   require("chunk.velocity_factor", chunk.velocity_factor, 1.0, 100.0);
   require("chunk.acceleration_factor", chunk.acceleration_factor, 1.0, 100.0);
+  require("chunk.max_translational_stiffness", chunk.max_translational_stiffness, 1.0, 10000.0);
+  require("chunk.max_rotational_stiffness", chunk.max_rotational_stiffness, 0.1, 1000.0);
   require("chunk.max_slowdown", chunk.max_slowdown, 1.0, 20.0);
   require("chunk.joint_velocity_share", chunk.joint_velocity_share, 0.0, 1.0);
   require("chunk.smoothing_deviation", chunk.smoothing_deviation, 0.0, 0.05);
@@ -88,6 +91,9 @@ void complete_joints(ControllerConfig& config, const RobotModel& model) {
     require(element("braking_torque_rate_limit", i), config.braking_torque_rate_limit[i],
             config.torque_rate_limit[i], 1e6);
   }
+  const Eigen::Map<const Eigen::VectorXd> limit(config.torque_limit.data(), model.n());
+  complete("joint_stiffness", config.joint_stiffness, 4.0 * limit, kLeastJointStiffness,
+           kMostJointStiffness);
   complete("max_joint_velocity", config.max_joint_velocity, model.velocity_limit(), 0.01,
            kInfinity);
   if (!config.nullspace_posture.empty()) {
@@ -114,6 +120,7 @@ ControllerConfig validated(const ControllerConfig& config, const RobotModel& mod
   require_each("rotational_stiffness", out.rotational_stiffness, 0.1, 1000.0);
   require("damping_ratio", out.damping_ratio, 0.1, 3.0);
   require("max_position_error", out.max_position_error, 0.001, 1.0);
+  require("max_joint_error", out.max_joint_error, 0.001, 3.0);
   require("max_rotation_error", out.max_rotation_error, 0.01, 3.0);
   require("min_task_frequency", out.min_task_frequency, 0.1, 100.0);
   require("nullspace_stiffness", out.nullspace_stiffness, 0.0, 500.0);

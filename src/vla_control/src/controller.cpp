@@ -27,11 +27,12 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
       model(description_in),
       config(validated(config_in, model)),
       include_gravity(config.command_includes_gravity.value_or(true)),
+      in_joints(config.task_law == TaskLawKind::kJointImpedance),
       rotor_inertia(to_joint_vector(config.rotor_inertia)),
       max_static_residual(to_joint_vector(config.max_static_residual)) {
   intake.configure(config, description);
-  reference.configure(motion_limits(config));
   task_law.configure(config);
+  joint_law.configure(config);
   nullspace.configure(config);
   joint_hold.configure(config);
   limiter.configure({to_joint_vector(config.torque_limit),
@@ -60,6 +61,9 @@ Controller::Impl::Impl(const RobotDescription& description_in, const ControllerC
   good.q = JointVector::Zero(model.n());
   good.dq = good.q;
   tau_null = good.q;
+  tau_null_damping = good.q;
+  joint_sample = {good.q, good.q, good.q};
+  joint_reference.hold(good.q, 0);
   tau_blind = good.q;
   no_torque = good.q;
   tau_friction = good.q;
@@ -80,7 +84,8 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   activation_refusal = motion.has_value() ? check_motion(joints) : check_effort(joints);
   if (activation_refusal != ActivationRefusal::kNone) return false;
   reference.hold(dynamics.pose_tool_in_base, time_ns);
-  sample = reference.sample(time_ns);
+  joint_reference.hold(joints.q, time_ns);
+  sample_reference(time_ns);
   gripper.reset();
   gripper_commanded.store(false, std::memory_order_relaxed);
   nullspace.reset(joints.q);
@@ -93,7 +98,9 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   }
   limiter.reset(dynamics.bias);
   task = TaskLaw::Output{};
+  task_law.reset();
   if (gains.refresh()) task_law.reset(gains.value());
+  joint_law.reset();
   integral.reset();
   force.reset();
   observer.reset(dynamics, joints.dq);
@@ -106,6 +113,7 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   measurement_gap = false;
   tares = 0;
   tau_null.setZero(model.n());
+  tau_null_damping.setZero(model.n());
   tau_blind.setZero(model.n());
 
   // Whatever was offered or asked for before does not count.
@@ -218,7 +226,8 @@ bool Controller::set_payload(const Payload& payload) noexcept {
 }
 
 bool Controller::set_gains(const TaskGains& gains) noexcept {
-  if (!is_valid(gains)) return false;
+  const Eigen::Index joints = gains.joint_stiffness.size();
+  if (!is_valid(gains) || (joints != 0 && joints != impl_->model.n())) return false;
   impl_->gains.writable() = gains;
   impl_->gains.publish();
   return true;

@@ -18,6 +18,8 @@
 #include "vla_control/feed_forward.hpp"
 #include "vla_control/force_tracking.hpp"
 #include "vla_control/gripper_reference.hpp"
+#include "vla_control/joint_law.hpp"
+#include "vla_control/joint_reference.hpp"
 #include "vla_control/limits.hpp"
 #include "vla_control/mailbox.hpp"
 #include "vla_control/nullspace.hpp"
@@ -69,6 +71,8 @@ struct Controller::Impl {
   void sense(const JointState& joints, double period) noexcept;
   void watch_distances(const JointState& joints) noexcept;
   void task_torque(const JointState& joints, double period, JointVector& tau) noexcept;
+  void joint_task(const JointState& joints, double period) noexcept;
+  void steer_posture(double period) noexcept;
   void engage_hold_when_at_rest(const JointState& joints) noexcept;
   void leave_fault(const JointState& joints) noexcept;
   void coast_blind(double period, JointVector& tau) noexcept;
@@ -78,6 +82,14 @@ struct Controller::Impl {
   void resume_motion() noexcept;
   void measure_tool(const JointState& joints) noexcept;
   void publish(const JointState& joints, const JointVector& tau, std::int64_t time_ns) noexcept;
+
+  // The reference in force: of poses, or of joints under the joint-impedance law.
+  void sample_reference(std::int64_t time_ns) noexcept;
+  void brake_reference(std::int64_t time_ns) noexcept;
+  /// As brake_reference(), from the last sample; for jumps of the clock.
+  void brake_reference_in_new_time(std::int64_t time_ns) noexcept;
+  [[nodiscard]] bool at_rest(std::int64_t time_ns) const noexcept;
+  [[nodiscard]] double joint_braking_time(const JointReferenceSample& from) const noexcept;
 
   // Transitions.
   void raise(Fault fault, std::int64_t time_ns) noexcept;
@@ -98,6 +110,7 @@ struct Controller::Impl {
   RobotModel model;
   const ControllerConfig config;
   const bool include_gravity;
+  const bool in_joints;                   // the law is joint impedance
   const JointVector rotor_inertia;        // kg m^2
   const JointVector max_static_residual;  // Nm
   ActivationRefusal activation_refusal = ActivationRefusal::kNone;
@@ -129,8 +142,10 @@ struct Controller::Impl {
 
   // Loop: the pipeline.
   ChunkReference reference;
+  JointReference joint_reference;
   GripperReference gripper;
   TaskLaw task_law;
+  JointLaw joint_law;
   Nullspace nullspace;
   JointHold joint_hold;
   TorqueLimiter limiter;
@@ -152,15 +167,18 @@ struct Controller::Impl {
   bool rigid = false;  // the force sensor has failed: what has been given way to is kept
   Dynamics dynamics;
   TaskLaw::Output task;
+  JointLaw::Output joint_task_output;
   Vector6 wrench_command = Vector6::Zero();   // N, Nm; after all limits of the task
   Vector6 external_wrench = Vector6::Zero();  // N, Nm; observed
   Payload known_payload;                      // as configured or set
   Payload tared_payload;                      // what the last tare found besides
-  JointVector tau_null;
+  JointVector tau_null;                       // beside the task's wrenches: all but damping,
+  JointVector tau_null_damping;               // and damping of the joint law
   JointVector tau_friction;
   JointVector no_torque;
   JointVector tau_blind;  // gravity at the last good state, while joint states are bad
   ReferenceSample sample;
+  JointReferenceSample joint_sample;  // of the joint law's reference
 
   // Loop: what is going on.
   Phase phase = Phase::kInactive;

@@ -85,7 +85,7 @@ void Controller::Impl::feel(const JointState& joints, double period) noexcept {
   if (payloads.refresh()) payload.approach(payloads.value());
   (void)payload.advance(period);
   if (gains.refresh()) task_law.approach(gains.value());
-  task_law.advance(period);
+  task_law.advance(now_ns, period);
   if (tare_requested.exchange(false)) force_sensor->tare();
   const bool standing = reference.at_rest(now_ns) && good.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
   const bool tared =

@@ -62,7 +62,7 @@ bool Controller::Impl::take_settings(double period) noexcept {
     loaded = true;
   }
   if (gains.refresh()) task_law.approach(gains.value());
-  task_law.advance(period);
+  task_law.advance(now_ns, period);
   return reloaded;
 }
 
@@ -83,8 +83,8 @@ void Controller::Impl::sense(const JointState& joints, double period) noexcept {
   contact.update(external_wrench, payload.current().mass, model.gravity_in_base(), period);
 
   if (tare_requested.exchange(false)) tare.begin();
-  const bool standing = reference.at_rest(now_ns) && !payload.ramping() &&
-                        joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
+  const bool standing =
+      at_rest(now_ns) && !payload.ramping() && joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
   if (tare.update(external_wrench, standing, period)) {
     const Vector3& gravity = model.gravity_in_base();
     const Vector6 unknown = tare.wrench() + tared_payload.bias +
@@ -107,6 +107,7 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
     tank.account(given, dynamics.mass_matrix, joints.dq, period);
   }
   task_law.compute(dynamics, joints.dq, sample, task);
+  if (in_joints) joint_task(joints, period);
   sense(joints, period);
   watch_distances(joints);
   if (phase == Phase::kFault) {
@@ -142,28 +143,36 @@ void Controller::Impl::watch_distances(const JointState& joints) noexcept {
 
 void Controller::Impl::task_torque(const JointState& joints, double period,
                                    JointVector& tau) noexcept {
-  if (phase == Phase::kTracking) {
-    if (posture.steps > 0) {
-      nullspace.approach(posture.at(now_ns), period);
-    } else {
-      nullspace.approach_posture(period);
-    }
+  steer_posture(period);
+  if (!in_joints) {
+    nullspace.compute(dynamics, task_law.space(), joints.q, joints.dq, period, tau_null);
   }
-  nullspace.compute(dynamics, task_law.space(), joints.q, joints.dq, period, tau_null);
-  const bool settling = reference.at_rest(now_ns) && !contact.in_contact() && !task.clipped;
-  integral.update(task_law.stiffness(), task.error, settling, period);
+  const bool settling = at_rest(now_ns) && !contact.in_contact() && !task.clipped;
+  const bool growing = integral.on() && settling;
+  const Matrix6 stiffness =
+      in_joints && growing ? joint_law.stiffness_at_tool(dynamics) : task_law.stiffness();
+  integral.update(stiffness, task.error, growing, period);
 
   // What may give energy to the arm, and what only takes it.
   const OperationalSpace& space = task_law.space();
   Vector6 drive = task.drive + integral.wrench();
   Vector6 twist;
   twist << sample.linear_velocity, sample.angular_velocity;
+  JointVector joint_velocity = joint_sample.dq;
   if (contact_yield.on()) {
     const ContactYield::Motion pressing =
-        contact_yield.update(sample, reference.at_rest(now_ns), task.twist.head<3>(),
+        contact_yield.update(sample, at_rest(now_ns), task.twist.head<3>(),
                              external_wrench.head<3>(), contact.in_contact(), period);
-    drive -= task_law.drive_of(pressing.velocity, pressing.acceleration);
+    if (in_joints) {
+      const JointVector away =
+          joint_law.drive_of(dynamics, space.joint_velocity_of(pressing.velocity),
+                             space.joint_velocity_of(pressing.acceleration));
+      drive -= space.wrench_of(away);
+    } else {
+      drive -= task_law.drive_of(pressing.velocity, pressing.acceleration);
+    }
     twist -= pressing.velocity;
+    if (in_joints) joint_velocity -= space.joint_velocity_of(pressing.velocity);
   }
   if (force.on()) {
     force.update(now_ns, -external_wrench, period);
@@ -177,7 +186,8 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   tau = dynamics.jacobian.transpose().lazyProduct(drive);
   tau += tau_null;
   if (friction.any()) {
-    friction.compute(space.joint_velocity_of(twist), tau_friction);
+    if (!in_joints) joint_velocity = space.joint_velocity_of(twist);
+    friction.compute(joint_velocity, tau_friction);
     tau += tau_friction;
   }
   bool barrier = false;
@@ -196,11 +206,37 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   barrier_activations += barrier ? 1U : 0U;
   if (tank.on()) tau *= tank.scale(tau.dot(joints.dq));
   tau.noalias() += dynamics.jacobian.transpose().lazyProduct(damping);
+  if (in_joints) tau += tau_null_damping;
+}
+
+void Controller::Impl::steer_posture(double period) noexcept {
+  if (phase != Phase::kTracking) return;
+  if (posture.steps > 0) {
+    nullspace.approach(posture.at(now_ns), period);
+  } else {
+    nullspace.approach_posture(period);
+  }
+}
+
+void Controller::Impl::joint_task(const JointState& joints, double period) noexcept {
+  JointLaw::Output& out = joint_task_output;
+  joint_law.compute(dynamics, joint_sample, joints, task_law.gains(), period, out);
+  // What it amounts to at the tool is limited as a wrench; the rest moves the tool nowhere.
+  const OperationalSpace& space = task_law.space();
+  if (!space.valid) return;
+  task.clipped = out.clipped;
+  task.spring = space.wrench_of(out.spring);
+  task.drive = space.wrench_of(out.drive);
+  task.damping = space.wrench_of(out.damping);
+  tau_null = out.drive;
+  tau_null.noalias() -= dynamics.jacobian.transpose().lazyProduct(task.drive);
+  tau_null_damping = out.damping;
+  tau_null_damping.noalias() -= dynamics.jacobian.transpose().lazyProduct(task.damping);
 }
 
 void Controller::Impl::engage_hold_when_at_rest(const JointState& joints) noexcept {
   if (joint_hold.engaged()) return;
-  if (!reference.at_rest(now_ns)) fault_rest_ns = now_ns;
+  if (!at_rest(now_ns)) fault_rest_ns = now_ns;
   const bool standing = joints.dq.cwiseAbs().maxCoeff() < kStandingSpeed;
   const std::int64_t waited = now_ns - fault_rest_ns;
   if (hold_at_once || (waited > 0 && standing) || waited > kLongestSettling) {
@@ -215,13 +251,19 @@ void Controller::Impl::leave_fault(const JointState& joints) noexcept {
   resetting = false;
   if (!task_law.space().valid) return;
   const JointVector tau = limiter.previous() - dynamics.bias;
-  const Vector6 wrench = task_law.space().wrench_of(tau);
-  reference.hold(task_law.reference_exerting(wrench, dynamics, task.twist), now_ns);
-  sample = reference.sample(now_ns);
-  nullspace.reset_exerting(tau, joints.q, joints.dq, dynamics);
+  if (in_joints) {
+    joint_reference.hold(joint_law.reference_exerting(tau, joints), now_ns);
+    nullspace.reset(joints.q);
+  } else {
+    const Vector6 wrench = task_law.space().wrench_of(tau);
+    reference.hold(task_law.reference_exerting(wrench, dynamics, task.twist), now_ns);
+    nullspace.reset_exerting(tau, joints.q, joints.dq, dynamics);
+  }
+  sample_reference(now_ns);
   integral.reset();
   force.reset();
   task_law.compute(dynamics, joints.dq, sample, task);
+  if (in_joints) joint_task(joints, 0.0);
   joint_hold.release();
   phase = Phase::kHolding;
   fault = Fault::kNone;

@@ -93,7 +93,7 @@ void Controller::Impl::watch_clock(std::int64_t time_ns) noexcept {
       static_cast<std::uint64_t>(time_ns) - static_cast<std::uint64_t>(last_time_ns);
   if (time_ns >= last_time_ns && step <= static_cast<std::uint64_t>(jump_ns)) return;
   // The reference goes on from where it was, in the new time.
-  reference.brake_from(sample, time_ns);
+  brake_reference_in_new_time(time_ns);
   last_time_ns = time_ns;
   not_before_ns = time_ns;
   heartbeat_seen = false;
@@ -125,7 +125,7 @@ void Controller::Impl::revoke_chunk(std::int64_t time_ns) noexcept {
   if (!chunk_in_force) return;
   chunk_in_force = false;
   gripper.revoke();
-  reference.brake(time_ns);
+  brake_reference(time_ns);
   if (phase == Phase::kTracking) phase = Phase::kBraking;
 }
 
@@ -199,30 +199,75 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   epoch = chunk.epoch;
   chunk_sequence = chunk.sequence;
   chunk_stamp_ns = chunk.stamp_ns;
-  chunk_end_ns = chunk.spline.end_ns();
+  chunk_end_ns = chunk.end_ns;
   chunk_slowdown = chunk.slowdown;
   posture.steps = 0;
   if (chunk.posture.steps > 0) posture = chunk.posture;
-  reference.follow(chunk.spline, time_ns, chunk.blend);
+  if (in_joints) {
+    joint_reference.follow(chunk.joints, time_ns, chunk.joint_blend);
+  } else {
+    reference.follow(chunk.spline, time_ns, chunk.blend);
+  }
   gripper.follow(chunk.gripper);
   force.follow(chunk.force);
+  task_law.chunk_stiffness().follow(chunk.stiffness);
   phase = Phase::kTracking;
   chunk_in_force = true;
 }
 
 void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
-  sample = reference.sample(time_ns);
+  sample_reference(time_ns);
   const GripperCommand command = gripper.update(time_ns);
   gripper_opening.store(command.opening, std::memory_order_relaxed);
   gripper_force.store(command.max_force, std::memory_order_relaxed);
   gripper_commanded.store(command.commanded, std::memory_order_relaxed);
   if (phase == Phase::kTracking && time_ns >= chunk_end_ns) phase = Phase::kBraking;
-  if (phase != Phase::kTracking) force.release();
-  if (phase == Phase::kBraking && reference.at_rest(time_ns)) phase = Phase::kHolding;
+  if (phase != Phase::kTracking) {
+    force.release();
+    task_law.chunk_stiffness().release();
+  }
+  if (phase == Phase::kBraking && at_rest(time_ns)) phase = Phase::kHolding;
   if (chunk_in_force && config.chunk.timeout_s > 0.0 &&
       seconds(time_ns - chunk_end_ns) > config.chunk.timeout_s) {
     raise(Fault::kChunkTimeout, time_ns);
   }
+}
+
+void Controller::Impl::sample_reference(std::int64_t time_ns) noexcept {
+  if (!in_joints) {
+    sample = reference.sample(time_ns);
+    return;
+  }
+  joint_sample = joint_reference.sample(time_ns);
+  sample = model.tool_motion(joint_sample);
+}
+
+double Controller::Impl::joint_braking_time(const JointReferenceSample& from) const noexcept {
+  const MotionLimits limits = motion_limits(config);
+  return std::max(
+      braking_time(model.tool_motion(from), limits),
+      BrakeProfile::duration(from.dq.cwiseAbs().maxCoeff(), from.ddq.cwiseAbs().maxCoeff(),
+                             limits.angular_acceleration));
+}
+
+void Controller::Impl::brake_reference(std::int64_t time_ns) noexcept {
+  if (in_joints) {
+    joint_reference.brake(time_ns, joint_braking_time(joint_reference.sample(time_ns)));
+  } else {
+    reference.brake(time_ns, motion_limits(config));
+  }
+}
+
+void Controller::Impl::brake_reference_in_new_time(std::int64_t time_ns) noexcept {
+  if (in_joints) {
+    joint_reference.brake_from(joint_sample, time_ns, joint_braking_time(joint_sample));
+  } else {
+    reference.brake_from(sample, time_ns, motion_limits(config));
+  }
+}
+
+bool Controller::Impl::at_rest(std::int64_t time_ns) const noexcept {
+  return in_joints ? joint_reference.at_rest(time_ns) : reference.at_rest(time_ns);
 }
 
 void Controller::Impl::coast_blind(double period, JointVector& tau) noexcept {
@@ -245,6 +290,8 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   view.epoch = epoch;
   view.reference = sample;
   view.q = joints.q;
+  view.joints = joint_sample;
+  view.posture = nullspace.posture();
   views.publish();
 
   if (distance_barrier.on()) {
@@ -280,12 +327,14 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   state.pose_tool_in_base = dynamics.pose_tool_in_base;
   state.twist_tool_in_base = task.twist;
   state.reference = sample;
+  if (in_joints) state.joint_reference = joint_sample;
   state.wrench_command = wrench_command;
   state.gripper = {gripper_opening.load(std::memory_order_relaxed),
                    gripper_force.load(std::memory_order_relaxed),
                    gripper_commanded.load(std::memory_order_relaxed)};
   state.heartbeat_lost = !heartbeat_fresh;
   state.unmonitored = !distances_fresh;
+  state.stiffness_limited = in_joints ? joint_task_output.softened : task_law.space().softened;
   state.cycles = cycles;
   publish_sensing(state);
   snapshot.barrier_activations = barrier_activations;

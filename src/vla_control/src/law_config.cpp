@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vla_control/law_config.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -8,6 +9,23 @@
 #include "config_checks.hpp"
 #include "vla_control/robot_model.hpp"
 #include "vla_control/task_law.hpp"
+
+namespace vla_control {
+namespace {
+
+constexpr double kMostDampingPerCycle = 0.7;
+constexpr double kMostPhasePerRatio = 0.5;  // rad per cycle
+
+}  // namespace
+
+double largest_damping_rate(double rate) noexcept { return kMostDampingPerCycle * rate; }
+
+double largest_frequency(double rate, double damping_ratio) noexcept {
+  return std::min(0.5 * largest_damping_rate(rate) / damping_ratio,
+                  kMostPhasePerRatio * damping_ratio * rate);
+}
+
+}  // namespace vla_control
 
 namespace vla_control::checks {
 namespace {
@@ -35,6 +53,10 @@ void check_feed_forward(ControllerConfig& config, const JointVector& zero) {
 }
 
 void check_gains(const ControllerConfig& config) {
+  if (config.task_law == TaskLawKind::kJointImpedance && config.output != OutputKind::kTorque) {
+    throw std::invalid_argument(
+        "task_law JOINT_IMPEDANCE commands torques; it needs output TORQUE");
+  }
   if (!config.stiffness_matrix.empty()) {
     if (config.stiffness_matrix.size() != 36) {
       throw std::invalid_argument("stiffness_matrix has " +
@@ -49,8 +71,12 @@ void check_gains(const ControllerConfig& config) {
     }
   }
   require("gain_ramp_s", config.gain_ramp_s, 0.01, 10.0);
-  require("translational_frequency", config.translational_frequency, 1.0, 200.0);
-  require("rotational_frequency", config.rotational_frequency, 1.0, 200.0);
+  // What the rate cannot damp would be unstable.
+  const bool used = config.task_law == TaskLawKind::kOperationalSpace;
+  const double damped = largest_frequency(config.rate, config.damping_ratio);
+  const double most = used ? std::min(200.0, damped) : 200.0;
+  require("translational_frequency", config.translational_frequency, 1.0, most);
+  require("rotational_frequency", config.rotational_frequency, 1.0, most);
 }
 
 void check_sensing(const SensingConfig& sensing) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vla_control/nullspace.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace vla_control {
@@ -13,12 +14,33 @@ constexpr double kOffsetFade = 0.5;
 /// with a cycle of delay a critically damped joint is stable well beyond it.
 constexpr double kLargestPhasePerCycle = 0.2;
 
+/// Time after which the bound of the damping is computed again: it changes with the posture. s
+constexpr double kBoundPeriod = 0.01;
+
 /// Bounds the setpoint's displacement of a mode that has hardly any inertia. Nm/rad
 constexpr double kLeastStiffness = 0.1;
 
 /// Damping of each joint as if it moved alone: 2 zeta sqrt(K M_ii).
 JointVector joint_damping(double stiffness, double ratio, const Dynamics& dynamics) noexcept {
   return 2.0 * ratio * (stiffness * dynamics.mass_matrix.diagonal().array()).sqrt().matrix();
+}
+
+/// Sum of the rates, 1/s, with which a damping of each joint slows the motions in the nullspace:
+/// the trace of M^-1 N D, of which no single rate is more.
+double damping_rate(const JointVector& damping, const OperationalSpace& space) noexcept {
+  // With M = R^T R and W = R^-T J^T, M^-1 N = R^-1 (1 - W Lambda W^T) R^-T.
+  const Eigen::Index n = damping.size();
+  JointMatrix mobility = JointMatrix::Identity(n, n);
+  space.mass_cholesky.matrixL().solveInPlace(mobility);
+  const Eigen::Matrix<double, 6, Eigen::Dynamic, Eigen::ColMajor, 6, kMaxJoints> moved =
+      space.whitened_jacobian.transpose().lazyProduct(mobility);
+  double rate = 0.0;
+  for (Eigen::Index i = 0; i < n; ++i) {
+    const Vector6 column = moved.col(i);
+    const Vector6 wrench = space.inertia * column;
+    rate += damping[i] * std::max(0.0, mobility.col(i).squaredNorm() - column.dot(wrench));
+  }
+  return rate;
 }
 
 }  // namespace
@@ -36,6 +58,7 @@ void Nullspace::configure(const ControllerConfig& config) noexcept {
                               static_cast<Eigen::Index>(config.max_joint_velocity.size()));
   stiffness_ = config.nullspace_stiffness;
   damping_ratio_ = config.nullspace_damping_ratio;
+  largest_rate_ = largest_damping_rate(config.rate);
   speed_ = config.nullspace_speed;
   target_.resize(static_cast<Eigen::Index>(config.nullspace_posture.size()));
   for (Eigen::Index i = 0; i < target_.size(); ++i) {
@@ -44,6 +67,7 @@ void Nullspace::configure(const ControllerConfig& config) noexcept {
 }
 
 void Nullspace::reset(const JointVector& q) noexcept {
+  bound_age_ = kBoundPeriod;
   posture_ = q;
   offset_.setZero(q.size());
 }
@@ -70,7 +94,13 @@ void Nullspace::approach(const JointVector& q, double period) noexcept {
 void Nullspace::compute(const Dynamics& dynamics, const OperationalSpace& space,
                         const JointVector& q, const JointVector& dq, double period,
                         JointVector& tau) noexcept {
-  const JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
+  JointVector damping = joint_damping(stiffness_, damping_ratio_, dynamics);
+  bound_age_ += period;
+  if (bound_age_ >= kBoundPeriod) {
+    bound_age_ = 0.0;
+    bound_ = std::min(1.0, largest_rate_ / damping_rate(damping, space));
+  }
+  damping *= bound_;
   const JointVector spring = stiffness_ * (posture_ + offset_ - q) - damping.cwiseProduct(dq);
   tau = project_to_nullspace(spring, dynamics, space);
   offset_ *= std::exp(-period / kOffsetFade);

@@ -185,6 +185,7 @@ struct RobotModel::Impl {
     }
     q_scratch = pinocchio::neutral(model);
     v_scratch = Eigen::VectorXd::Zero(model.nv);
+    a_scratch = v_scratch;
     jacobian_scratch.setZero(6, model.nv);
   }
 
@@ -201,11 +202,14 @@ struct RobotModel::Impl {
     }
   }
 
-  void set_v(const JointVector& dq) noexcept {
+  /// From the description's joint order to that of pinocchio's velocities.
+  void scatter(const JointVector& from, Eigen::VectorXd& to) const noexcept {
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      v_scratch[indices[i].v] = dq[static_cast<Eigen::Index>(i)];
+      to[indices[i].v] = from[static_cast<Eigen::Index>(i)];
     }
   }
+
+  void set_v(const JointVector& dq) noexcept { scatter(dq, v_scratch); }
 
   /// From pinocchio's joint order to that of the description.
   void gather(const Eigen::VectorXd& from, JointVector& to) const noexcept {
@@ -283,7 +287,7 @@ struct RobotModel::Impl {
   std::vector<std::string> names;
   std::vector<JointIndices> indices;
   JointVector lower, upper, velocity, effort;
-  Eigen::VectorXd q_scratch, v_scratch;
+  Eigen::VectorXd q_scratch, v_scratch, a_scratch;
   Eigen::Matrix<double, 6, Eigen::Dynamic> jacobian_scratch;
 };
 
@@ -338,6 +342,26 @@ Pose RobotModel::forward_kinematics(const JointVector& q) const noexcept {
   impl_->set_q(q);
   pinocchio::forwardKinematics(impl_->model, impl_->data, impl_->q_scratch);
   return impl_->tool_pose();
+}
+
+ReferenceSample RobotModel::tool_motion(const JointReferenceSample& joints) const noexcept {
+  Impl& s = *impl_;
+  s.set_q(joints.q);
+  s.set_v(joints.dq);
+  s.scatter(joints.ddq, s.a_scratch);
+  pinocchio::forwardKinematics(s.model, s.data, s.q_scratch, s.v_scratch, s.a_scratch);
+  ReferenceSample out;
+  out.pose = s.tool_pose();
+  constexpr auto kAxes = pinocchio::LOCAL_WORLD_ALIGNED;
+  const auto velocity = pinocchio::getFrameVelocity(s.model, s.data, s.tool_id, kAxes);
+  const auto acceleration =
+      pinocchio::getFrameClassicalAcceleration(s.model, s.data, s.tool_id, kAxes);
+  const Matrix3& R = s.T_base_world.rotation();
+  out.linear_velocity.noalias() = R * velocity.linear();
+  out.angular_velocity.noalias() = R * velocity.angular();
+  out.linear_acceleration.noalias() = R * acceleration.linear();
+  out.angular_acceleration.noalias() = R * acceleration.angular();
+  return out;
 }
 
 Jacobian RobotModel::jacobian(const JointVector& q) const noexcept {

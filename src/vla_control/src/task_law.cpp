@@ -13,6 +13,9 @@ namespace {
 /// arms stay above 1e-3.
 constexpr double kLeastPivot = 1e-7;
 
+/// Asymmetry of a stiffness that is taken for rounding, of its largest element.
+constexpr double kAsymmetry = 1e-9;
+
 /// Shortens both halves of an error to their limits; true if either was longer.
 bool clip_error(Vector6& error, double position, double rotation) noexcept {
   const double position_norm = error.head<3>().norm();
@@ -72,33 +75,62 @@ JointVector OperationalSpace::joint_velocity_of(const Vector6& twist) const noex
   return out;
 }
 
-void DampingDesign::configure(const Matrix6& stiffness, double damping_ratio,
-                              double min_frequency) noexcept {
+void DampingDesign::configure(const Matrix6& stiffness, double damping_ratio, double min_frequency,
+                              double rate) noexcept {
+  rate_ = rate;
   set_gains(stiffness, damping_ratio);
   least_squared_frequency_ = min_frequency * min_frequency;
 }
 
 void DampingDesign::set_gains(const Matrix6& stiffness, double damping_ratio) noexcept {
+  stiffness_ = stiffness;
   stiffness_factor_ = stiffness.llt().matrixL();
   damping_ratio_ = damping_ratio;
+  const double most = largest_frequency(rate_, damping_ratio);
+  most_squared_frequency_ = most * most;
 }
 
-void DampingDesign::compute(const Dynamics& dynamics, OperationalSpace& out) noexcept {
+bool DampingDesign::squared_frequencies(const Dynamics& dynamics, OperationalSpace& out,
+                                        Matrix6& S) const noexcept {
   out.mass_cholesky.compute(dynamics.mass_matrix);
   out.valid = out.mass_cholesky.info() == Eigen::Success && !is_singular(out.mass_cholesky);
-  if (!out.valid) return;
+  if (!out.valid) return false;
   out.whitened_jacobian = dynamics.jacobian.transpose();
   out.mass_cholesky.matrixL().solveInPlace(out.whitened_jacobian);
 
   // S = A^T A with A = M^-1/2 J^T L.
   Eigen::Matrix<double, Eigen::Dynamic, 6, Eigen::ColMajor, kMaxJoints, 6> A;
   A = out.whitened_jacobian.lazyProduct(stiffness_factor_);
-  const Matrix6 S = A.transpose().lazyProduct(A);
+  S = A.transpose().lazyProduct(A);
+  return true;
+}
+
+void DampingDesign::compute_inertia(const Dynamics& dynamics, OperationalSpace& out) noexcept {
+  Matrix6 S;
+  if (!squared_frequencies(dynamics, out, S)) return;
+  Eigen::LLT<Matrix6> cholesky(S);
+  // The least pivot falls to zero with the least eigenvalue.
+  const double pivot = cholesky.info() == Eigen::Success
+                           ? cholesky.matrixLLT().diagonal().cwiseAbs2().minCoeff()
+                           : 0.0;
+  if (!(pivot >= least_squared_frequency_)) {
+    const double nearness = 1.0 - pivot / least_squared_frequency_;
+    S.diagonal().array() += least_squared_frequency_ * nearness * nearness;
+    cholesky.compute(S);
+  }
+  const Matrix6 rows = cholesky.matrixL().solve(Matrix6(stiffness_factor_.transpose()));
+  out.inertia.noalias() = rows.transpose() * rows;
+  out.valid = out.inertia.allFinite();
+}
+
+void DampingDesign::compute(const Dynamics& dynamics, OperationalSpace& out) noexcept {
+  Matrix6 S;
+  if (!squared_frequencies(dynamics, out, S)) return;
   eigen_.compute(S);
   out.valid = eigen_.info() == Eigen::Success;
   if (!out.valid) return;
 
-  Vector6 inertia_root, damping_root;
+  Vector6 inertia_root, damping_root, share;
   for (int i = 0; i < 6; ++i) {
     double s = std::max(eigen_.eigenvalues()[i], 0.0);
     if (s < least_squared_frequency_) {
@@ -106,35 +138,56 @@ void DampingDesign::compute(const Dynamics& dynamics, OperationalSpace& out) noe
       s += least_squared_frequency_ * nearness * nearness;
     }
     inertia_root[i] = 1.0 / std::sqrt(s);
-    damping_root[i] = std::sqrt(2.0 * damping_ratio_ * inertia_root[i]);
+    share[i] = std::min(1.0, most_squared_frequency_ / s);
+    damping_root[i] = std::sqrt(2.0 * damping_ratio_ * std::sqrt(share[i]) * inertia_root[i]);
   }
+  out.softened = share.minCoeff() < 1.0;
   const Matrix6 V = stiffness_factor_ * eigen_.eigenvectors();
   const Matrix6 V_inertia = V * inertia_root.asDiagonal();
   const Matrix6 V_damping = V * damping_root.asDiagonal();
   out.inertia.noalias() = V_inertia * V_inertia.transpose();
   out.damping.noalias() = V_damping * V_damping.transpose();
+  out.stiffness = stiffness_;
+  if (out.softened) {
+    const Matrix6 V_share = V * share.asDiagonal();
+    out.stiffness.noalias() = V_share * V.transpose();
+  }
 }
 
-bool is_valid(const TaskGains& gains) noexcept {
-  const Matrix6& K = gains.stiffness;
+bool is_valid_stiffness(const Matrix6& K, const StiffnessRange& range) noexcept {
   // Written so that NaN fails.
-  if (!(gains.damping_ratio >= 0.1 && gains.damping_ratio <= 3.0) || !K.allFinite()) return false;
+  if (!K.allFinite()) return false;
   const double asymmetry = (K - K.transpose()).cwiseAbs().maxCoeff();
-  if (asymmetry > 1e-9 * K.cwiseAbs().maxCoeff()) return false;
+  if (!(asymmetry <= kAsymmetry * K.cwiseAbs().maxCoeff())) return false;
   const Eigen::SelfAdjointEigenSolver<Matrix3> translation(K.topLeftCorner<3, 3>(),
                                                            Eigen::EigenvaluesOnly);
   const Eigen::SelfAdjointEigenSolver<Matrix3> rotation(K.bottomRightCorner<3, 3>(),
                                                         Eigen::EigenvaluesOnly);
   const Eigen::LLT<Matrix6> cholesky(K);
-  return translation.eigenvalues().minCoeff() >= 1.0 - 1e-9 &&
-         translation.eigenvalues().maxCoeff() <= 10000.0 + 1e-6 &&
-         rotation.eigenvalues().minCoeff() >= 0.1 - 1e-9 &&
-         rotation.eigenvalues().maxCoeff() <= 1000.0 + 1e-6 && cholesky.info() == Eigen::Success;
+  constexpr double kRounding = 1e-9;
+  return translation.eigenvalues().minCoeff() >= (1.0 - kRounding) * range.least_translational &&
+         translation.eigenvalues().maxCoeff() <= (1.0 + kRounding) * range.most_translational &&
+         rotation.eigenvalues().minCoeff() >= (1.0 - kRounding) * range.least_rotational &&
+         rotation.eigenvalues().maxCoeff() <= (1.0 + kRounding) * range.most_rotational &&
+         cholesky.info() == Eigen::Success;
+}
+
+bool is_valid(const TaskGains& gains) noexcept {
+  const Matrix6& K = gains.stiffness;
+  // Written so that NaN fails.
+  if (!(gains.damping_ratio >= 0.1 && gains.damping_ratio <= 3.0)) return false;
+  const auto joints = gains.joint_stiffness.array();
+  if (!(joints >= kLeastJointStiffness).all() || !(joints <= kMostJointStiffness).all()) {
+    return false;
+  }
+  return is_valid_stiffness(K, {});
 }
 
 TaskGains task_gains(const ControllerConfig& config) {
   TaskGains gains;
   gains.damping_ratio = config.damping_ratio;
+  gains.joint_stiffness = JointVector::Map(
+      config.joint_stiffness.data(), static_cast<Eigen::Index>(config.joint_stiffness.size()));
   if (config.stiffness_matrix.size() == 36) {
     gains.stiffness = Eigen::Map<const Eigen::Matrix<double, 6, 6, Eigen::RowMajor>>(
         config.stiffness_matrix.data());
@@ -150,19 +203,25 @@ void TaskLaw::configure(const ControllerConfig& config) {
   kind_ = config.task_law;
   frame_ = config.stiffness_frame;
   ramp_duration_ = config.gain_ramp_s;
+  chunk_stiffness_.configure(config.gain_ramp_s);
   frequency_ << Vector3::Constant(config.translational_frequency),
       Vector3::Constant(config.rotational_frequency);
   jacobian_rate_ = config.jacobian_rate_feed_forward;
   max_position_error_ = config.max_position_error;
   max_rotation_error_ = config.max_rotation_error;
   const TaskGains gains = task_gains(config);
-  design_.configure(gains.stiffness, gains.damping_ratio, config.min_task_frequency);
+  design_.configure(gains.stiffness, gains.damping_ratio, config.min_task_frequency, config.rate);
   reset(gains);
 }
 
 void TaskLaw::reset(const TaskGains& gains) noexcept {
-  gains_ = from_ = to_ = gains;
+  const JointVector joints =
+      gains.joint_stiffness.size() > 0 ? gains.joint_stiffness : to_.joint_stiffness;
+  to_ = gains;
+  to_.joint_stiffness = joints;
+  gains_ = from_ = to_;
   ramp_phase_ = 1.0;
+  chunk_stiffness_.reset();
   stiffness_ = gains.stiffness;
   design_.set_gains(stiffness_, gains.damping_ratio);
 }
@@ -170,19 +229,23 @@ void TaskLaw::reset(const TaskGains& gains) noexcept {
 void TaskLaw::approach(const TaskGains& gains) noexcept {
   from_ = gains_;
   to_ = gains;
+  if (to_.joint_stiffness.size() == 0) to_.joint_stiffness = from_.joint_stiffness;
   ramp_phase_ = 0.0;
 }
 
-void TaskLaw::advance(double period) noexcept {
+void TaskLaw::advance(std::int64_t now_ns, double period) noexcept {
+  now_ns_ = now_ns;
+  period_ = period;
   if (ramp_phase_ >= 1.0) return;
   ramp_phase_ = std::min(1.0, ramp_phase_ + period / ramp_duration_);
   const double s = ramp_phase_;
   const double sigma = s * s * (3.0 - 2.0 * s);
   // Between two positive definite matrices all are.
   gains_.stiffness = from_.stiffness + sigma * (to_.stiffness - from_.stiffness);
+  gains_.joint_stiffness =
+      from_.joint_stiffness + sigma * (to_.joint_stiffness - from_.joint_stiffness);
   gains_.damping_ratio = from_.damping_ratio + sigma * (to_.damping_ratio - from_.damping_ratio);
-  stiffness_ = gains_.stiffness;
-  design_.set_gains(stiffness_, gains_.damping_ratio);
+  design_.set_gains(gains_.stiffness, gains_.damping_ratio);
 }
 
 Vector6 TaskLaw::acceleration_for(const Dynamics& dynamics,
@@ -195,14 +258,24 @@ Vector6 TaskLaw::acceleration_for(const Dynamics& dynamics,
 
 void TaskLaw::compute(const Dynamics& dynamics, const JointVector& dq,
                       const ReferenceSample& reference, Output& out) noexcept {
-  if (frame_ == StiffnessFrame::kTool) {
-    stiffness_ = turned(gains_.stiffness, reference.pose.rotation);
-    design_.set_gains(stiffness_, gains_.damping_ratio);
+  const bool in_joints = kind_ == TaskLawKind::kJointImpedance;
+  if (in_joints) {
+    design_.compute_inertia(dynamics, space_);
+  } else {
+    const bool in_tool = frame_ == StiffnessFrame::kTool;
+    const bool varies = chunk_stiffness_.active();
+    const Matrix6& asked = chunk_stiffness_.advance(
+        now_ns_, period_,
+        in_tool ? turned(gains_.stiffness, reference.pose.rotation) : gains_.stiffness);
+    if (in_tool || varies) design_.set_gains(asked, gains_.damping_ratio);
+    design_.compute(dynamics, space_);
+    stiffness_ = space_.stiffness;
   }
-  design_.compute(dynamics, space_);
+  period_ = 0.0;
   out.error = pose_error(reference.pose, dynamics.pose_tool_in_base);
   out.clipped = clip_error(out.error, max_position_error_, max_rotation_error_);
   out.twist = dynamics.jacobian.lazyProduct(dq);
+  if (in_joints) return;
   Vector6 velocity;
   velocity << reference.linear_velocity, reference.angular_velocity;
   const Vector6 acceleration = acceleration_for(dynamics, reference);

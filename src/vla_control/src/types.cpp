@@ -45,6 +45,8 @@ std::string_view to_string(RejectReason reason) noexcept {
       return "UNREACHABLE";
     case RejectReason::kUnmonitored:
       return "UNMONITORED";
+    case RejectReason::kBadStiffness:
+      return "BAD_STIFFNESS";
   }
   return "UNKNOWN";
 }

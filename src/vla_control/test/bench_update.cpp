@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Times one cycle of the controller while it tracks, with every piece switched on, beside the
 /// rigid-body part alone, and prints one JSON object. `take_up` is a cycle that takes up a chunk.
-/// Usage: bench_update [cycles] [joints]
+/// Usage: bench_update [cycles] [joints] [law, as TaskLawKind]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   config.command_includes_gravity = true;
   config.effort_state = EffortState::kNone;
   config.heartbeat_timeout_s = 0.0;
+  config.task_law = static_cast<TaskLawKind>(argc > 3 ? std::clamp(std::atoi(argv[3]), 0, 2) : 0);
   Controller controller(testing::make_chain(joints), config);
   const JointState state = testing::bent(joints);
   const Pose start = controller.model().forward_kinematics(state.q);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Proves that the real-time interface allocates nothing. Exits with 1 when a count is not what it
 /// must be.
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
@@ -17,11 +18,22 @@ int check(const char* what, bool good, long value) {
   return good ? 0 : 1;
 }
 
+struct Kind {
+  bool gravity;
+  TaskLawKind law;
+};
+constexpr std::array<Kind, 4> kTours{{{true, TaskLawKind::kImpedance},
+                                      {false, TaskLawKind::kImpedance},
+                                      {true, TaskLawKind::kOperationalSpace},
+                                      {true, TaskLawKind::kJointImpedance}}};
+
 int check_all() {
   int failures = 0;
   for (const int joints : {6, 7, kMaxJoints}) {
-    for (const bool gravity : {true, false}) {
-      testing::Tour tour(joints, gravity, gravity);
+    for (const auto [gravity, law] : kTours) {
+      // Bent into a singularity the chain of six cannot follow poses joint by joint.
+      if (law == TaskLawKind::kJointImpedance && joints == 6) continue;
+      testing::Tour tour(joints, gravity, gravity, OutputKind::kTorque, law);
       const long found = allocations_of([&] { tour.run(); });
       failures += check("the whole tour allocates nothing", found == 0, found);
       failures += check("it has seen every phase", tour.saw_every_phase(), joints);

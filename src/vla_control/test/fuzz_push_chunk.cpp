@@ -71,6 +71,18 @@ Chunk plausible(Source& source, const Pose& pose, const JointVector& q, std::int
       for (const double x : q) chunk.joint_values.push_back(x + angle);
     }
   }
+  if (source.chance(0.3)) {
+    for (std::size_t i = 0; i < steps; ++i) {
+      Matrix6 stiffness = Matrix6::Zero();
+      stiffness.diagonal() << Vector3::Constant(source.within(-10.0, 2000.0)),
+          Vector3::Constant(source.within(-1.0, 150.0));
+      stiffness(0, 1) = stiffness(1, 0) = source.within(-5.0, 5.0);
+      chunk.stiffness.insert(chunk.stiffness.end(), stiffness.data(), stiffness.data() + 36);
+    }
+    if (source.chance(0.1))
+      chunk.stiffness[source.below(chunk.stiffness.size())] = source.garbage();
+    if (source.chance(0.05)) chunk.stiffness.pop_back();
+  }
   if (source.chance(0.5)) {
     for (std::size_t i = 0; i < steps; ++i) chunk.gripper_opening.push_back(source.unit());
     if (source.chance(0.5)) chunk.gripper_max_force.assign(steps, source.within(0.0, 100.0));
@@ -199,6 +211,8 @@ class Fuzzer {
       config.force.axes.fill(true);
     }
     config.chunk.accept_joint_positions = source_.chance(0.8);
+    if (source_.chance(0.3)) config.task_law = TaskLawKind::kJointImpedance;
+    config.chunk.accept_stiffness = source_.chance(0.8);
     config.chunk.accept_twists = source_.chance(0.8);
     if (source_.chance(0.5)) config.chunk.max_slowdown = source_.within(1.0, 20.0);
     if (source_.chance(0.3)) config.chunk.joint_velocity_share = 0.9;
@@ -395,7 +409,7 @@ class Fuzzer {
   std::uint64_t sequence_ = 0;
   std::uint64_t input_ = 0;
   std::uint64_t accepted_ = 0;
-  std::array<std::uint64_t, 1 + static_cast<std::size_t>(RejectReason::kUnreachable)> reasons_{};
+  std::array<std::uint64_t, 1 + static_cast<std::size_t>(RejectReason::kBadStiffness)> reasons_{};
   std::uint64_t cycles_ = 0;
 };
 

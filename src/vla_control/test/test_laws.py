@@ -31,7 +31,10 @@ def full_stiffness() -> np.ndarray:
 @pytest.mark.parametrize("ratio", [0.3, 1.0])
 def test_damping_solves_the_generalised_eigenproblem(stiffness: np.ndarray, ratio: float) -> None:
     jacobian, mass = at(HOME)
-    inertia, damping = vc.operational_space(jacobian, mass, stiffness, ratio, min_frequency=0.1)
+    inertia, damping, left = vc.operational_space(
+        jacobian, mass, stiffness, ratio, min_frequency=0.1
+    )
+    np.testing.assert_array_equal(left, stiffness)
     expected = np.linalg.inv(jacobian @ np.linalg.inv(mass) @ jacobian.T)
     np.testing.assert_allclose(inertia, expected, rtol=1e-8, atol=1e-8)
     # K u = k Lambda u with U^T Lambda U = I; then Q = U^-1 and D = 2 Q^T diag(zeta sqrt(k)) Q.
@@ -57,7 +60,7 @@ def test_inertia_stays_bounded_at_a_singularity_and_is_untouched_away_from_it() 
     straight = np.zeros(7)
     jacobian, mass = at(straight)
     assert np.linalg.svd(jacobian)[1][-1] < 1e-6  # singular indeed
-    inertia, damping = vc.operational_space(jacobian, mass, STIFFNESS, 1.0, min_frequency=3.0)
+    inertia, damping, _ = vc.operational_space(jacobian, mass, STIFFNESS, 1.0, min_frequency=3.0)
     assert np.isfinite(inertia).all()
     assert np.linalg.eigvalsh(inertia).min() > 0.0
     # Lambda <= K / omega^2 in the sense of positive matrices.
@@ -71,7 +74,7 @@ def test_inertia_stays_bounded_at_a_singularity_and_is_untouched_away_from_it() 
 def test_inertia_changes_continuously_into_a_singularity() -> None:
     previous = None
     for fraction in np.linspace(1.0, 0.0, 2001):
-        inertia, _ = vc.operational_space(*at(fraction * HOME), STIFFNESS)
+        inertia, *_ = vc.operational_space(*at(fraction * HOME), STIFFNESS)
         if previous is not None:
             assert np.abs(inertia - previous).max() < 0.05 * np.abs(previous).max()
         previous = inertia

@@ -33,7 +33,7 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_real_time_interface_allocates_nothing() -> None:
     result = run("check_allocation")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("the whole tour allocates nothing (0)") == 6
+    assert result.stdout.count("the whole tour allocates nothing (0)") == 11
     assert result.stdout.count("is counted") == 3  # the positive controls have run
 
 

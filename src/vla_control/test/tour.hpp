@@ -15,9 +15,11 @@ class Tour {
  public:
   /// \param everything switches every optional piece on; \param output torques, or joint motion
   /// that gives way to a force sensor
-  Tour(int joints, bool gravity, bool everything, OutputKind output = OutputKind::kTorque)
+  Tour(int joints, bool gravity, bool everything, OutputKind output = OutputKind::kTorque,
+       TaskLawKind law = TaskLawKind::kImpedance)
       : state_(bent(joints)), moving_(output == OutputKind::kMotion) {
     ControllerConfig config;
+    config.task_law = law;
     if (everything) {
       switch_everything_on(config, joints);
       config.force.axes[2] = true;
@@ -27,6 +29,7 @@ class Tour {
     config.heartbeat_timeout_s = 0.1;
     config.nullspace_posture.assign(static_cast<std::size_t>(joints), 0.1);
     config.chunk.accept_joint_positions = config.chunk.accept_twists = true;
+    config.chunk.accept_stiffness = true;
     config.chunk.smoothing_deviation = config.chunk.smoothing_rotation_deviation = 0.01;
     config.chunk.max_slowdown = 10.0;
     config.max_linear_velocity = 0.2;
@@ -46,12 +49,20 @@ class Tour {
     controller_ = std::make_unique<Controller>(make_chain(joints), config);
     start_ = controller_->model().forward_kinematics(state_.q);
     chunk_ = make_chunk(start_, 0, 0);
+    if (law == TaskLawKind::kImpedance && !moving_) {
+      Matrix6 stiffness = Matrix6::Zero();
+      stiffness.diagonal() << Vector3::Constant(800.0), Vector3::Constant(40.0);
+      for (std::size_t i = 0; i < chunk_.waypoints.size(); ++i) {
+        chunk_.stiffness.insert(chunk_.stiffness.end(), stiffness.data(), stiffness.data() + 36);
+      }
+    }
     if (everything) chunk_.wrenches.assign(chunk_.waypoints.size(), Vector6::Constant(5.0));
     // Down: up is out of reach of a chain that is all but stretched.
     for (Waypoint& waypoint : chunk_.waypoints) {
       waypoint.position.z() = 2.0 * start_.position.z() - waypoint.position.z();
     }
     joints_ = twists_ = chunk_;
+    joints_.stiffness.clear();  // back to the configured one
     joints_.mode = ChunkMode::kJointPosition;
     joints_.waypoints.clear();
     joints_.joint_names = controller_->model().joint_names();

@@ -25,6 +25,12 @@ vla_control::EffortState effort_state(const std::string& name) {
   return vla_control::EffortState::kNone;  // one_of in the parameters leaves no other
 }
 
+vla_control::TaskLawKind task_law(const std::string& name) {
+  if (name == "operational_space") return vla_control::TaskLawKind::kOperationalSpace;
+  if (name == "joint_impedance") return vla_control::TaskLawKind::kJointImpedance;
+  return vla_control::TaskLawKind::kImpedance;  // one_of in the parameters leaves no other
+}
+
 void set_law(const Params& params, vla_control::ControllerConfig& config) {
   config.translational_stiffness = triple(params.translational_stiffness);
   config.rotational_stiffness = triple(params.rotational_stiffness);
@@ -32,9 +38,9 @@ void set_law(const Params& params, vla_control::ControllerConfig& config) {
                                                             : vla_control::StiffnessFrame::kBase;
   config.gain_ramp_s = params.gain_ramp;
   config.damping_ratio = params.damping_ratio;
-  config.task_law = params.task_law == "operational_space"
-                        ? vla_control::TaskLawKind::kOperationalSpace
-                        : vla_control::TaskLawKind::kImpedance;
+  config.task_law = task_law(params.task_law);
+  config.joint_stiffness = params.joint_stiffness;
+  config.max_joint_error = params.max_joint_error;
   config.translational_frequency = params.translational_frequency;
   config.rotational_frequency = params.rotational_frequency;
   config.max_position_error = params.max_position_error;
@@ -118,6 +124,9 @@ void set_chunk(const Params& params, vla_control::ControllerConfig& config) {
   config.chunk.acceleration_factor = params.chunk.acceleration_factor;
   config.chunk.accept_joint_positions = params.chunk.accept_joint_positions;
   config.chunk.accept_twists = params.chunk.accept_twists;
+  config.chunk.accept_stiffness = params.chunk.accept_stiffness;
+  config.chunk.max_translational_stiffness = params.chunk.max_translational_stiffness;
+  config.chunk.max_rotational_stiffness = params.chunk.max_rotational_stiffness;
   config.chunk.max_slowdown = params.chunk.max_slowdown;
   config.chunk.joint_velocity_share = params.chunk.joint_velocity_share;
   config.chunk.smoothing_deviation = params.chunk.smoothing_deviation;

@@ -101,6 +101,7 @@ vla_control::Chunk to_chunk(const vla_msgs::msg::ActionChunk& message, std::int6
   for (const auto& wrench : message.wrenches) {
     chunk.wrenches.push_back(to_vector6(wrench.force, wrench.torque));
   }
+  chunk.stiffness = message.stiffness;
   chunk.boot_id = message.boot_id;
   chunk.grant = message.grant;
   chunk.sequence = message.sequence;
@@ -120,6 +121,7 @@ vla_msgs::msg::ControllerState to_message(const vla_control::ControllerState& st
   out.sequence = state.sequence;
   out.chunk_age = state.chunk_age;
   out.chunk_remaining = state.chunk_remaining;
+  out.chunk_slowdown = state.chunk_slowdown;
   out.joint_names = names.joints;
   out.q = to_list(state.q);
   out.dq = to_list(state.dq);
@@ -147,6 +149,7 @@ vla_msgs::msg::ControllerState to_message(const vla_control::ControllerState& st
   out.wrench_saturated = state.wrench_saturated;
   out.unmonitored = state.unmonitored;
   out.smallest_distance = state.smallest_distance;
+  out.stiffness_limited = state.stiffness_limited;
   out.cycles = state.cycles;
   out.chunks_accepted = state.chunks_accepted;
   out.chunks_rejected = state.chunks_rejected;

@@ -39,6 +39,7 @@ TEST(MessageAdapter, AChunkKeepsEveryField) {
   message.twists[1].angular.z = -0.3;
   message.gripper_opening = {0.01, 0.02};
   message.gripper_max_force = {5.0, 6.0};
+  message.stiffness.assign(72, 3.0);
   message.wrenches.resize(2);
   message.wrenches[1].force.z = -10.0;
   message.wrenches[1].torque.x = 0.5;
@@ -61,6 +62,7 @@ TEST(MessageAdapter, AChunkKeepsEveryField) {
   EXPECT_EQ(chunk.twists[1], (vla_control::Vector6() << 0.0, 0.2, 0.0, 0.0, 0.0, -0.3).finished());
   EXPECT_EQ(chunk.gripper_opening, message.gripper_opening);
   EXPECT_EQ(chunk.gripper_max_force, message.gripper_max_force);
+  EXPECT_EQ(chunk.stiffness, message.stiffness);
   ASSERT_EQ(chunk.wrenches.size(), 2U);
   EXPECT_EQ(chunk.wrenches[1],
             (vla_control::Vector6() << 0.0, 0.0, -10.0, 0.5, 0.0, 0.0).finished());
@@ -87,6 +89,8 @@ TEST(MessageAdapter, AStateKeepsEveryField) {
   state.sequence = 3;
   state.chunk_age = 0.4;
   state.chunk_remaining = 0.5;
+  state.chunk_slowdown = 1.25;
+  state.stiffness_limited = true;
   state.q = vla_control::JointVector::LinSpaced(6, 0.0, 1.0);
   state.dq = 2.0 * state.q;
   state.tau_command = 3.0 * state.q;
@@ -120,6 +124,8 @@ TEST(MessageAdapter, AStateKeepsEveryField) {
   EXPECT_EQ(message.sequence, 3U);
   EXPECT_EQ(message.chunk_age, 0.4);
   EXPECT_EQ(message.chunk_remaining, 0.5);
+  EXPECT_EQ(message.chunk_slowdown, 1.25);
+  EXPECT_TRUE(message.stiffness_limited);
   EXPECT_EQ(message.q.back(), 1.0);
   EXPECT_EQ(message.dq.back(), 2.0);
   EXPECT_EQ(message.tau_command.back(), 3.0);

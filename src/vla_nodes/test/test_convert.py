@@ -103,6 +103,8 @@ def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     message.boot_id, message.grant = 11, 12
     wrenches = np.arange(24.0).reshape(4, 6)
     message.wrenches = [convert.to_wrench(wrench) for wrench in wrenches]
+    stiffness = np.arange(4 * 36.0)
+    message.stiffness = stiffness.tolist()
     chunk = convert.from_action_chunk(message, **FRAMES)
     original = policy_chunk()
     assert chunk.stamp_ns == original.stamp_ns
@@ -111,6 +113,7 @@ def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     assert (chunk.boot_id, chunk.grant, chunk.sequence) == (11, 12, 3)
     assert message.conditioned_steps == 3
     np.testing.assert_array_equal(chunk.wrenches, wrenches)
+    np.testing.assert_array_equal(chunk.stiffness, stiffness)
     message.wrenches = []
     assert convert.from_action_chunk(message, **FRAMES).wrenches.shape == (0, 6)
 
@@ -188,6 +191,8 @@ def _set(name: str, value: object) -> object:
         (_set("gripper_max_force", [1.0] * 5), Reason.WRONG_LENGTH),
         (_set("gripper_opening", [math.nan] * 4), Reason.NOT_FINITE),
         (_set("wrenches", [convert.to_wrench([0.0] * 6)] * 3), Reason.WRONG_LENGTH),
+        (_set("stiffness", [1.0] * (36 * 3)), Reason.WRONG_LENGTH),
+        (_set("stiffness", [math.inf] * (36 * 4)), Reason.NOT_FINITE),
         (_set("wrenches", [convert.to_wrench([math.nan] * 6)] * 4), Reason.NOT_FINITE),
         (lambda m: setattr(m.poses[2].position, "x", math.inf), Reason.NOT_FINITE),
         (lambda m: setattr(m.poses[3].orientation, "w", 3.0), Reason.BAD_QUATERNION),
@@ -231,3 +236,26 @@ def test_unknown_numbers_are_read_the_safe_way() -> None:
     assert convert.known(Verdict, 1, Verdict.UNKNOWN) is Verdict.SUCCESS
     assert convert.known(Verdict, 77, Verdict.UNKNOWN) is Verdict.UNKNOWN
     assert convert.known(ControllerFault, 77, ControllerFault.NUMERIC) is ControllerFault.NUMERIC
+
+
+def test_a_controllers_state_tells_of_a_chunk_that_is_slowed_down() -> None:
+    import vla_control
+    from vla_sim import robots
+
+    robot = robots.get("panda")
+    controller = vla_control.Controller(robot.description(), robot.controller_config())
+    still = np.zeros(7)
+    controller.activate(robot.home_q, still, 0)
+    start = vla_control.RobotModel(robot.description()).forward_kinematics(robot.home_q)
+    poses = np.tile(start, (16, 1, 1))
+    s = np.linspace(0.0, 1.0, 16)
+    poses[:, 1, 3] += 0.6 * s * s * (3.0 - 2.0 * s)  # 1.2 m/s where 1.0 is allowed
+    chunk = vla_control.Chunk(0, 0.05, robot.base_frame, robot.tool_frame, poses)
+    assert controller.push_chunk(chunk) is vla_control.RejectReason.NONE
+    controller.update(robot.home_q, still, 1_000_000, 1e-3)
+    state = controller.state()
+    message = convert.to_controller_state(state, 5, "base", "tool", robot.joint_names)
+    assert message.chunk_slowdown == state.chunk_slowdown
+    assert 1.05 < message.chunk_slowdown < 1.5
+    assert message.chunk_remaining == state.chunk_remaining
+    assert message.stiffness_limited is False

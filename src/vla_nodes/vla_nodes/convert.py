@@ -349,6 +349,13 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
     wrenches = np.array([from_wrench(wrench) for wrench in message.wrenches]).reshape(-1, 6)
     if not np.isfinite(wrenches).all():
         raise ConversionError(Reason.NOT_FINITE, "wrenches has NaN or infinite values")
+    values = np.asarray(message.stiffness, dtype=np.float64)
+    if len(values) not in (0, 36 * count):
+        raise ConversionError(
+            Reason.WRONG_LENGTH, f"{len(values)} stiffness values for {count} steps"
+        )
+    if not np.isfinite(values).all():
+        raise ConversionError(Reason.NOT_FINITE, "stiffness has NaN or infinite values")
     import vla_control  # here for the same reason
 
     return vla_control.Chunk(
@@ -363,6 +370,7 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
         grant=message.grant,
         sequence=message.sequence,
         wrenches=wrenches,
+        stiffness=values.reshape(-1, 6, 6),
     )
 
 
@@ -400,12 +408,19 @@ def to_controller_state(
         setattr(message, name, int(getattr(state, name)))
     for name in ("chunks_accepted", "chunks_rejected", "last_reject_reason"):
         setattr(message, name, int(getattr(state, name)))
-    for name in ("chunk_age", "chunk_remaining", "gripper_opening_command", "gripper_max_force"):
+    for name in (
+        "chunk_age",
+        "chunk_remaining",
+        "chunk_slowdown",
+        "gripper_opening_command",
+        "gripper_max_force",
+    ):
         setattr(message, name, float(getattr(state, name)))
     for name in (
         "torque_saturated",
         "torque_rate_saturated",
         "wrench_saturated",
+        "stiffness_limited",
         "in_contact",
         "object_lost",
         "unmonitored",

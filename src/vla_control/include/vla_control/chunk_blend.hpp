@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "vla_control/chunk_spline.hpp"
@@ -14,10 +15,11 @@ namespace vla_control {
 /// the velocity over the velocity time (both along u -> 1 - 3 u^2 + 2 u^3), and what has then been
 /// covered, with the value itself, over the offset time (along the quintic smoothstep). A velocity
 /// therefore falls without passing zero, and how fast the distance lost by it is made up is free.
-class OffsetFade {
+template <typename Vector>
+class BasicOffsetFade {
  public:
   struct Sample {
-    Vector3 value, first, second;
+    Vector value, first, second;
   };
   /// \param velocity_time s, `offset_time` s; both positive
   void begin(const Sample& from, double velocity_time, double offset_time) noexcept;
@@ -27,11 +29,15 @@ class OffsetFade {
   [[nodiscard]] double offset_time() const noexcept { return offset_time_; }      ///< s
 
  private:
-  Vector3 offset_ = Vector3::Zero(), velocity_ = Vector3::Zero(), acceleration_ = Vector3::Zero();
+  static constexpr Eigen::Index kSize = std::max(0, int{Vector::SizeAtCompileTime});
+
+  Vector offset_ = Vector::Zero(kSize), velocity_ = offset_, acceleration_ = offset_;
   double velocity_time_ = 1.0;
   double acceleration_time_ = 0.5;
   double offset_time_ = 1.0;
 };
+
+using OffsetFade = BasicOffsetFade<Vector3>;
 
 /// How a running reference goes over into a new chunk: the difference between the two fades, in
 /// position and as rotation vector R_new^T R, so that the sum is C2 in time.

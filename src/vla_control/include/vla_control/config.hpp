@@ -35,6 +35,12 @@ struct ChunkConfig {
   /// to, with the posture in the nullspace; twists begin at the reference in force.
   bool accept_joint_positions = false;
   bool accept_twists = false;
+  /// Accepts a stiffness per step under the impedance law, with eigenvalues of its translational
+  /// and rotational blocks within [1, max_translational_stiffness] N/m and [0.1,
+  /// max_rotational_stiffness] Nm/rad; beyond it is BAD_STIFFNESS.
+  bool accept_stiffness = false;
+  double max_translational_stiffness = 1500.0;
+  double max_rotational_stiffness = 100.0;
   /// A chunk that is too fast is slowed down as a whole, up to so many times; 1 = it is rejected.
   /// Where slowing down is allowed, velocity_factor is taken for 1.
   double max_slowdown = 1.0;
@@ -75,6 +81,9 @@ struct ControllerConfig {
   double gain_ramp_s = 0.2;  ///< s, over which set_gains() takes effect
   double damping_ratio = 1.0;
   TaskLawKind task_law = TaskLawKind::kImpedance;
+  /// Nm/rad, of the joint-impedance law; empty = 4 x torque_limit
+  std::vector<double> joint_stiffness;
+  double max_joint_error = 0.2;           ///< rad, clip of the error that law's springs see
   double translational_frequency = 20.0;  ///< rad/s, of the operational-space law
   double rotational_frequency = 20.0;     ///< rad/s, of the operational-space law
   double max_position_error = 0.10;       ///< m, clip of the error the spring sees

@@ -26,6 +26,7 @@ class JointFriction {
 class TaskIntegral {
  public:
   void configure(const IntegralConfig& config) noexcept { config_ = config; }
+  [[nodiscard]] bool on() const noexcept { return config_.gain > 0.0; }
   void reset() noexcept { wrench_.setZero(); }
   /// \param error (m, rad) of the reference from the tool, base axes
   /// \param grow false while the reference moves or contact is flagged: it then only leaks

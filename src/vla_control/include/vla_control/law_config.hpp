@@ -12,10 +12,11 @@
 /// default named beside them.
 namespace vla_control {
 
-/// Which law turns the pose error into a tool wrench; see TaskLaw.
+/// Which law holds the arm to its reference; see TaskLaw.
 enum class TaskLawKind : std::uint8_t {
   kImpedance = 0,         ///< a spring of the configured stiffness
   kOperationalSpace = 1,  ///< a decoupled motion of the configured frequencies
+  kJointImpedance = 2,    ///< a spring in every joint; see JointLaw
 };
 
 /// Axes of the stiffness.
@@ -28,7 +29,18 @@ enum class StiffnessFrame : std::uint8_t {
 struct TaskGains {
   Matrix6 stiffness = Matrix6::Identity();  ///< N/m, N, Nm/rad; symmetric positive definite
   double damping_ratio = 1.0;
+  /// Nm/rad, of the joint-impedance law, one per joint; empty = as it is
+  JointVector joint_stiffness{};
 };
+
+/// Largest natural frequency w of a mode that a control rate can damp with the ratio zeta, rad/s.
+///
+/// A velocity that is damped with the rate d, one cycle T late, is stable for d T < 1; the damping
+/// of a mode is d = 2 zeta w. With little damping it is the lag of a cycle and a half that counts:
+/// w T < 4/3 zeta. A sixth of the bound or more is left to spare.
+[[nodiscard]] double largest_frequency(double rate, double damping_ratio) noexcept;
+/// The same for a damping without a spring: largest rate d, 1/s.
+[[nodiscard]] double largest_damping_rate(double rate) noexcept;
 
 /// Joint friction coulomb * dq / sqrt(dq^2 + smoothing_speed^2) + viscous * dq, as a smooth
 /// stand-in for a sign. Compensated at the joint velocity of the REFERENCE: what the arm measures

@@ -7,8 +7,9 @@
 namespace vla_control {
 
 /// Posture spring in the dynamically consistent nullspace of the task:
-/// tau = (I - J^T Lambda J M^-1) (K (q_posture - q) - D dq), D from the joints' own inertia.
-/// RT-safe.
+/// tau = (I - J^T Lambda J M^-1) (K (q_posture - q) - D dq), D from the joints' own inertia. A
+/// motion of the nullspace may have far less of it, so that D is bounded by what the control rate
+/// can damp. RT-safe.
 class Nullspace {
  public:
   void configure(const ControllerConfig& config) noexcept;
@@ -31,6 +32,9 @@ class Nullspace {
  private:
   double stiffness_ = 10.0;
   double damping_ratio_ = 1.0;
+  double largest_rate_ = 700.0;  // 1/s
+  double bound_ = 1.0;           // factor on the damping
+  double bound_age_ = 0.0;       // s
   double speed_ = 0.3;
   JointVector target_;   // empty = keep the posture
   JointVector fastest_;  // rad/s

@@ -63,6 +63,8 @@ class RobotModel {
                Dynamics& out) const noexcept;
 
   [[nodiscard]] Pose forward_kinematics(const JointVector& q) const noexcept;  ///< RT-safe
+  /// Motion of the tool under a motion of the joints. RT-safe.
+  [[nodiscard]] ReferenceSample tool_motion(const JointReferenceSample& joints) const noexcept;
   [[nodiscard]] Jacobian jacobian(const JointVector& q) const noexcept;        ///< RT-safe
   [[nodiscard]] JointMatrix mass_matrix(const JointVector& q) const noexcept;  ///< RT-safe
   [[nodiscard]] JointVector gravity(const JointVector& q) const noexcept;      ///< Nm, RT-safe

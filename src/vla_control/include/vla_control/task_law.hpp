@@ -4,6 +4,7 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
 
+#include "vla_control/chunk_stiffness.hpp"
 #include "vla_control/config.hpp"
 #include "vla_control/robot_model.hpp"
 #include "vla_control/types.hpp"
@@ -14,7 +15,10 @@ namespace vla_control {
 struct OperationalSpace {
   Matrix6 inertia = Matrix6::Zero();  ///< Lambda, bounded at singularities; kg, kg m, kg m^2
   Matrix6 damping = Matrix6::Zero();  ///< D; Ns/m, Ns, Nms/rad
-  bool valid = false;                 ///< false when the mass matrix was not positive definite
+  /// What the control rate leaves of the stiffness; the stiffness itself unless `softened`.
+  Matrix6 stiffness = Matrix6::Zero();
+  bool softened = false;
+  bool valid = false;  ///< false when the mass matrix was not positive definite
 
   /// M^-1 b.
   [[nodiscard]] JointVector solve_mass(const JointVector& b) const noexcept;
@@ -37,16 +41,29 @@ struct OperationalSpace {
 /// solved in coordinates where K is the identity (K = L L^T, S = L^T Lambda^-1 L = V diag(s) V^T),
 /// where s is the squared natural frequency of a mode, which falls to zero at a singularity: below
 /// min_frequency^2 it is raised smoothly, so that Lambda <= K / min_frequency^2 (a damped inverse
-/// with a singularity-dependent factor).
+/// with a singularity-dependent factor). A mode beyond the largest frequency that the control rate
+/// can damp gets less stiffness, and the damping for that.
 class DampingDesign {
  public:
   /// \param stiffness symmetric positive definite, base axes
-  void configure(const Matrix6& stiffness, double damping_ratio, double min_frequency) noexcept;
+  /// \param rate of control, Hz
+  void configure(const Matrix6& stiffness, double damping_ratio, double min_frequency,
+                 double rate) noexcept;
   void set_gains(const Matrix6& stiffness, double damping_ratio) noexcept;
   void compute(const Dynamics& dynamics, OperationalSpace& out) noexcept;
+  /// As compute(), but without a damping and for less: towards a singularity the squared
+  /// frequencies of all modes are raised, not only those that fall.
+  void compute_inertia(const Dynamics& dynamics, OperationalSpace& out) noexcept;
 
  private:
+  /// S; false if the mass matrix is not positive definite.
+  [[nodiscard]] bool squared_frequencies(const Dynamics& dynamics, OperationalSpace& out,
+                                         Matrix6& S) const noexcept;
+
+  Matrix6 stiffness_ = Matrix6::Identity();
   Matrix6 stiffness_factor_ = Matrix6::Identity();
+  double rate_ = 1000.0;                 // Hz
+  double most_squared_frequency_ = 1e5;  // (rad/s)^2
   double damping_ratio_ = 1.0;
   double least_squared_frequency_ = 9.0;  // (rad/s)^2
   Eigen::SelfAdjointEigenSolver<Matrix6> eigen_;
@@ -56,16 +73,21 @@ class DampingDesign {
 /// impedance          F = K e + D (v_r - J dq) + Lambda a_r,
 /// operational space  F = Lambda (W^2 e + 2 zeta W (v_r - J dq) + a_r), W the frequencies asked for
 /// (Khatib, "A unified approach for motion and force control of robot manipulators", 1987); with
-/// a_r - dJ/dt dq for a_r where that is asked for.
+/// a_r - dJ/dt dq for a_r where that is asked for. Under joint impedance there is no wrench here,
+/// but the inertia, the error and the gains; see JointLaw.
 class TaskLaw {
  public:
   void configure(const ControllerConfig& config);
   /// Takes other gains at once; for activation. RT-safe.
   void reset(const TaskGains& gains) noexcept;
+  /// Ends a ramp and what a chunk has brought; for activation. RT-safe.
+  void reset() noexcept { reset(to_); }
   /// Ramps to other gains, from those in force. Damping follows stiffness on the way. RT-safe.
   void approach(const TaskGains& gains) noexcept;
-  /// One cycle of that ramp. RT-safe.
-  void advance(double period) noexcept;
+  /// One cycle of that ramp, and of the chunks' stiffness. RT-safe.
+  void advance(std::int64_t now_ns, double period) noexcept;
+  /// Stiffness that chunks bring; see ChunkStiffness.
+  [[nodiscard]] ChunkStiffness& chunk_stiffness() noexcept { return chunk_stiffness_; }
 
   struct Output {
     Vector6 error = Vector6::Zero();    ///< m, rad; clipped
@@ -105,6 +127,9 @@ class TaskLaw {
   TaskGains gains_, from_, to_;
   double ramp_duration_ = 0.2;  // s
   double ramp_phase_ = 1.0;     // 0 to 1
+  ChunkStiffness chunk_stiffness_;
+  std::int64_t now_ns_ = 0;
+  double period_ = 0.0;  // s
   Matrix6 stiffness_ = Matrix6::Identity();
   Vector6 frequency_ = Vector6::Ones();  // rad/s
   bool jacobian_rate_ = false;
@@ -114,9 +139,23 @@ class TaskLaw {
   OperationalSpace space_;
 };
 
+/// Range of a joint's stiffness. Nm/rad
+inline constexpr double kLeastJointStiffness = 0.1;
+inline constexpr double kMostJointStiffness = 5000.0;
+
+/// Range of the eigenvalues of a stiffness' blocks, N/m and Nm/rad.
+struct StiffnessRange {
+  double least_translational = 1.0, most_translational = 10000.0;
+  double least_rotational = 0.1, most_rotational = 1000.0;
+};
+/// Whether a stiffness is finite, symmetric and positive definite, with the eigenvalues of its
+/// translational and rotational blocks in range.
+[[nodiscard]] bool is_valid_stiffness(const Matrix6& stiffness,
+                                      const StiffnessRange& range) noexcept;
+
 /// Whether the gains may be used: stiffness symmetric, its translational eigenvalues within
 /// [1, 10000] N/m and the rotational ones within [0.1, 1000] Nm/rad, the whole positive definite;
-/// damping ratio within [0.1, 3].
+/// damping ratio within [0.1, 3]; stiffness of the joints, if any, within [0.1, 5000] Nm/rad.
 [[nodiscard]] bool is_valid(const TaskGains& gains) noexcept;
 
 /// Stiffness and damping ratio that a configuration asks for.

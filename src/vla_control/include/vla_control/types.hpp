@@ -47,6 +47,12 @@ struct ReferenceSample {
   Vector3 angular_acceleration = Vector3::Zero();  ///< rad/s^2
 };
 
+/// Joint positions with their first two time derivatives, in the order of
+/// RobotDescription::joint_names. rad, rad/s, rad/s^2
+struct JointReferenceSample {
+  JointVector q, dq, ddq;
+};
+
 /// Measured joint state, in the order of RobotDescription::joint_names.
 struct JointState {
   JointVector q;         ///< rad
@@ -146,6 +152,7 @@ enum class RejectReason : std::uint8_t {
   kBusy = 17,             ///< another thread is pushing a chunk right now
   kUnreachable = 18,      ///< the joints cannot bring the tool where the chunk wants it
   kUnmonitored = 19,      ///< distances to itself and its surroundings are awaited, none is fresh
+  kBadStiffness = 20,     ///< not symmetric positive definite, or outside the configured range
 };
 
 /// Unit quaternion and position of one waypoint, as received (not yet checked).
@@ -170,6 +177,9 @@ struct Chunk {
   std::vector<double> gripper_opening;    ///< m, one per step; empty = leave as it is
   std::vector<double> gripper_max_force;  ///< N, one per step; empty = default force
   std::vector<Vector6> wrenches;          ///< N, Nm the tool shall exert, base axes; empty = none
+  /// N/m, N, Nm/rad; row-major [step][6][6], symmetric positive definite, base axes; empty = the
+  /// configured stiffness
+  std::vector<double> stiffness;
   std::uint64_t boot_id = 0;
   std::uint64_t grant = 0;
   std::uint64_t sequence = 0;  ///< counts from 1 within a grant; 0 = not numbered, not checked
@@ -199,13 +209,16 @@ struct ControllerState {
   Pose pose_tool_in_base;                        ///< measured
   Vector6 twist_tool_in_base = Vector6::Zero();  ///< measured, linear then angular
   ReferenceSample reference;                     ///< in force
-  Vector6 wrench_command = Vector6::Zero();      ///< N, Nm at the tool point, base axes
+  JointReferenceSample joint_reference;      ///< in force, of the joint-impedance law; else empty
+  Vector6 wrench_command = Vector6::Zero();  ///< N, Nm at the tool point, base axes
   GripperCommand gripper;
   bool torque_saturated = false;       ///< since the state() before
   bool torque_rate_saturated = false;  ///< since the state() before
   /// The error clip was active since the state() before; with motion output, a limit of the joints'
   /// velocity or acceleration.
   bool wrench_saturated = false;
+  /// The control rate cannot damp the stiffness asked for: some mode has less of it.
+  bool stiffness_limited = false;
   bool heartbeat_lost = false;        ///< the heartbeat is watched and none is fresh
   std::uint64_t cycles = 0;           ///< since activation
   std::uint64_t chunks_accepted = 0;  ///< since activation

@@ -39,6 +39,7 @@ class RejectReason(enum.IntEnum):
     BUSY = 17
     UNREACHABLE = 18
     UNMONITORED = 19
+    BAD_STIFFNESS = 20
 
 class Phase(enum.IntEnum):
     """What the controller does; numbers as PHASE_* of ControllerState."""
@@ -95,6 +96,7 @@ class Chunk:
         joint_values: ArrayLike | None = None,
         twists: ArrayLike | None = None,
         wrenches: ArrayLike | None = None,
+        stiffness: ArrayLike | None = None,
     ) -> None:
         """Takes the poses as they are.
 
@@ -115,6 +117,7 @@ class Chunk:
             joint_values: (steps, joints) in rad.
             twists: (steps, 6) m/s and rad/s of the tool point in base axes, one per step.
             wrenches: (steps, 6) N and Nm the tool shall exert, base axes; none = no force tracking.
+            stiffness: (steps, 6, 6) N/m, N and Nm/rad, base axes; none = the configured stiffness.
         """
     stamp_ns: int
     step_dt: float
@@ -125,6 +128,7 @@ class Chunk:
     gripper_max_force: list[float]
     joint_names: list[str]
     joint_values: list[float]
+    stiffness: list[float]
     boot_id: int
     grant: int
     sequence: int
@@ -155,6 +159,9 @@ class ChunkConfig:
     acceleration_factor: float
     accept_joint_positions: bool
     accept_twists: bool
+    accept_stiffness: bool
+    max_translational_stiffness: float
+    max_rotational_stiffness: float
     max_slowdown: float
     joint_velocity_share: float
     smoothing_deviation: float
@@ -178,10 +185,11 @@ class EffortState(enum.IntEnum):
     NONE = 3
 
 class TaskLawKind(enum.IntEnum):
-    """Which law turns the pose error into a tool wrench."""
+    """Which law holds the arm to its reference."""
 
     IMPEDANCE = 0
     OPERATIONAL_SPACE = 1
+    JOINT_IMPEDANCE = 2
 
 class StiffnessFrame(enum.IntEnum):
     """Axes of the stiffness."""
@@ -215,10 +223,20 @@ class Payload:
 class TaskGains:
     """Gains that may change while the controller runs."""
 
-    def __init__(self, stiffness: ArrayLike, damping_ratio: float = 1.0) -> None:
-        """(6, 6) symmetric positive definite, N/m, N and Nm/rad."""
+    def __init__(
+        self,
+        stiffness: ArrayLike,
+        damping_ratio: float = 1.0,
+        joint_stiffness: ArrayLike | None = None,
+    ) -> None:
+        """Stiffness (6, 6), symmetric positive definite, N/m, N and Nm/rad.
+
+        ``joint_stiffness``: Nm/rad, of the joint-impedance law; None = as it is.
+        """
     stiffness: NDArray[np.float64]
     damping_ratio: float
+    @property
+    def joint_stiffness(self) -> NDArray[np.float64]: ...
 
 class FrictionConfig:
     """Joint friction that is compensated at the reference's velocity; see law_config.hpp."""
@@ -362,6 +380,8 @@ class ControllerConfig:
     gain_ramp_s: float
     damping_ratio: float
     task_law: TaskLawKind
+    joint_stiffness: list[float]
+    max_joint_error: float
     translational_frequency: float
     rotational_frequency: float
     max_position_error: float
@@ -510,6 +530,13 @@ class ControllerState:
     @property
     def reference_acceleration_tool_in_base(self) -> NDArray[np.float64]: ...
     @property
+    def reference_q(self) -> NDArray[np.float64]:
+        """Of the joint-impedance law, rad; else empty."""
+    @property
+    def reference_dq(self) -> NDArray[np.float64]: ...
+    @property
+    def reference_ddq(self) -> NDArray[np.float64]: ...
+    @property
     def wrench_command(self) -> NDArray[np.float64]: ...
     @property
     def gripper_opening_command(self) -> float: ...
@@ -523,6 +550,8 @@ class ControllerState:
     def torque_rate_saturated(self) -> bool: ...
     @property
     def wrench_saturated(self) -> bool: ...
+    @property
+    def stiffness_limited(self) -> bool: ...
     @property
     def heartbeat_lost(self) -> bool: ...
     @property
@@ -707,8 +736,12 @@ def operational_space(
     stiffness: NDArray[np.float64],
     damping_ratio: float = 1.0,
     min_frequency: float = 3.0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(Lambda, D): inertia felt at the tool and the damping designed for a stiffness."""
+    rate: float = 1e4,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(Lambda, D, K): inertia felt at the tool, damping designed for a stiffness, and what is left.
+
+    The control rate (Hz) may not leave the whole stiffness.
+    """
 
 def project_to_nullspace(
     tau: ArrayLike, jacobian: NDArray[np.float64], mass_matrix: NDArray[np.float64]
