@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +113,12 @@ class Bench:
                 return True
             rclpy.spin_once(self.node, timeout_sec=0.05)
         return False
+
+    def spin(self, seconds: float) -> None:
+        """Spins for a time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.05)
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """Calls a service and returns its response."""
@@ -260,8 +267,7 @@ def test_a_hardware_error_deactivates_and_nothing_resumes_by_itself(
     assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_INACTIVE)
     bench.fault_file.unlink()
     # Nothing comes back without being asked to, though the fault has gone.
-    for _ in range(10):
-        rclpy.spin_once(bench.node, timeout_sec=0.05)
+    bench.spin(0.5)
     assert bench.state.phase == ControllerState.PHASE_INACTIVE
 
     assert activate_hardware(bench)
@@ -269,3 +275,43 @@ def test_a_hardware_error_deactivates_and_nothing_resumes_by_itself(
     assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_HOLDING)
     assert bench.until(lambda: max(map(abs, bench.state.dq)) < 1e-3)
     assert bench.state.sequence == 0
+
+
+def test_an_arm_deactivated_in_motion_gets_no_torque_and_does_not_resume(bench: Bench) -> None:
+    hold(bench)
+    move(bench)
+    assert bench.switch(deactivate_controllers=["controller"])
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_INACTIVE)
+    left = bench.state.pose_tool_in_base.position.y  # of the last cycle
+    bench.spin(0.5)
+
+    assert bench.switch(activate_controllers=["controller"])
+    assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_HOLDING)
+    # Without friction nothing has braked it: it has gone on at its 25 mm/s or more.
+    assert bench.state.pose_tool_in_base.position.y > left + 0.01
+    assert bench.until(lambda: max(map(abs, bench.state.dq)) < 1e-3)
+    # The chunk is forgotten.
+    assert bench.state.sequence == 0
+    assert bench.state.phase == ControllerState.PHASE_HOLDING
+
+
+def test_a_killed_process_is_silent_and_its_successor_starts_in_a_hold(bench: Bench) -> None:
+    hold(bench)
+    move(bench)
+    chunk = bench.chunk(2)
+    bench.process.kill()
+    assert bench.process.wait(timeout=10.0) == -signal.SIGKILL
+    bench.spin(0.5)  # what was under way
+    bench.state = ControllerState()
+    # DDS takes the dead for living until its lease has run out (20 s): a call would go to it.
+    kind = bench.services.LoadController
+    client = bench.node.create_client(kind, "controller_manager/load_controller")
+    assert bench.until(lambda: not client.service_is_ready())
+    assert bench.state.cycles == 0, "nobody speaks for a dead controller"
+
+    bench.start()
+    hold(bench)
+    # What was observed before the new controller lived is not followed.
+    bench.chunks.publish(chunk)
+    assert bench.until(lambda: bench.state.chunks_rejected == 1)
+    assert bench.state.phase == ControllerState.PHASE_HOLDING
