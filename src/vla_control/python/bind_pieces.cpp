@@ -169,13 +169,18 @@ void bind_pieces(nb::module_& m) {
           nb::arg("tau"))
       .def(
           "apply",
-          [](TorqueLimiter& self, nb::object tau, nb::object dq, double period) {
+          [](TorqueLimiter& self, nb::object tau, nb::object dq, const Eigen::MatrixXd& mass_matrix,
+             double period) {
             const int n = static_cast<int>(self.previous().size());
+            if (mass_matrix.rows() != n || mass_matrix.cols() != n) {
+              throw std::invalid_argument("mass_matrix must be as large as the limits");
+            }
             JointVector limited = as_joint_vector(tau, "tau", n);
-            const auto activity = self.apply(as_joint_vector(dq, "dq", n), period, limited);
+            const auto activity =
+                self.apply(as_joint_vector(dq, "dq", n), mass_matrix, period, limited);
             return std::make_tuple(to_vector(limited), activity.torque, activity.rate);
           },
-          nb::arg("tau"), nb::arg("dq"), nb::arg("period"),
+          nb::arg("tau"), nb::arg("dq"), nb::arg("mass_matrix"), nb::arg("period"),
           "(torque, absolute limit was active, rate limit was active)");
 }
 

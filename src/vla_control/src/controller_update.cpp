@@ -59,7 +59,7 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
   advance_phase(time_ns);
   compute_torque(joints, period, out.tau);
   if (out.tau.allFinite()) {
-    const TorqueLimiter::Activity activity = limiter.apply(joints.dq, period, out.tau);
+    const TorqueLimiter::Activity activity = limiter.apply(joints.dq, dynamics.mass_matrix, period, out.tau);
     torque_saturations += activity.torque ? 1U : 0U;
     rate_saturations += activity.rate ? 1U : 0U;
   } else {
@@ -274,7 +274,7 @@ void Controller::Impl::coast_blind(double period, JointVector& tau) noexcept {
   tau = tau_blind + (limiter.previous() - tau_blind) * std::exp(-period / kBlindFade);
   // Nothing is known of the motion that a change might brake.
   const JointVector unknown = JointVector::Zero(model.n());
-  (void)limiter.apply(unknown, period, tau);
+  (void)limiter.apply(unknown, dynamics.mass_matrix, period, tau);
 }
 
 void Controller::Impl::publish(const JointState& joints, const JointVector& tau,

@@ -97,6 +97,9 @@ def test_the_nullspace_does_not_accelerate_the_tool() -> None:
         )
 
 
+UNIT = np.eye(1)  # kg m^2
+
+
 def make_limiter(**changes: float) -> vc.TorqueLimiter:
     values = {"torque": 50.0, "rate": 1000.0, "braking_rate": 10000.0, "velocity": 2.0} | changes
     damping = values.pop("velocity_damping", 0.0)
@@ -107,31 +110,31 @@ def make_limiter(**changes: float) -> vc.TorqueLimiter:
 
 def test_torque_and_rate_limits_hold_and_say_when_they_act() -> None:
     limiter = make_limiter()
-    tau, torque_active, rate_active = limiter.apply([0.5], [0.0], 1e-3)
+    tau, torque_active, rate_active = limiter.apply([0.5], [0.0], UNIT, 1e-3)
     assert (tau[0], torque_active, rate_active) == (0.5, False, False)
-    tau, torque_active, rate_active = limiter.apply([10.0], [0.0], 1e-3)
+    tau, torque_active, rate_active = limiter.apply([10.0], [0.0], UNIT, 1e-3)
     assert tau[0] == pytest.approx(1.5)
     assert (torque_active, rate_active) == (False, True)
     limiter.reset([50.0])
-    tau, torque_active, rate_active = limiter.apply([70.0], [0.0], 1e-3)
+    tau, torque_active, rate_active = limiter.apply([70.0], [0.0], UNIT, 1e-3)
     assert (tau[0], torque_active, rate_active) == (50.0, True, False)
 
 
 def test_braking_is_limited_by_the_hardware_alone() -> None:
     # The joint moves forward; torque falls, which opposes the motion.
     limiter = make_limiter()
-    tau, _, rate_active = limiter.apply([-8.0], [1.0], 1e-3)
+    tau, _, rate_active = limiter.apply([-8.0], [1.0], UNIT, 1e-3)
     assert tau[0] == pytest.approx(-8.0)
     assert not rate_active
     # Positive controls: the same change with the motion, and at rest, is limited.
     for dq in (-1.0, 0.0):
         limiter = make_limiter()
-        tau, _, rate_active = limiter.apply([-8.0], [dq], 1e-3)
+        tau, _, rate_active = limiter.apply([-8.0], [dq], UNIT, 1e-3)
         assert tau[0] == pytest.approx(-1.0)
         assert rate_active
     # And beyond the hardware's own rate braking is limited, too.
     limiter = make_limiter()
-    tau, _, rate_active = limiter.apply([-30.0], [1.0], 1e-3)
+    tau, _, rate_active = limiter.apply([-30.0], [1.0], UNIT, 1e-3)
     assert tau[0] == pytest.approx(-10.0)
     assert rate_active
 
@@ -140,15 +143,31 @@ def test_the_rate_limit_is_per_second() -> None:
     for rate in (250, 500, 1000):
         limiter = make_limiter()
         for _ in range(rate // 50):
-            tau, _, _ = limiter.apply([100.0], [0.0], 1 / rate)
+            tau, _, _ = limiter.apply([100.0], [0.0], UNIT, 1 / rate)
         assert tau[0] == pytest.approx(20.0)  # after 20 ms at 1000 Nm/s
 
 
 def test_joint_velocity_is_damped_above_its_limit_only() -> None:
     limiter = make_limiter(rate=1e5, braking_rate=1e6, velocity_damping=20.0)
-    assert limiter.apply([5.0], [1.9], 1e-3)[0][0] == pytest.approx(5.0)
-    assert limiter.apply([5.0], [2.1], 1e-3)[0][0] == pytest.approx(3.0)
-    assert limiter.apply([-5.0], [-2.1], 1e-3)[0][0] == pytest.approx(-3.0)
+    assert limiter.apply([5.0], [1.9], UNIT, 1e-3)[0][0] == pytest.approx(5.0)
+    assert limiter.apply([5.0], [2.1], UNIT, 1e-3)[0][0] == pytest.approx(3.0)
+    assert limiter.apply([-5.0], [-2.1], UNIT, 1e-3)[0][0] == pytest.approx(-3.0)
+
+
+@pytest.mark.parametrize("period", [1e-3, 5e-3])
+def test_a_light_joint_that_is_too_fast_is_slowed_down_without_swinging(period: float) -> None:
+    inertia = 2e-3
+    limiter = make_limiter(rate=1e6, braking_rate=1e6, velocity_damping=20.0)
+    speeds = [6.0]
+    tau = [0.0]
+    for _ in range(200):
+        # The torque of a cycle acts in the next one.
+        speeds.append(speeds[-1] + tau[0] / inertia * period)
+        tau = limiter.apply([0.0], [speeds[-1]], inertia * UNIT, period)[0]
+    assert np.all(np.diff(speeds) <= 1e-9)
+    assert 1.9 < speeds[-1] < 2.1
+    # Positive control: the damping as configured would swing.
+    assert 20.0 * period / inertia > 2.0
 
 
 @settings(max_examples=100, deadline=None)
@@ -160,7 +179,7 @@ def test_no_sequence_breaks_the_limits(wanted: list[float], dq: float) -> None:
     limiter = make_limiter(velocity_damping=20.0)
     previous = 0.0
     for value in wanted:
-        tau = limiter.apply([value], [dq], 1e-3)[0][0]
+        tau = limiter.apply([value], [dq], UNIT, 1e-3)[0][0]
         assert abs(tau) <= 50.0
         assert abs(tau - previous) <= 10.0 + 1e-9
         if (tau - previous) * dq >= 0.0:

@@ -79,7 +79,7 @@ def test_an_arm_with_a_light_wrist_is_stable(rate: float, law: vc.TaskLawKind) -
     plant.controller = Delayed(plant.controller)  # type: ignore[assignment]
     assert plant.push(glide(plant.pose, [0.08, 0.05, -0.05])) is R.NONE
     plant.run(1.2)
-    plant.wrench[:] = [5.0, 3.0, -4.0, 0.02, -0.03, 0.02]
+    plant.wrench[:] = [5.0, 3.0, -4.0, 0.2, -0.3, 0.2]
     plant.run(0.5)
     plant.wrench[:] = 0.0
     states = plant.run(1.8)

@@ -25,13 +25,19 @@ class TorqueLimiter {
   void reset(const JointVector& tau) noexcept;
 
   /// Limits `tau` in place. A change that opposes the joint's motion (braking) is bounded by the
-  /// hardware's own rate alone. Finite input is the caller's duty.
-  [[nodiscard]] Activity apply(const JointVector& dq, double period, JointVector& tau) noexcept;
+  /// hardware's own rate alone. Finite input is the caller's duty. The damping of joints that are
+  /// too fast is held below what the cycle can damp: a light wrist would otherwise swing.
+  /// \param mass_matrix kg m^2, with the rotors'
+  [[nodiscard]] Activity apply(const JointVector& dq, const JointMatrix& mass_matrix, double period,
+                               JointVector& tau) noexcept;
 
   [[nodiscard]] const JointVector& previous() const noexcept { return previous_; }
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
 
  private:
+  [[nodiscard]] JointVector damping(const JointVector& dq, const JointMatrix& mass_matrix,
+                                    double period) const noexcept;
+
   Settings settings_;
   JointVector previous_;
 };

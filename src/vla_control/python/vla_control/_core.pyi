@@ -361,7 +361,7 @@ class JointMotionLimiter:
 
     @property
     def lead(self) -> float:
-        """s by which the command trails."""
+        """Time by which the command trails, s."""
 
 class ControllerConfig:
     """Settings; checked by Controller, which names what is out of range."""
@@ -764,7 +764,7 @@ class TorqueLimiter:
     ) -> None: ...
     def reset(self, tau: ArrayLike) -> None: ...
     def apply(
-        self, tau: ArrayLike, dq: ArrayLike, period: float
+        self, tau: ArrayLike, dq: ArrayLike, mass_matrix: ArrayLike, period: float
     ) -> tuple[NDArray[np.float64], bool, bool]:
         """(torque, absolute limit was active, rate limit was active)."""
 

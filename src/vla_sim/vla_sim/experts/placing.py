@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import abc
+
 import numpy as np
 
 from vla_sim.experts.goals import CLOSED, OPEN, PickGoals
@@ -11,7 +13,7 @@ from vla_sim.experts.world import Goal, World
 CARRY_HEIGHT = 0.16
 
 
-class PlacingGoals(PickGoals):
+class PlacingGoals(PickGoals, abc.ABC):
     """Pick up, carry over the aim, lower, let go, rise.
 
     Attributes:
@@ -31,9 +33,9 @@ class PlacingGoals(PickGoals):
             return Goal(up, world.yaw, OPEN, 0.8 if world.opening > 0.055 else 0.0)
         return super().goal(world)
 
+    @abc.abstractmethod
     def settled(self, world: World) -> bool:
         """Return whether the cube is where it shall be, unless it is still held."""
-        raise NotImplementedError
 
     def carry(self, world: World) -> Goal:
         """Return the goal with the cube in the gripper."""
