@@ -62,7 +62,7 @@ void bind_tracking(nb::module_& m) {
             return std::make_pair(to_vector(self.command_q()), to_vector(self.command_dq()));
           },
           nb::arg("dq"), "(q, dq) commanded, one cycle on towards the joint velocity dq.")
-      .def_prop_ro("lead", &JointMotionLimiter::lead, "s by which the command trails.");
+      .def_prop_ro("lead", &JointMotionLimiter::lead, "Time by which the command trails, s.");
 }
 
 }  // namespace vla_control::python

@@ -59,7 +59,8 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
   advance_phase(time_ns);
   compute_torque(joints, period, out.tau);
   if (out.tau.allFinite()) {
-    const TorqueLimiter::Activity activity = limiter.apply(joints.dq, dynamics.mass_matrix, period, out.tau);
+    const TorqueLimiter::Activity activity =
+        limiter.apply(joints.dq, dynamics.mass_matrix, period, out.tau);
     torque_saturations += activity.torque ? 1U : 0U;
     rate_saturations += activity.rate ? 1U : 0U;
   } else {
