@@ -260,7 +260,7 @@ def test_a_chunk_must_outlast_the_latency(checkpoint: Path, sim: Simulation) -> 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_moves_the_arm(schedule: str, sim: Simulation) -> None:
     policy = load_policy()
-    sim.reset("place", 1_000_003)
+    sim.reset("pick", 1_000_001)
     start = sim.observe_pose()
     result = run_episode(policy, sim, time_limit_s=2.4, schedule=schedule, delay_steps=4)
     assert result.rejected == 0

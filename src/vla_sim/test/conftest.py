@@ -20,7 +20,7 @@ def make_sim() -> Iterator[Callable[..., Simulation]]:
         if robot not in made:
             made[robot] = Simulation(robot, task, seed)
         made[robot].stop_realtime()
-        made[robot].reset(task, seed)
+        made[robot].reset(task, seed, suite="basic")
         return made[robot]
 
     yield make
