@@ -28,6 +28,7 @@ from vla_policy.causality import (
     seen_move_changes_the_chunk,
     unseen_move_changes_nothing,
 )
+from vla_policy.checkpoint import default_checkpoint, load_flow_policy
 from vla_policy.control import to_control_chunk
 from vla_policy.demonstrations import DemonstrationSet, all_instructions, load_demonstrations
 from vla_policy.evaluation import EvaluationConfig, evaluate
@@ -170,6 +171,17 @@ def test_training_gives_a_policy_that_loads(folder: Path, tmp_path: Path) -> Non
     assert sum(sizes) < 14e6
 
 
+def test_a_policy_goes_on_learning_with_its_own_statistics(folder: Path, tmp_path: Path) -> None:
+    base = default_checkpoint()
+    config = TrainConfig(samples=2, batch_size=2, lr=0.0, muon_lr=0.0, compile=False, threads=1)
+    result = train([folder], tmp_path, config, base=base, device="cpu")
+    before, after = load_flow_policy(base), load_flow_policy(Path(result["checkpoint"]))
+    assert after.statistics.to_dict() == before.statistics.to_dict()
+    weights = after.network.state_dict()
+    assert all(torch.equal(w, weights[name]) for name, w in before.network.state_dict().items())
+    assert after.tokenizer.unknown_words("wipe the puck") == []
+
+
 @pytest.fixture(scope="module")
 def sim() -> Iterator[Simulation]:
     simulation = Simulation("panda", "pick", 1_000_000)
@@ -260,7 +272,7 @@ def test_a_chunk_must_outlast_the_latency(checkpoint: Path, sim: Simulation) -> 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_moves_the_arm(schedule: str, sim: Simulation) -> None:
     policy = load_policy()
-    sim.reset("pick", 1_000_001)
+    sim.reset("place", 1_000_003)
     start = sim.observe_pose()
     result = run_episode(policy, sim, time_limit_s=2.4, schedule=schedule, delay_steps=4)
     assert result.rejected == 0

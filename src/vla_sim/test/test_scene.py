@@ -175,6 +175,19 @@ def test_every_cube_shows_in_its_colour(
         assert 20 <= mask.sum() <= 120, f"{color} covers {mask.sum()} px"
 
 
+def test_a_renderer_that_is_dropped_leaves_the_others_alone(
+    panda_scene: tuple[mujoco.MjModel, mujoco.MjData],
+) -> None:
+    model, data = panda_scene
+    props = np.hstack((data.mocap_pos, data.mocap_quat))
+    dropped = Renderer(model, 96, 96)
+    with Renderer(model, 96, 96) as renderer:
+        before = renderer.render("scene", data.qpos, props)
+        renderer.render("wrist", data.qpos, props)
+        del dropped
+        np.testing.assert_array_equal(renderer.render("scene", data.qpos, props), before)
+
+
 def test_what_is_parked_shows_in_no_picture(
     panda_scene: tuple[mujoco.MjModel, mujoco.MjData],
 ) -> None:

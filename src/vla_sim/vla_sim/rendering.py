@@ -32,6 +32,7 @@ class Renderer:
     ) -> None:
         if width <= 0 or height <= 0:
             raise ValueError(f"the image size {width}x{height} must be positive")
+        self._gl: GLContext | None = None
         self._model = model
         self._data = mujoco.MjData(model)
         big = max(width, height) >= SHADOWS_FROM_SIZE
@@ -39,7 +40,7 @@ class Renderer:
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 4 if big else 0
         model.vis.quality.shadowsize = 2048 if big else 256
-        self._gl: GLContext | None = GLContext(width, height)
+        self._gl = GLContext(width, height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
@@ -93,10 +94,15 @@ class Renderer:
     def close(self) -> None:
         """Free the graphics context."""
         if self._gl is not None:
-            self._gl.make_current()
-            self._context.free()
+            with self._gl.as_current():
+                self._context.free()
             self._gl.free()
             self._gl = None
+
+    def __del__(self) -> None:
+        # Left to itself, MuJoCo's context deletes its buffers by number in whatever OpenGL context
+        # is current: those of another renderer, whose images never change from then on.
+        self.close()
 
     def __enter__(self) -> Renderer:
         return self
