@@ -105,7 +105,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         dest="base",
         type=Path,
         metavar="CHECKPOINT",
-        help="kept as it is by --head l1 (default: the committed one)",
+        help="goes on learning; kept as it is by --head l1 (there by default the committed one)",
     )
 
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")

@@ -43,13 +43,12 @@ def main(options: argparse.Namespace) -> int:
                 ),
                 report=_tell,
             )
-        elif options.base is not None:
-            raise ValueError("--from belongs to --head l1")
         else:
             result = train(
                 folders,
                 options.folder,
                 config,
+                base=options.base,
                 kinematic_scenes=options.kinematic_scenes,
                 device=options.device,
                 report=_tell,

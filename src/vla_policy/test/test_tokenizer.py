@@ -55,6 +55,16 @@ def test_saved_and_loaded(tokenizer: InstructionTokenizer, tmp_path: Path) -> No
     assert loaded.vocabulary_size == tokenizer.vocabulary_size
 
 
+def test_new_words_get_new_ids_and_old_words_keep_theirs(tokenizer: InstructionTokenizer) -> None:
+    extended = tokenizer.extended(["defenestrate the red block", "pick up the zither"])
+    assert extended.vocabulary_size == tokenizer.vocabulary_size + 2
+    assert extended.unknown_words("defenestrate the zither") == []
+    assert tokenizer.unknown_words("zither") == ["zither"]
+    old = "put the blue block in the bowl"
+    np.testing.assert_array_equal(extended.encode(old)[0], tokenizer.encode(old)[0])
+    assert extended.encode("zither")[0][1] >= tokenizer.vocabulary_size
+
+
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing"):
         InstructionTokenizer.load(tmp_path / "tokenizer.json", 16)

@@ -15,8 +15,8 @@ from vla_sim.samples import MANIFEST
 from vla_sim.samples import read_manifest as read_demonstrations_manifest
 
 from .action_spec import ACTION_DIM
-from .checkpoint import policy_id, read_manifest, save_checkpoint
-from .demonstrations import DemonstrationSet, load_demonstrations
+from .checkpoint import load_flow_policy, policy_id, read_manifest, save_checkpoint
+from .demonstrations import DemonstrationSet, all_instructions, load_demonstrations
 from .kinematic_demonstrations import collect_kinematic
 from .nano_pi0 import NanoPi0Config
 from .spec import PolicySpec
@@ -74,7 +74,7 @@ def train(
     out_dir: Path,
     config: TrainConfig | None = None,
     *,
-    initial_state: Path | None = None,
+    base: Path | None = None,
     rate: float = 5.0,
     kinematic_scenes: int = 0,
     device: str | None = None,
@@ -90,7 +90,8 @@ def train(
         folders: One data set per task.
         out_dir: For images, state, log and checkpoint.
         config: How to train.
-        initial_state: Training state of an earlier stage whose weights are the start.
+        base: Checkpoint whose policy goes on learning: its weights, words and statistics are the
+            start. None starts from nothing.
         rate: Chunk starts per second of an episode that are used.
         kinematic_scenes: Scenes in each of three sets per task that are demonstrated without
             physics beside ``folders``; see ``kinematic_demonstrations``. They teach seeing and
@@ -108,8 +109,21 @@ def train(
             report({"event": "rendering", "data": name, "done": done, "total": total})
 
     folders = [*folders, *_kinematic(folders, out_dir / "kinematic", kinematic_scenes)]
-    demonstrations = load_demonstrations(folders, out_dir / "cache", rate=rate, report=rendered)
+    learner = None if base is None else load_flow_policy(base)
+    demonstrations = load_demonstrations(
+        folders,
+        out_dir / "cache",
+        rate=rate,
+        tokenizer=learner and learner.tokenizer.extended(all_instructions()),
+        statistics=learner and learner.statistics,
+        report=rendered,
+    )
     shape = network_config(demonstrations)
+    if learner is not None and shape != learner.network.config:
+        raise ValueError(
+            f"the policy in {base} has another shape than these demonstrations ask for: "
+            f"{learner.network.config} and {shape}"
+        )
     checkpoint = out_dir / "checkpoint"
 
     def save(trainer: Trainer) -> None:
@@ -124,8 +138,8 @@ def train(
         report=report,
         on_save=save,
     )
-    if initial_state is not None and trainer.samples == 0:
-        trainer.start_from(initial_state)
+    if learner is not None and trainer.samples == 0:
+        trainer.start_from(learner.network.state_dict(), learner.spec.policy_id)
     result = trainer.run()
     return {**result, "checkpoint": str(checkpoint), "policy_id": policy_id(checkpoint)}
 

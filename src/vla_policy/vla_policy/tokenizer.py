@@ -73,11 +73,22 @@ class InstructionTokenizer:
         for template in templates:
             words.update(word for word, _ in splitter.pre_tokenize_str(template.lower()))
         vocabulary = {token: i for i, token in enumerate((*_SPECIAL, *sorted(words)))}
+        return InstructionTokenizer._of(vocabulary, length)
+
+    def extended(self, templates: Iterable[str]) -> InstructionTokenizer:
+        """This tokenizer with the words of more instructions; ids that exist stay as they are."""
+        vocabulary = self._tokenizer.get_vocab()
+        for word in sorted({word for text in templates for word in self.unknown_words(text)}):
+            vocabulary[word] = len(vocabulary)
+        return InstructionTokenizer._of(vocabulary, self._length)
+
+    @staticmethod
+    def _of(vocabulary: dict[str, int], length: int) -> InstructionTokenizer:
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip()]
         )
-        tokenizer.pre_tokenizer = splitter
+        tokenizer.pre_tokenizer = _splitter()
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{BEGIN} $A", special_tokens=[(BEGIN, vocabulary[BEGIN])]
         )

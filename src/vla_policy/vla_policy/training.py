@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +28,7 @@ from .validation import validate
 STATE_FILE = "training_state.pt"
 LOG_FILE = "training_log.jsonl"
 _PARTS_PER_THREAD = 2
+_PREFIX = "policy."  # of the policy's parameters among those of the objective
 
 
 @dataclass(frozen=True)
@@ -273,36 +274,23 @@ class Trainer:
         self.optimizer.load_into_model(self.optimizer.master)
         return result
 
-    def start_from(self, state_file: Path) -> None:
-        """Takes the policy's averaged weights of an earlier stage as the start.
+    def start_from(self, weights: Mapping[str, Tensor], name: str) -> None:
+        """Takes a policy's weights as the start; optimiser and auxiliary head are new.
 
-        Optimiser and auxiliary head are new.
-
-        Raises:
-            ValueError: If they belong to a network of another shape.
+        Args:
+            weights: All of the policy, by name.
+            name: What the log calls it.
         """
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
-        if state["shape"] != self.shape.to_dict():
-            raise ValueError(f"{state_file} belongs to a network of another shape")
-        saved = state["optimizer"]
-        self.optimizer.start_from(
-            {
-                name: weight
-                for name, weight in zip(saved["names"], saved["average"], strict=True)
-                if name.startswith("policy.")
-            }
-        )
-        self._log(
-            {"event": "started from", "stage": state_file.parent.name, "of": state["samples"]}
-        )
+        prefixed = {_PREFIX + key: weight for key, weight in weights.items()}
+        self.optimizer.start_from(prefixed)
+        self._log({"event": "started from", "policy_id": name})
 
     def average_weights(self) -> dict[str, Tensor]:
         """Averaged fp32 weights of the policy (without the auxiliary head), by name."""
-        prefix = "policy."
         return {
-            name[len(prefix) :]: weight.detach().cpu().clone()
+            name[len(_PREFIX) :]: weight.detach().cpu().clone()
             for name, weight in zip(self.optimizer.names, self.optimizer.average, strict=True)
-            if name.startswith(prefix)
+            if name.startswith(_PREFIX)
         }
 
     def save(self) -> None:
