@@ -114,8 +114,8 @@ def train(
         folders,
         out_dir / "cache",
         rate=rate,
-        tokenizer=learner and learner.tokenizer.extended(all_instructions()),
-        statistics=learner and learner.statistics,
+        tokenizer=learner.tokenizer.extended(all_instructions()) if learner else None,
+        statistics=learner.statistics if learner else None,
         report=rendered,
     )
     shape = network_config(demonstrations)
