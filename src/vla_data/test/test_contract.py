@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -165,6 +166,18 @@ def test_every_bad_signal_is_named(contract, messages, damage, message):
     build(contract, signals, 0.11)
     with pytest.raises(ObservationError, match=message):
         build(contract, damage(signals, messages), 0.11)
+
+
+def test_a_camera_of_any_size_is_taken_as_it_is(contract, messages):
+    any_size = {
+        name: dataclasses.replace(one, height=None, width=None)
+        for name, one in contract.cameras.items()
+    }
+    signals = replaced(
+        fill(contract, messages), SCENE, messages.image(0, np.zeros((48, 80, 3), np.uint8))
+    )
+    observation = build(dataclasses.replace(contract, cameras=any_size), signals, 0.11)
+    assert observation.images["scene"].shape == (48, 80, 3)
 
 
 def test_stale_camera_and_stale_joints_are_named(contract, messages):

@@ -73,15 +73,15 @@ class CameraContract:
 
     Attributes:
         topic: Relative topic name.
-        height: Rows, px.
-        width: Columns, px.
+        height: Rows, px; None for any number.
+        width: Columns, px; None for any number.
         encoding: One of `images.ENCODINGS`.
         tolerance: Greatest age of a frame, s.
     """
 
     topic: str
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     encoding: str
     tolerance: float
 
@@ -89,6 +89,8 @@ class CameraContract:
         _check_text("camera topic", self.topic)
         for name in ("height", "width"):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
                 raise ContractError(f"camera {name}: {value!r} is not a positive number of px")
         if self.encoding not in images.ENCODINGS:
@@ -332,10 +334,11 @@ class ObservationContract:
             )
         picture = images.decode_message(message, part=part)
         height, width = picture.shape[:2]
-        if (height, width) != (camera.height, camera.width):
+        if camera.height not in (None, height) or camera.width not in (None, width):
             raise ObservationError(
                 part,
-                f"is {width}x{height} px, the contract says {camera.width}x{camera.height} px",
+                f"is {width}x{height} px, the contract says "
+                f"{camera.width or 'any'}x{camera.height or 'any'} px",
             )
         return images.to_rgb(picture)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from vla_data import Observation
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.parameters import defaults, from_mapping
-from vla_nodes.policy_node import load
+from vla_nodes.policy_setup import load, make_contract
 from vla_nodes.remote import TOKEN
 
 SERVE = (sys.executable, "-m", "vla_nodes.cli", "serve")
@@ -50,6 +51,14 @@ def address(token: Path) -> Iterator[str]:
     _, errors = server.communicate(timeout=30.0)
     assert server.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+def test_cameras_are_what_the_policy_takes() -> None:
+    spec = load(config()).spec
+    exact = make_contract(config(), spec).cameras["scene"]
+    fitted = make_contract(config(), replace(spec, fits_images=True)).cameras["scene"]
+    assert (exact.height, exact.width) == (96, 96)
+    assert (fitted.height, fitted.width) == (None, None)
 
 
 def test_a_node_gets_the_same_chunks_from_a_server(

@@ -56,6 +56,7 @@ def load(config: PolicyConfig) -> Any:
 
 def make_contract(config: PolicyConfig, spec: Any) -> ObservationContract:
     """The observation contract of a robot (parameters) and a policy (what it looks at)."""
+    size = None if spec.fits_images else spec.image_size
     return ObservationContract(
         name="policy",
         base_frame=config.base_frame,
@@ -63,8 +64,8 @@ def make_contract(config: PolicyConfig, spec: Any) -> ObservationContract:
         cameras={
             name: CameraContract(
                 topic=f"cameras/{name}/image_raw",
-                height=spec.image_size,
-                width=spec.image_size,
+                height=size,
+                width=size,
                 encoding="rgb8",
                 tolerance=config.image_tolerance,
             )

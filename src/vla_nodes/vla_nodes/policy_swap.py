@@ -9,7 +9,15 @@ from typing import Any
 from vla_nodes.inference import InferenceThread
 
 # What cameras, contract and schedule were set up for.
-_SAME = ("cameras", "image_size", "joint_names", "horizon", "step_dt", "execute_steps")
+_SAME = (
+    "cameras",
+    "image_size",
+    "fits_images",
+    "joint_names",
+    "horizon",
+    "step_dt",
+    "execute_steps",
+)
 
 
 def load_and_swap(

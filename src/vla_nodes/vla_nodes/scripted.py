@@ -32,6 +32,7 @@ class ScriptedSpec:
     horizon: int = HORIZON
     latency_s: float = 0.0
     feature_name: str = "none"
+    fits_images: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from pi0_folders import (
+    GOLDEN,
+    SIZE,
+    TEXT,
+    TOLERANCE,
+    lerobot_folder,
+    read_golden,
+    use_small_widths,
+    write_as_transformers,
+)
 from torch import Tensor
-from transformers import PI0ForConditionalGeneration
 
 from vla_policy import pi0_layout
 from vla_policy.nano_pi0 import NanoPi0
@@ -24,58 +30,15 @@ from vla_policy.pi0_lora import merge_adapter
 from vla_policy.samplers import euler
 from vla_policy.types import CheckpointError
 
-GOLDEN = Path(__file__).parent / "golden"
-sys.path.insert(0, str(GOLDEN))
-from pi0_weights import weight, write_tokenizer  # noqa: E402
-
-SIZE, TEXT, HORIZON = 28, 12, 6
-TOLERANCE = 1e-4
-
 
 @pytest.fixture(scope="module")
 def golden() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(GOLDEN / "pi0.safetensors", framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(file.metadata()["description"])
+    return read_golden()
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The widths that the golden values were made with."""
-    monkeypatch.setitem(pi0_layout.GEMMA, "gemma_2b", (32, 64, 2, 8, 1, 16))
-    monkeypatch.setitem(pi0_layout.GEMMA, "gemma_300m", (24, 48, 2, 8, 1, 16))
-    monkeypatch.setattr(pi0_layout, "SIGLIP", (48, 4304, 2, 3, 14))
-
-
-def lerobot_folder(folder: Path, description: dict[str, Any], *, change: Any = None) -> Path:
-    """A folder as LeRobot writes it, with weights that follow from their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "type": "pi0",
-        "paligemma_variant": "gemma_2b",
-        "action_expert_variant": "gemma_300m",
-        "image_resolution": [SIZE, SIZE],
-        "tokenizer_max_length": TEXT,
-        "chunk_size": HORIZON,
-        "max_state_dim": 32,
-        "max_action_dim": 32,
-        "num_inference_steps": 10,
-        "input_features": {
-            **{
-                f"observation.images.{name}": {"type": "VISUAL", "shape": [3, SIZE, SIZE]}
-                for name in description["cameras"]
-            },
-            "observation.state": {"type": "STATE", "shape": [9]},
-        },
-        "output_features": {"action": {"type": "ACTION", "shape": [7]}},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    weights = {name: weight(name, tuple(shape)) for name, shape in description["weights"].items()}
-    if change is not None:
-        change(weights)
-    save_file(weights, folder / "model.safetensors")
-    write_tokenizer(folder)
-    return folder
+    use_small_widths(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +95,14 @@ def test_instructions_become_lerobots_tokens(
     folder: Path, golden: tuple[dict[str, Tensor], dict[str, Any]]
 ) -> None:
     tensors, description = golden
-    tokenizer = PaligemmaTokenizer(folder, TEXT)
+    tokenizer = PaligemmaTokenizer(folder, 5 * TEXT)
     for row, task in enumerate(description["tasks"]):
         ids, valid = tokenizer.encode(task)
-        assert ids.tolist() == tensors["tokens"][row].tolist()
-        assert valid.tolist() == tensors["token_mask"][row].tolist()
+        # LeRobot cuts the second one off.
+        assert ids[:TEXT].tolist() == tensors["tokens"][row].tolist()
+        assert valid[:TEXT].tolist() == tensors["token_mask"][row].tolist()
+    with pytest.raises(ValueError, match=f"reads {TEXT} tokens"):
+        PaligemmaTokenizer(folder, TEXT).encode(description["tasks"][1])
 
 
 def test_an_adapter_of_peft_gives_lerobots_actions(
@@ -173,10 +139,7 @@ def test_a_folder_as_transformers_writes_it(
     tmp_path: Path, folder: Path, golden: tuple[dict[str, Tensor], dict[str, Any]]
 ) -> None:
     network = pi0_layout.load_network(pi0_layout.read_folder(folder))
-    model = PI0ForConditionalGeneration(network.config.hugging_face())
-    # The network has left the expert's words out.
-    model.load_state_dict({**model.state_dict(), **network.pi0.state_dict()})
-    model.save_pretrained(tmp_path, max_shard_size="2MB")
+    write_as_transformers(network, tmp_path)
     assert (tmp_path / "model.safetensors.index.json").is_file()
     read = pi0_layout.read_folder(tmp_path)
     assert read.shape == dataclasses.replace(network.config, text_tokens=48)

@@ -18,7 +18,8 @@ class ActionFrame:
 
     Args:
         spec: Meaning of the actions.
-        statistics: Their normalisation, step by step.
+        statistics: Their normalisation, step by step; what it has more entries than the actions is
+            padding, which is 0.
         observed: What relative actions start from; see ``ActionSpec.observed``.
         device: Of the network.
     """
@@ -52,7 +53,7 @@ class ActionFrame:
         """
         actions = self._spec.encode(self._observed, commanded, gripper_opening)
         filled = self._statistics.action_mean.copy()
-        filled[: len(actions)] = actions
+        filled[: len(actions), : self._spec.dim] = actions
         return self._tensor(self._statistics.normalise_actions(filled))[None]
 
     def decode(self, actions: Tensor) -> tuple[Array, Array]:
@@ -62,7 +63,7 @@ class ActionFrame:
             ValueError: If they are not finite or a rotation is degenerate.
         """
         restored = self._statistics.restore_actions(actions[0].double().cpu().numpy())
-        return self._spec.decode(self._observed, restored)
+        return self._spec.decode(self._observed, restored[:, : self._spec.dim])
 
     def restore(self, actions: Tensor) -> Tensor:
         """Actions (B, H, A) in their own units, of normalised ones."""

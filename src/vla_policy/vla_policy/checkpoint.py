@@ -28,6 +28,7 @@ from .types import CheckpointError
 
 FORMAT = 1
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+PI0 = "policy.yaml"  # beside weights in others' layouts
 STATISTICS, LOG, MANIFEST = "statistics.json", "training_log.json", "manifest.json"
 _IDENTITY = (WEIGHTS, CONFIG, TOKENIZER, STATISTICS)
 
@@ -161,7 +162,11 @@ def load_policy(
     folder = Path(path) if path is not None else default_checkpoint()
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder at {folder}")
+    if (folder / PI0).is_file():
+        return _load_pi0(folder, device, threads)
     config = _read_json(folder, CONFIG)
+    if "pi0" in (config.get("type"), config.get("model_type")):
+        return _load_pi0(folder, device, threads)
     if config.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG} has format {config.get('format')}, not {FORMAT}")
     kind = config.get("type")
@@ -255,6 +260,12 @@ def load_flow_policy(folder: Path, device: str = "cpu", threads: int | None = 1)
     if not isinstance(policy, NanoPi0Policy) or not policy.has_flow:
         raise CheckpointError(f"the checkpoint in {folder} is no nano_pi0 with its own head")
     return policy
+
+
+def _load_pi0(folder: Path, device: str, threads: int | None) -> Policy:
+    from .pi0_policy import load_pi0  # which few need
+
+    return load_pi0(folder, device, threads)
 
 
 def _load_delta(folder: Path, config: dict[str, Any], device: str, threads: int | None) -> Policy:

@@ -236,6 +236,12 @@ class NanoPi0(nn.Module):
         self.suffix_offsets: Tensor
         self.register_buffer("suffix_offsets", offsets, persistent=False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        dtype: torch.dtype = self.pi0.dtype
+        return dtype
+
     def parameter_count(self) -> int:
         """Number of parameters."""
         return sum(p.numel() for p in self.parameters())

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from .tokenizer import check_instruction
 from .types import CheckpointError
 
 PAD = "<pad>"
@@ -49,7 +50,7 @@ class PaligemmaTokenizer:
 
     Args:
         folder: With PaliGemma's ``tokenizer.json``.
-        length: Number of ids; longer instructions are cut off, as LeRobot does.
+        length: Number of ids.
 
     Raises:
         CheckpointError: If the tokenizer is missing or is none.
@@ -66,6 +67,7 @@ class PaligemmaTokenizer:
         pad = self._tokenizer.token_to_id(PAD)
         if pad is None:
             raise CheckpointError(f"{path} lacks the special token {PAD}")
+        self._length = length
         self._tokenizer.enable_truncation(length)
         self._tokenizer.enable_padding(length=length, pad_id=pad, pad_token=PAD)
 
@@ -73,12 +75,17 @@ class PaligemmaTokenizer:
         """Ids (length,) and their validity (length,) of an instruction.
 
         Raises:
-            ValueError: If the instruction is empty.
+            ValueError: If the instruction is empty or has more tokens. LeRobot cuts it off; cut off
+                behind a "not", it would mean something else.
         """
-        if not instruction.strip():
-            raise ValueError("the instruction is empty")
+        check_instruction(instruction)
         line = instruction if instruction.endswith("\n") else instruction + "\n"
         encoding = self._tokenizer.encode(line)
+        if encoding.overflowing:
+            raise ValueError(
+                f"the instruction {instruction!r} is too long: this policy reads {self._length} "
+                "tokens"
+            )
         return (
             np.asarray(encoding.ids, dtype=np.int64),
             np.asarray(encoding.attention_mask, dtype=np.bool_),

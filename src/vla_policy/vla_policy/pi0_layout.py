@@ -150,8 +150,12 @@ def our_name(name: str) -> str | None:
     return None if _UNUSED.search(name) else "pi0." + name
 
 
-def _weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of all shards, one at a time."""
+def weight_files(folder: Path) -> list[Path]:
+    """The shards of a folder, or its one file.
+
+    Raises:
+        CheckpointError: If one is missing or lies elsewhere, or the index cannot be read.
+    """
     index = folder / INDEX
     if index.is_file():
         try:
@@ -161,10 +165,16 @@ def _weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
             raise CheckpointError(f"{index} cannot be read: {error!r}") from error
     else:
         shards = [WEIGHTS]
-    for shard in shards:
-        path = folder / shard
+    paths = [folder / shard for shard in shards]
+    for path in paths:
         if path.parent != folder or not path.is_file():
-            raise CheckpointError(f"{shard} is missing in {folder}")
+            raise CheckpointError(f"{path.relative_to(folder)} is missing in {folder}")
+    return paths
+
+
+def _weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of all shards, one at a time."""
+    for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (not a dictionary)

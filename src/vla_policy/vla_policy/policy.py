@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nano π0 as a policy."""
+"""π0 as a policy: what both sizes share, and the nano one."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,6 +25,7 @@ from .statistics import Statistics
 from .tokenizer import InstructionTokenizer
 from .types import (
     ActionChunk,
+    Array,
     ObservationLike,
     ObservationMismatchError,
     PolicyError,
@@ -29,13 +33,25 @@ from .types import (
 )
 
 
-class NanoPi0Policy(BatchPolicy):
-    """Nano π0 with its tokenizer, statistics and action space.
+class Tokenizer(Protocol):
+    """Turns an instruction into ids of fixed length."""
+
+    def encode(self, instruction: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Ids (length,) and their validity (length,) of an instruction.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        ...
+
+
+class NetworkPolicy(BatchPolicy):
+    """A π0 of any size with its statistics and action space; subclasses say what it sees.
 
     Args:
         network: With its weights.
         tokenizer: For instructions.
-        statistics: For states and actions.
+        statistics: For states and actions, as wide as the network.
         spec: What it needs and returns.
         device: Where it computes.
         threads: CPU threads per inference; results depend on it only in the last bits.
@@ -45,25 +61,20 @@ class NanoPi0Policy(BatchPolicy):
     def __init__(
         self,
         network: NanoPi0,
-        tokenizer: InstructionTokenizer,
+        tokenizer: Tokenizer,
         statistics: Statistics,
         spec: PolicySpec,
-        device: str = "cpu",
-        threads: int | None = 1,
+        device: str,
+        threads: int | None,
         head: Head | None = None,
     ) -> None:
-        expected = state_names(spec.joint_names)
-        if spec.state_names != expected:
-            raise ObservationMismatchError(
-                f"the specification's state {spec.state_names} is not {expected}"
-            )
         self.spec = spec
         self.statistics = statistics
         # Frozen: guidance differentiates with respect to actions alone.
         self.network = network.to(device).eval().requires_grad_(False)
         self._head = head or FlowHead(spec.feature_shape[0])
         self.has_flow = self._head.has_flow
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
         self._actions = spec.action
         self._device = torch.device(device)
         self._threads = threads
@@ -83,18 +94,8 @@ class NanoPi0Policy(BatchPolicy):
 
     def encode_batch(self, items: Sequence[tuple[ObservationLike, int]]) -> list[Context]:
         """Encodes several observations at once; see ``BatchPolicy``."""
-        images = np.stack([self._images(observation) for observation, _ in items])
-        try:
-            texts = [self.tokenizer.encode(observation.instruction) for observation, _ in items]
-        except ValueError as error:
-            raise ObservationMismatchError(str(error)) from error
-        ids, valid = (torch.from_numpy(np.stack(part)) for part in zip(*texts, strict=True))
         with self._inference():
-            prefix = self.network.encode(
-                normalise_images(torch.from_numpy(images).to(self._device)),
-                ids.to(self._device),
-                valid.to(self._device),
-            )
+            prefix = self.network.encode(*self.read([observation for observation, _ in items]))
         return [
             Context(
                 stamp_ns=int(observation.stamp_ns),
@@ -104,6 +105,24 @@ class NanoPi0Policy(BatchPolicy):
             )
             for row, (observation, count) in enumerate(items)
         ]
+
+    def read(self, observations: Sequence[ObservationLike]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network reads of observations.
+
+        Returns:
+            Images (B, cameras, 3, size, size) in [-1, 1], ids (B, L) of the instructions and their
+            validity (B, L), where it computes.
+
+        Raises:
+            ObservationMismatchError: Naming the part that does not fit ``spec``.
+        """
+        images = self._images(observations)
+        try:
+            texts = [self._tokenizer.encode(one.instruction) for one in observations]
+        except ValueError as error:
+            raise ObservationMismatchError(str(error)) from error
+        ids, valid = (torch.from_numpy(np.stack(part)) for part in zip(*texts, strict=True))
+        return images, ids.to(self._device), valid.to(self._device)
 
     def act(
         self, context: Context, state: RobotState, guidance: Guidance | None = None
@@ -136,7 +155,8 @@ class NanoPi0Policy(BatchPolicy):
         # One stream per inference, so that a chunk depends on nothing that happened before it.
         seeds = np.random.SeedSequence([seed, context.inference_id]).generate_state(1)
         generator = torch.Generator().manual_seed(int(seeds[0]))
-        return torch.randn((self.spec.horizon, self._actions.dim), generator=generator)
+        shape = self.network.config
+        return torch.randn((shape.horizon, shape.action_dim), generator=generator)
 
     def _chunk(
         self, context: Context, state: RobotState, sampled: Tensor, features: Tensor
@@ -174,7 +194,7 @@ class NanoPi0Policy(BatchPolicy):
         encoded = self.statistics.normalise_state(self._state(state))
         return torch.from_numpy(encoded).float()[None].to(self._device)
 
-    def _state(self, state: RobotState) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def _state(self, state: RobotState) -> Array:
         joints = len(self.spec.joint_names)
         for name in ("q", "dq"):
             value = getattr(state, name)
@@ -182,29 +202,40 @@ class NanoPi0Policy(BatchPolicy):
                 raise ObservationMismatchError(
                     f"{name} has shape {value.shape}; this policy's robot has {joints} joints"
                 )
-        encoded = encode_state(state)
+        encoded = self._encode_state(state)
         if not np.all(np.isfinite(encoded)):
-            names = np.array(self.spec.state_names)[~np.isfinite(encoded)]
+            names = [
+                name
+                for name, value in zip(self.spec.state_names, encoded, strict=False)
+                if not np.isfinite(value)
+            ]
             raise ObservationMismatchError(f"the state is not finite: {', '.join(names)}")
         return encoded
 
-    def _images(
-        self, observation: ObservationLike
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    @abstractmethod
+    def _encode_state(self, state: RobotState) -> Array:
+        """The network's state (S,) of a robot's."""
+
+    @abstractmethod
+    def _images(self, observations: Sequence[ObservationLike]) -> Tensor:
+        """(B, cameras, 3, size, size) in [-1, 1]."""
+
+    def _image(self, observation: ObservationLike, camera: str) -> npt.NDArray[np.uint8]:
+        """A camera's image (H, W, 3), checked."""
+        if camera not in observation.images:
+            found = ", ".join(observation.images) or "none"
+            raise ObservationMismatchError(f"camera {camera!r} is missing; found: {found}")
+        image = observation.images[camera]
         size = self.spec.image_size
-        images = []
-        for camera in self.spec.cameras:
-            if camera not in observation.images:
-                found = ", ".join(observation.images) or "none"
-                raise ObservationMismatchError(f"camera {camera!r} is missing; found: {found}")
-            image = observation.images[camera]
-            if image.shape != (size, size, 3) or image.dtype != np.uint8:
-                raise ObservationMismatchError(
-                    f"camera {camera!r} is {image.dtype} {image.shape}; "
-                    f"needs uint8 ({size}, {size}, 3) RGB"
-                )
-            images.append(image)
-        return np.stack(images)
+        fits = image.shape == (size, size, 3)
+        if self.spec.fits_images:
+            fits = image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+        if not fits or image.dtype != np.uint8:
+            needed = "(H, W, 3)" if self.spec.fits_images else f"({size}, {size}, 3)"
+            raise ObservationMismatchError(
+                f"camera {camera!r} is {image.dtype} {image.shape}; needs uint8 {needed} RGB"
+            )
+        return image
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -212,3 +243,47 @@ class NanoPi0Policy(BatchPolicy):
             torch.set_num_threads(self._threads)
         with torch.no_grad():
             yield
+
+
+class NanoPi0Policy(NetworkPolicy):
+    """Nano π0: its own tokenizer and encoding of the state, images of one size.
+
+    Args:
+        network: With its weights.
+        tokenizer: For instructions.
+        statistics: For states and actions.
+        spec: What it needs and returns.
+        device: Where it computes.
+        threads: CPU threads per inference; results depend on it only in the last bits.
+        head: What makes a chunk of the network; the flow by default.
+    """
+
+    def __init__(
+        self,
+        network: NanoPi0,
+        tokenizer: InstructionTokenizer,
+        statistics: Statistics,
+        spec: PolicySpec,
+        device: str = "cpu",
+        threads: int | None = 1,
+        head: Head | None = None,
+    ) -> None:
+        expected = state_names(spec.joint_names)
+        if spec.state_names != expected:
+            raise ObservationMismatchError(
+                f"the specification's state {spec.state_names} is not {expected}"
+            )
+        super().__init__(network, tokenizer, statistics, spec, device, threads, head)
+        self.tokenizer = tokenizer
+
+    def _encode_state(self, state: RobotState) -> Array:
+        return encode_state(state)
+
+    def _images(self, observations: Sequence[ObservationLike]) -> Tensor:
+        images = np.stack(
+            [
+                np.stack([self._image(observation, camera) for camera in self.spec.cameras])
+                for observation in observations
+            ]
+        )
+        return normalise_images(torch.from_numpy(images).to(self._device))

@@ -27,6 +27,8 @@ class PolicySpec:
         latency_s: Inference latency assumed in lockstep evaluation, s.
         robot: Robot that the policy was trained on.
         action: What the action vectors mean; a checkpoint that does not say has the nano π0's.
+        fits_images: Whether images of any size are taken, and fitted into ``image_size`` without
+            distortion.
         policy_id: Hash of weights, configuration and statistics; empty before they exist.
     """
 
@@ -42,6 +44,7 @@ class PolicySpec:
     latency_s: float
     robot: str
     action: ActionSpec = NANO_PI0_ACTION
+    fits_images: bool = False
     policy_id: str = ""
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ class PolicySpec:
                 action=ActionSpec.from_dict(values["action"])
                 if "action" in values
                 else NANO_PI0_ACTION,
+                fits_images=bool(values.get("fits_images", False)),
                 policy_id=policy_id,
             )
         except KeyError as error:

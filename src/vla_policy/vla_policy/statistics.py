@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .action_spec import ACTION_DIM
 from .types import Array, CheckpointError
 
 # Below these spreads a dimension carries no signal worth amplifying: m, unitless (6-D), m.
@@ -27,8 +26,8 @@ class Statistics:
     Attributes:
         state_mean: (S,).
         state_std: (S,).
-        action_mean: (H, 10).
-        action_std: (H, 10).
+        action_mean: (H, A).
+        action_std: (H, A).
         samples: Number of samples they were taken over.
     """
 
@@ -50,14 +49,10 @@ class Statistics:
                 f"statistics: state_mean {self.state_mean.shape} and state_std "
                 f"{self.state_std.shape} must be equal vectors"
             )
-        if (
-            self.action_mean.shape != self.action_std.shape
-            or self.action_mean.ndim != 2
-            or self.action_mean.shape[1] != ACTION_DIM
-        ):
+        if self.action_mean.shape != self.action_std.shape or self.action_mean.ndim != 2:
             raise CheckpointError(
                 f"statistics: action_mean {self.action_mean.shape} and action_std "
-                f"{self.action_std.shape} must both be (horizon, {ACTION_DIM})"
+                f"{self.action_std.shape} must be equal and (horizon, entries of an action)"
             )
 
     @staticmethod
@@ -80,7 +75,7 @@ class Statistics:
         return np.asarray((state - self.state_mean) / self.state_std)
 
     def normalise_actions(self, actions: npt.NDArray[Any]) -> Array:
-        """(..., H, 10) to zero mean and unit variance."""
+        """(..., H, A) to zero mean and unit variance."""
         return np.asarray((actions - self.action_mean) / self.action_std)
 
     def restore_actions(self, actions: npt.NDArray[Any]) -> Array:

@@ -119,12 +119,7 @@ class InstructionTokenizer:
             ValueError: If the instruction has no words, or more than can be read: cut off behind a
                 "not", it would mean something else.
         """
-        if not instruction.strip():
-            raise ValueError("the instruction is empty")
-        if len(instruction) > MAX_CHARACTERS:
-            raise ValueError(
-                f"the instruction has {len(instruction)} characters; valid: up to {MAX_CHARACTERS}"
-            )
+        check_instruction(instruction)
         encoding = self._tokenizer.encode(instruction)
         if encoding.overflowing:
             raise ValueError(
@@ -159,6 +154,20 @@ class InstructionTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
         return InstructionTokenizer(tokenizer, length)
+
+
+def check_instruction(instruction: str) -> None:
+    """Refuses an instruction that no policy reads.
+
+    Raises:
+        ValueError: If it is empty, or too long to be one.
+    """
+    if not instruction.strip():
+        raise ValueError("the instruction is empty")
+    if len(instruction) > MAX_CHARACTERS:
+        raise ValueError(
+            f"the instruction has {len(instruction)} characters; valid: up to {MAX_CHARACTERS}"
+        )
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:

@@ -41,12 +41,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
-def load_action_contract(name: str | Path, max_opening: float) -> ActionContract:
+def load_action_contract(name: str | Path, max_opening: float | None) -> ActionContract:
     """Reads a contract for a robot.
 
     Args:
         name: One of ``names()``, or the path of a YAML file.
-        max_opening: Of the gripper that the actions are for, m.
+        max_opening: Of the gripper that the actions are for, m; None where they are in m.
 
     Raises:
         ValueError: Naming what is unknown, missing or wrong, and what is valid.
@@ -64,7 +64,7 @@ def load_action_contract(name: str | Path, max_opening: float) -> ActionContract
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(name: str, document: Any, max_opening: float) -> ActionContract:
+def _read(name: str, document: Any, max_opening: float | None) -> ActionContract:
     if not isinstance(document, dict) or set(document) != _ENTRIES:
         raise ValueError(f"must have exactly the entries {', '.join(sorted(_ENTRIES))}")
     step_dt = document["step_dt"]

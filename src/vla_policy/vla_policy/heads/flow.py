@@ -17,12 +17,16 @@ def flow_velocity(network: NanoPi0, prefix: Prefix, state: Tensor) -> Velocity:
         network: Whose prefix it is.
         prefix: Of B conditions.
         state: (B, S) normalised.
+
+    Returns:
+        The velocity, which takes and gives float32 whatever the network computes in.
     """
+    state = state.to(network.dtype)
 
     def flow(actions: Tensor, t: float, /) -> tuple[Tensor, Tensor]:
         time = torch.full((len(actions), 1), t, device=actions.device)
-        v, features = network.velocity(prefix, state, actions[:, None], time)
-        return v[:, 0], features[:, 0]
+        v, features = network.velocity(prefix, state, actions[:, None].to(network.dtype), time)
+        return v[:, 0].float(), features[:, 0]
 
     return flow
 
