@@ -7,7 +7,14 @@ setup(
     name="vla_policy",
     version="0.1.0",
     packages=find_packages(include=["vla_policy", "vla_policy.*"]),
-    package_data={"vla_policy": ["py.typed", "checkpoints/*/*", "action_contracts/*.yaml"]},
+    package_data={
+        "vla_policy": [
+            "py.typed",
+            "checkpoints/*/*",
+            "action_contracts/*.yaml",
+            "serving/openpi_servers/*.yaml",
+        ]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vla_policy"]),
         ("share/vla_policy", ["package.xml"]),

@@ -85,7 +85,8 @@ def policy_chunk(steps: int = 4) -> SimpleNamespace:
     return SimpleNamespace(
         stamp_ns=5_000_000_001,
         step_dt=0.05,
-        poses_tool_in_base=poses,
+        commanded=poses,
+        is_joint=False,
         gripper_opening=np.linspace(0.0, 0.08, steps),
         features=np.arange(6, dtype=np.float32).reshape(1, 2, 3),
         inference_id=9,
@@ -95,7 +96,23 @@ def policy_chunk(steps: int = 4) -> SimpleNamespace:
 
 
 def chunk_message() -> ActionChunk:
-    return convert.to_action_chunk(policy_chunk(), sequence=3, instruction_id=2, **FRAMES)
+    return convert.to_action_chunk(
+        policy_chunk(), joint_names=("a", "b"), sequence=3, instruction_id=2, **FRAMES
+    )
+
+
+def test_a_policys_joint_positions_keep_their_columns_and_their_gripper() -> None:
+    q = np.arange(8.0).reshape(4, 2)
+    policy = SimpleNamespace(**{**vars(policy_chunk()), "commanded": q, "is_joint": True})
+    message = convert.to_action_chunk(
+        policy, joint_names=("a", "b"), sequence=3, instruction_id=2, **FRAMES
+    )
+    assert message.mode == ActionChunk.MODE_JOINT_POSITION
+    assert (list(message.joint_names), len(message.poses)) == (["a", "b"], 0)
+    chunk = convert.from_action_chunk(message, **FRAMES)
+    np.testing.assert_array_equal(np.reshape(chunk.joint_values, q.shape), q)
+    np.testing.assert_array_equal(chunk.gripper_opening, policy.gripper_opening)
+    assert (chunk.stamp_ns, chunk.step_dt) == (policy.stamp_ns, 0.05)
 
 
 def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
@@ -108,7 +125,7 @@ def test_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
     chunk = convert.from_action_chunk(message, **FRAMES)
     original = policy_chunk()
     assert chunk.stamp_ns == original.stamp_ns
-    assert np.allclose(np.asarray(chunk.poses), original.poses_tool_in_base, atol=1e-12)
+    assert np.allclose(np.asarray(chunk.poses), original.commanded, atol=1e-12)
     assert np.allclose(np.asarray(chunk.gripper_opening), original.gripper_opening)
     assert (chunk.boot_id, chunk.grant, chunk.sequence) == (11, 12, 3)
     assert message.conditioned_steps == 3

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_inference import ACTIVE, JOINTS, World, wait_for
+from test_inference import ACTIVE, JOINTS, World, asynchronous, wait_for
 
 from vla_data import Observation, ObservationError
 from vla_nodes.fast_inference import FastInferenceThread
 from vla_nodes.inference import Assignment
-from vla_nodes.scripted import CirclePolicy, ScriptedChunk, ScriptedSchedule
+from vla_nodes.scripted import CirclePolicy
+from vla_policy.types import ActionChunk
 
 ACT = 33_333_333  # ns
 
@@ -29,7 +30,7 @@ class Attentive(CirclePolicy):
     def encode(self, observation: Any) -> Any:
         return observation.stamp_ns, super().encode(observation)
 
-    def act(self, context: Any, state: Any, guidance: Any = None) -> ScriptedChunk:
+    def act(self, context: Any, state: Any, guidance: Any = None) -> ActionChunk:
         stamp_ns, circle = context
         chunk = super().act(circle, state)
         features = np.array([stamp_ns, state.q[0]], dtype=np.float32)
@@ -58,7 +59,7 @@ def world() -> Moving:
 def thread(world: Moving) -> Iterator[FastInferenceThread]:
     made = FastInferenceThread(
         Attentive(),
-        ScriptedSchedule(),
+        asynchronous(),
         world.observe,
         lambda: world.now,
         world.results.append,

@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vla_data import Observation, ObservationError
 from vla_nodes.inference import Assignment, Inference, InferenceThread
-from vla_nodes.scripted import CirclePolicy, ScriptedChunk, ScriptedSchedule, make_scripted
+from vla_nodes.scripted import CirclePolicy, make_scripted
+from vla_policy.schedules import Schedule
+from vla_policy.types import ActionChunk, PolicyError
 
 JOINTS = ("a", "b")
 PERIOD = 400_000_000  # ns, 8 steps of 50 ms
 ACTIVE = Assignment(True, "draw a circle", 1, 0, (1, 1))
+
+
+def asynchronous() -> Schedule:
+    """Sends every chunk as it is."""
+    return Schedule(CirclePolicy(JOINTS).spec, 0.0)
 
 
 class World:
@@ -60,7 +69,7 @@ def world() -> World:
 def thread(world: World) -> Iterator[InferenceThread]:
     made = InferenceThread(
         CirclePolicy(JOINTS),
-        ScriptedSchedule(),
+        asynchronous(),
         world.observe,
         lambda: world.now,
         world.results.append,
@@ -165,7 +174,7 @@ def test_a_slow_policy_holds_up_nobody_else(world: World) -> None:
 
     entered, release = threading.Event(), threading.Event()
     slow = InferenceThread(
-        Slow(JOINTS), ScriptedSchedule(), world.observe, lambda: world.now, world.results.append
+        Slow(JOINTS), asynchronous(), world.observe, lambda: world.now, world.results.append
     )
     slow.start()
     slow.assign(ACTIVE)
@@ -205,16 +214,16 @@ def test_an_empty_instruction_is_counted(world: World, thread: InferenceThread) 
     assert thread.statistics.blocked_now == ""
 
 
-@pytest.mark.parametrize("name", ["poses_tool_in_base", "gripper_opening"])
+@pytest.mark.parametrize("name", ["commanded", "gripper_opening"])
 def test_a_chunk_that_is_not_finite_is_not_sent(world: World, name: str) -> None:
     class Broken(CirclePolicy):
-        def act(self, context: object, state: object, guidance: object = None) -> ScriptedChunk:
+        def act(self, context: object, state: object, guidance: object = None) -> ActionChunk:
             chunk = super().act(context, state)
             getattr(chunk, name)[5] = np.nan
             return chunk
 
     thread = InferenceThread(
-        Broken(JOINTS), ScriptedSchedule(), world.observe, lambda: world.now, world.results.append
+        Broken(JOINTS), asynchronous(), world.observe, lambda: world.now, world.results.append
     )
     thread.start()
     thread.assign(ACTIVE)
@@ -226,16 +235,56 @@ def test_a_chunk_that_is_not_finite_is_not_sent(world: World, name: str) -> None
     assert not world.results
 
 
-class Listening(ScriptedSchedule):
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((16, 2), ""), ((16, 3), r"references \(16, 3\)"), ((15, 2), r"references \(15, 2\)")],
+)
+def test_joint_positions_are_sent_if_they_are_of_this_arm(
+    world: World, shape: tuple[int, int], message: str
+) -> None:
+    class InJoints(CirclePolicy):
+        def act(self, context: object, state: object, guidance: object = None) -> ActionChunk:
+            return replace(super().act(context, state), commanded=np.zeros(shape))
+
+    thread = InferenceThread(
+        InJoints(JOINTS), asynchronous(), world.observe, lambda: world.now, world.results.append
+    )
+    thread.start()
+    thread.assign(ACTIVE)
+    wait_for(lambda: bool(thread.statistics.failure or world.results))
+    thread.stop()
+    assert re.search(message, thread.statistics.failure)
+    assert [one.chunk.is_joint for one in world.results] == ([] if message else [True])
+
+
+def test_a_warm_up_that_fails_does_not_end_the_thread(world: World) -> None:
+    def no_server() -> None:
+        raise PolicyError("no policy server")
+
+    thread = InferenceThread(
+        CirclePolicy(JOINTS),
+        asynchronous(),
+        world.observe,
+        lambda: world.now,
+        world.results.append,
+        no_server,
+    )
+    thread.start()
+    thread.assign(ACTIVE)
+    wait_for(lambda: len(world.results) == 1)
+    thread.stop()
+    assert thread.statistics.failure == "PolicyError: no policy server"
+    assert thread.statistics.blocked == {"warm-up failed": 1}
+
+
+class Listening(Schedule):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(CirclePolicy(JOINTS).spec, 0.0)
         self.delays: list[float] = []
         self.resets = 0
-
-    def measured(self, delay: float) -> None:
-        self.delays.append(delay)
+        self.delay.measured = self.delays.append  # type: ignore[method-assign]
 
     def reset(self) -> None:
         self.resets += 1

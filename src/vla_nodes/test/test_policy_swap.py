@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_inference import ACTIVE, JOINTS, World, infer_again, wait_for
+from test_inference import ACTIVE, JOINTS, World, asynchronous, infer_again, wait_for
 
 from vla_nodes.inference import InferenceThread
 from vla_nodes.policy_swap import load_and_swap
-from vla_nodes.scripted import CirclePolicy, ScriptedSchedule
+from vla_nodes.scripted import CirclePolicy
 
 
 def named(policy_id: str, **spec: Any) -> CirclePolicy:
@@ -30,7 +30,7 @@ def world() -> World:
 @pytest.fixture
 def thread(world: World) -> Iterator[InferenceThread]:
     made = InferenceThread(
-        named("old"), ScriptedSchedule(), world.observe, lambda: world.now, world.results.append
+        named("old"), asynchronous(), world.observe, lambda: world.now, world.results.append
     )
     made.start()
     made.assign(ACTIVE)
@@ -90,7 +90,7 @@ def test_an_inference_under_way_ends_with_the_policy_that_began_it(world: World)
 
     entered, release = threading.Event(), threading.Event()
     thread = InferenceThread(
-        slow("old"), ScriptedSchedule(), world.observe, lambda: world.now, world.results.append
+        slow("old"), asynchronous(), world.observe, lambda: world.now, world.results.append
     )
     thread.start()
     thread.assign(ACTIVE)

@@ -19,7 +19,7 @@ from vla_data import Observation
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import load, make_contract
-from vla_nodes.remote import TOKEN
+from vla_policy.serving.connect import TOKEN
 
 SERVE = (sys.executable, "-m", "vla_nodes.cli", "serve")
 
@@ -85,6 +85,15 @@ def test_a_node_gets_the_same_chunks_from_a_server(
     monkeypatch.setenv(TOKEN, "guess")
     with pytest.raises(ValueError, match="401"):
         load(config(checkpoint=address))
+
+
+def test_a_node_whose_policy_is_behind_a_server_needs_no_torch() -> None:
+    code = (
+        "import sys, vla_nodes.policy_node, vla_nodes.policy_setup; "
+        "print(sorted({'torch', 'transformers', 'mujoco'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_server_that_is_not_there() -> None:

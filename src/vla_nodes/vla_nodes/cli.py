@@ -118,7 +118,9 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     evaluation.add_argument("--report", type=Path, metavar="DIR", help="folder for JSON and plots")
     evaluation.add_argument("--episodes", type=_count, default=200, help="per task")
-    evaluation.add_argument("--policy", type=Path, help="checkpoint (default: the committed one)")
+    evaluation.add_argument(
+        "--policy", help="checkpoint, or a server as for policy_node (default: the committed one)"
+    )
     evaluation.add_argument("--robot", default="panda", help="simulated robot")
     evaluation.add_argument("--first", type=int, default=0, help="first scene in the range")
     evaluation.add_argument(

@@ -94,7 +94,7 @@ class PolicyConfig:
 
     checkpoint: str = parameter(
         "folder of a checkpoint, 'nano_pi0' for the committed one, 'ws://host:port' of a policy "
-        "server, or 'scripted/circle'"
+        "server, the YAML file of an openpi server (docs/serving.md), or 'scripted/circle'"
     )
     certificates: str = parameter(
         "PEM file of the authorities that a server at 'wss://' is trusted by; '' = the system's"

@@ -239,19 +239,47 @@ def to_camera_info(
 
 
 def to_action_chunk(
-    chunk: Any, *, base_frame: str, tool_frame: str, sequence: int, instruction_id: int
+    chunk: Any,
+    *,
+    base_frame: str,
+    tool_frame: str,
+    joint_names: Sequence[str],
+    sequence: int,
+    instruction_id: int,
 ) -> ActionChunk:
-    """A ``vla_policy`` chunk of absolute poses as a message, not granted yet."""
+    """A ``vla_policy`` chunk as a message, not granted yet.
+
+    Args:
+        chunk: Of absolute poses of ``tool_frame`` or of joint positions.
+        base_frame: Frame of the poses.
+        tool_frame: That is commanded.
+        joint_names: Of the columns of joint positions.
+        sequence: Counts the chunks.
+        instruction_id: Instruction in force when the observation was taken.
+    """
     message = ActionChunk(header=header(int(chunk.stamp_ns), base_frame), tool_frame=tool_frame)
     message.sequence = sequence
     message.inference_id = int(chunk.inference_id)
     message.policy_id = str(chunk.policy_id)
     message.instruction_id = instruction_id
-    message.mode = ActionChunk.MODE_POSE
     message.step_dt = float(chunk.step_dt)
     message.conditioned_steps = int(chunk.conditioned_steps)
+    message.gripper_opening = [float(value) for value in chunk.gripper_opening]
+    if chunk.is_joint:
+        message.mode = ActionChunk.MODE_JOINT_POSITION
+        message.joint_names = list(joint_names)
+        message.joint_values = [float(value) for value in chunk.commanded.ravel()]
+    else:
+        message.mode = ActionChunk.MODE_POSE
+        message.poses = _poses(chunk.commanded)
+    return message
+
+
+def _poses(matrices: FloatArray) -> list[Pose]:
+    """Poses (steps, 4, 4) as messages."""
+    poses = []
     previous = None
-    for matrix in np.asarray(chunk.poses_tool_in_base, dtype=np.float64):
+    for matrix in np.asarray(matrices, dtype=np.float64):
         pose = to_pose(matrix)
         quat = matrix_to_quat_xyzw(matrix[:3, :3])
         # Neighbours on the same half of the sphere, so that the series is continuous to a reader.
@@ -259,9 +287,8 @@ def to_action_chunk(
             quat = -quat
             _fill_quaternion(pose.orientation, quat)
         previous = quat
-        message.poses.append(pose)
-    message.gripper_opening = [float(value) for value in chunk.gripper_opening]
-    return message
+        poses.append(pose)
+    return poses
 
 
 def to_joint_chunk(

@@ -174,12 +174,16 @@ class InferenceThread:
         due_ns = 0
         grant = (0, 0)
         instruction_id = 0
-        self._warm_up()
+        told = self.statistics
+        try:
+            self._warm_up()
+        except Exception as error:  # a server that is away may be back when it is needed
+            told.failure = f"{type(error).__name__}: {error}"
+            told.blocked["warm-up failed"] += 1
         while True:
             assignment = self._next_assignment()
             if assignment is None:
                 return
-            told = self.statistics
             if not assignment.active:
                 told.blocked_now, told.waiting_since = "", None
                 continue
@@ -261,7 +265,7 @@ class InferenceThread:
         act_latency: float,
         context_age: float = 0.0,
     ) -> None:
-        check_chunk(chunk)
+        check_chunk(chunk, len(policy.spec.joint_names))
         told = self.statistics
         told.blocked_now, told.waiting_since = "", time.monotonic()
         told.context_age = context_age
@@ -302,19 +306,24 @@ class InferenceThread:
         self.statistics.blocked_now = reason
 
 
-def check_chunk(chunk: Any) -> None:
+def check_chunk(chunk: Any, joints: int) -> None:
     """Refuses a chunk that no controller may be given, whichever policy made it.
+
+    Args:
+        chunk: A ``vla_policy.ActionChunk``.
+        joints: Of the arm.
 
     Raises:
         ValueError: Naming what is not finite or of the wrong shape.
     """
-    poses, openings = chunk.poses_tool_in_base, chunk.gripper_opening
-    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or openings.shape != poses.shape[:1]:
+    commanded, openings = chunk.commanded, chunk.gripper_opening
+    if commanded.shape[1:] not in ((4, 4), (joints,)) or openings.shape != commanded.shape[:1]:
         raise ValueError(
-            f"the chunk has poses {poses.shape} and openings {openings.shape}, not (steps, 4, 4) "
-            "and (steps,)"
+            f"the chunk has references {commanded.shape} and openings {openings.shape}; valid: "
+            f"(steps, 4, 4) or (steps, {joints}), and (steps,)"
         )
-    for name, values in (("poses", poses), ("gripper openings", openings)):
+    name = "joint positions" if chunk.is_joint else "poses"
+    for what, values in ((name, commanded), ("gripper openings", openings)):
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
-            raise ValueError(f"the chunk's {name} are not finite from step {int(bad.argmax())} on")
+            raise ValueError(f"the chunk's {what} are not finite from step {int(bad.argmax())} on")

@@ -245,6 +245,7 @@ class PolicyNode(LifecycleNode):
                 inference.chunk,
                 base_frame=self.config.base_frame,
                 tool_frame=self.config.tool_frame,
+                joint_names=self.config.joint_names,
                 sequence=inference.sequence,
                 instruction_id=instruction_id,
             )

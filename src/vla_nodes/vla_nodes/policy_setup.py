@@ -17,8 +17,9 @@ from vla_data.contract import (
 )
 from vla_data.observation import Observation
 from vla_nodes.configs import PolicyConfig
-from vla_nodes.remote import connect
-from vla_nodes.scripted import ScriptedSchedule, make_scripted
+from vla_nodes.scripted import make_scripted
+from vla_policy import PolicyError, schedules
+from vla_policy.serving.connect import connect, is_remote
 
 JOINT_STATES = "joint_states"
 DEFAULT_CHECKPOINT = "nano_pi0"
@@ -33,13 +34,13 @@ def load(config: PolicyConfig) -> Any:
     """
     if config.checkpoint.startswith(SCRIPTED):
         return make_scripted(config.checkpoint, config.joint_names)
-    if config.checkpoint.startswith(("ws://", "wss://")):
-        return connect(config)
+    if is_remote(config.checkpoint):
+        return _connect(config)
     path = None if config.checkpoint == DEFAULT_CHECKPOINT else Path(config.checkpoint)
     if path is not None and not path.is_dir():
         raise ValueError(f"no checkpoint folder at {path}")
     # Loads torch, which takes seconds and which scripted policies do without.
-    from vla_policy import PolicyError, load_policy
+    from vla_policy import load_policy
 
     try:
         policy = load_policy(path, threads=config.threads)
@@ -51,6 +52,20 @@ def load(config: PolicyConfig) -> Any:
             f"the checkpoint {config.checkpoint} is for the joints "
             f"{', '.join(policy.spec.joint_names)}, not {', '.join(config.joint_names)}"
         )
+    return policy
+
+
+def _connect(config: PolicyConfig) -> Any:
+    try:
+        policy = connect(
+            config.checkpoint,
+            joint_names=config.joint_names,
+            certificates=config.certificates,
+            call_timeout=config.server_timeout,
+        )
+        policy.reset(config.seed)
+    except PolicyError as error:
+        raise ValueError(str(error)) from error
     return policy
 
 
@@ -93,19 +108,10 @@ def make_schedule(config: PolicyConfig, policy: Any, model: Callable[[], Any]) -
     Raises:
         ValueError: If the policy cannot serve it.
     """
-    if config.schedule != "asynchronous":
-        for name, given in (
-            ("a scripted policy", config.checkpoint.startswith(SCRIPTED)),
-            ("an act_rate", config.act_rate > 0.0),
-        ):
-            if given:
-                raise ValueError(
-                    f"schedule is {config.schedule!r}; with {name} it must be 'asynchronous'"
-                )
-    if config.checkpoint.startswith(SCRIPTED):
-        return ScriptedSchedule()
-    from vla_policy import schedules
-
+    if config.schedule != "asynchronous" and config.act_rate > 0.0:
+        raise ValueError(
+            f"schedule is {config.schedule!r}; with an act_rate it must be 'asynchronous'"
+        )
     return schedules.make_schedule(
         config.schedule, policy, policy.spec.latency_s, LateKinematics(model)
     )

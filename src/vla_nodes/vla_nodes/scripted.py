@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from vla_policy.types import ActionChunk
 
 NAMES = ("scripted/circle",)
 HORIZON = 16
@@ -33,20 +34,6 @@ class ScriptedSpec:
     latency_s: float = 0.0
     feature_name: str = "none"
     fits_images: bool = False
-
-
-@dataclass(frozen=True)
-class ScriptedChunk:
-    """The fields of a ``vla_policy.ActionChunk``."""
-
-    stamp_ns: int
-    step_dt: float
-    poses_tool_in_base: NDArray[np.float64]
-    gripper_opening: NDArray[np.float64]
-    features: NDArray[np.float32]
-    inference_id: int
-    policy_id: str
-    conditioned_steps: int = 0
 
 
 class CirclePolicy:
@@ -91,7 +78,7 @@ class CirclePolicy:
             self._start = (int(observation.stamp_ns), pose)
         return self._start
 
-    def act(self, context: Any, state: Any, guidance: Any = None) -> ScriptedChunk:
+    def act(self, context: Any, state: Any, guidance: Any = None) -> ActionChunk:
         """The circle's next poses; the gripper stays open.
 
         Args:
@@ -105,47 +92,15 @@ class CirclePolicy:
         poses[:, 0, 3] += self._radius * (np.cos(self._omega * t) - 1.0)
         poses[:, 1, 3] += self._radius * np.sin(self._omega * t)
         self._inferences += 1
-        return ScriptedChunk(
+        return ActionChunk(
             stamp_ns=int(state.stamp_ns),
             step_dt=STEP_DT,
-            poses_tool_in_base=poses,
+            commanded=poses,
             gripper_opening=np.full(HORIZON, 0.08),
             features=np.zeros(FEATURE_SHAPE, dtype=np.float32),
             inference_id=self._inferences,
             policy_id=self.spec.policy_id,
         )
-
-
-class ScriptedSchedule:
-    """Sends every chunk as it is, one after the steps executed of the one before.
-
-    What ``vla_policy.schedules`` calls asynchronous, without loading torch.
-    """
-
-    is_late = False
-
-    def __init__(self) -> None:
-        self.delay = self
-
-    def measured(self, delay: float) -> None:
-        """Takes no account of a delay."""
-
-    def reset(self) -> None:
-        """Keeps nothing."""
-
-    def act(self, policy: Any, context: Any, state: Any) -> Any:
-        """The policy's chunk."""
-        return policy.act(context, state)
-
-    def deliver(self, chunk: Any, now_ns: int) -> Any:
-        """The chunk as it is."""
-        del now_ns
-        return chunk
-
-    def due_ns(self, observed_ns: int, delivered_ns: int) -> int:
-        """When the next observation is due."""
-        del delivered_ns
-        return observed_ns + round(EXECUTE_STEPS * STEP_DT * 1e9)
 
 
 def make_scripted(name: str, joint_names: tuple[str, ...]) -> CirclePolicy:

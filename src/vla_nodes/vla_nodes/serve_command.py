@@ -11,8 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from vla_nodes.remote import TOKEN
 from vla_policy import PolicyError
+from vla_policy.serving.connect import TOKEN
 from vla_policy.serving.server import PolicyServer, ServerConfig
 
 

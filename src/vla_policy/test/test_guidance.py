@@ -14,6 +14,7 @@ from torch import Tensor
 from vla_policy import RobotState, default_checkpoint, load_policy
 from vla_policy.action_frame import ActionFrame
 from vla_policy.action_spec import ACTION_DIM, NANO_PI0_ACTION, ActionSpec
+from vla_policy.continuation import Continuation, overlap_weights
 from vla_policy.policy import NanoPi0Policy
 from vla_policy.samplers import (
     KeepOutSphere,
@@ -23,7 +24,6 @@ from vla_policy.samplers import (
     euler,
     guidance_weight,
     guided,
-    overlap_weights,
     real_time_chunking,
     reward_objective,
 )
@@ -75,7 +75,7 @@ def mixing_network() -> Velocity:
 def test_guidance_is_the_vector_jacobian_product_and_not_the_identity() -> None:
     velocity, t = mixing_network(), 0.6
     x = torch.randn(1, H, A)
-    previous, weights = torch.randn(1, H, A), overlap_weights(H, 4, 8)
+    previous, weights = torch.randn(1, H, A), torch.from_numpy(overlap_weights(H, 4, 8)).float()
     guided_v, _ = guided(real_time_chunking(previous, weights))(velocity)(x, t)
     v, _ = velocity(x, t)
     pull = guidance_weight(t) * weights[:, None] * (previous - (x - t * v))
@@ -154,7 +154,8 @@ def test_a_new_chunk_goes_on_where_the_old_one_is(
     context = committed.encode(observation)  # other noise
     frame = committed.action_frame(state)
     previous = frame.encode(old.poses_tool_in_base[8:], old.gripper_opening[8:])
-    guidance = guided(real_time_chunking(previous, overlap_weights(H, 4, 8)))
+    weights = overlap_weights(H, 4, 8)
+    guidance = Continuation(old.poses_tool_in_base[8:], old.gripper_opening[8:], weights)
 
     def gap(chunk: object) -> float:
         poses, opening = chunk.poses_tool_in_base, chunk.gripper_opening  # type: ignore[attr-defined]

@@ -29,6 +29,7 @@ from test_serving import remote, served
 
 from vla_policy import ActionSpec, RobotState, load_policy
 from vla_policy.evaluation import EvaluationConfig, evaluate
+from vla_policy.interface import ActItem
 from vla_policy.pi0_policy import Pi0Policy
 from vla_policy.samplers import KeepOutSphere, guided, reward_objective
 from vla_policy.schedules import make_schedule
@@ -204,7 +205,7 @@ def test_batches_seeds_and_counts(made: Path, observation: FakeObservation) -> N
         "hand": observation.images["hand"]
     })  # fmt: skip
     contexts = policy.encode_batch([(observation, 0), (other, 4)])
-    chunks = policy.act_batch([(contexts[0], state, 0), (contexts[1], state, 1)])
+    chunks = policy.act_batch([ActItem(contexts[0], state, 0), ActItem(contexts[1], state, 1)])
     alone = policy.act(policy.encode(observation), state)
     np.testing.assert_allclose(chunks[0].features, alone.features, atol=1e-4)
     assert chunks[1].inference_id == 4
@@ -320,7 +321,7 @@ def test_observations_that_do_not_fit_are_refused(
         ({"state": ["gripper_closed"], "max_opening": ...}, "needs max_opening"),
         ({"state": ["euler_xx"]}, "euler_convention is 'xx'"),
         ({"action": "libre"}, "'libre'; valid: .*libero"),
-        ({"action": "droid_joint_velocity"}, "'joint_velocity'; this suite's chunks are of poses"),
+        ({"action": "droid_joint_velocity"}, "is for 7 joints, not 8"),
         ({"max_opening": ...}, "max_opening is None"),
         ({"execute_steps": 7}, "execute_steps is 7; valid: 1..horizon = 6"),
         ({"robot": ...}, "lacks robot"),

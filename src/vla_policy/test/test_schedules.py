@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import FakeObservation
 from scipy.spatial.transform import Rotation
 
 from vla_policy import RobotState, default_checkpoint, load_policy
+from vla_policy.continuation import overlap_weights
 from vla_policy.policy import NanoPi0Policy
 from vla_policy.poses import make_pose
-from vla_policy.samplers import guided, overlap_weights, real_time_chunking
+from vla_policy.samplers import guided, real_time_chunking
 from vla_policy.schedules import SCHEDULES, DelayWindow, make_schedule, resample
 from vla_policy.schedules.temporal_ensembling import DECAY, ensemble
 from vla_policy.types import ActionChunk, PolicyError
@@ -175,6 +177,34 @@ def test_the_state_is_rolled_forward_to_where_the_chunk_begins() -> None:
         plan.act(policy, None, at(8 * STEP))
 
 
+def joints(stamp_ns: int, speed: float = 0.1) -> ActionChunk:
+    """A chunk of joint positions that move at a steady speed."""
+    q = np.outer(0.05 * speed * np.arange(H), np.arange(1, 8))
+    return ActionChunk(stamp_ns, 0.05, q, np.full(H, 0.08), np.zeros((1, H, 1)), 0, "p")
+
+
+def test_schedules_take_joint_positions_too() -> None:
+    chunk = joints(0)
+    rest, _ = resample(chunk, 8 * STEP + STEP // 4)
+    np.testing.assert_allclose(rest[:, 1], 2 * 0.1 * 0.05 * (8.25 + np.arange(7)))
+    assert resample(chunk, 16 * STEP)[0].shape == (0, 7)
+    assert schedule("synchronous").deliver(chunk, 0).commanded.shape == (9, 7)
+    still = [(np.full((H, 7), value), np.zeros(H)) for value in (0.0, 1.0)]
+    np.testing.assert_allclose(ensemble(still)[0], 1.0 / (1.0 + np.exp(DECAY)), atol=1e-12)
+
+    class Arm:
+        def forward_kinematics(self, q: Any) -> Any:
+            return make_pose(np.array([q[0], 0.0, 0.3]), np.eye(3))
+
+    policy: Any = Recording(chunk, chunk)
+    plan = schedule("vlash", 4, kinematics=Arm())
+    plan.act(policy, None, at(0))
+    plan.act(policy, None, at(8 * STEP))
+    np.testing.assert_allclose(policy.states[1].q, 0.1 * 0.2 * np.arange(1, 8))
+    np.testing.assert_allclose(policy.states[1].dq, 0.1 * np.arange(1, 8))
+    assert policy.states[1].pose_tool_in_base[0, 3] == pytest.approx(0.02)
+
+
 @pytest.fixture(scope="module")
 def policy() -> NanoPi0Policy:
     loaded = load_policy(default_checkpoint())
@@ -206,7 +236,7 @@ def test_real_time_chunking_goes_on_in_the_new_observation_s_frame(
     assert gap(held) < 0.6 * gap(plain)
     # The positive control: held to the old numbers as they were, it goes elsewhere.
     stale = policy.action_frame(first).encode(rest, openings)
-    weights = overlap_weights(H, 4, H - len(openings))
+    weights = torch.from_numpy(overlap_weights(H, 4, H - len(openings)))
     wrong = policy.act(context, later, guided(real_time_chunking(stale, weights)))
     assert gap(held) < 0.5 * gap(wrong)
 

@@ -25,12 +25,18 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from vla_control import RobotModel
 from vla_policy.checkpoint import load_policy
+from vla_policy.continuation import Continuation
+from vla_policy.interface import ActItem
 from vla_policy.policy import NanoPi0Policy
+from vla_policy.schedules import SCHEDULES, make_schedule
 from vla_policy.serving import messages, openpi, wire
 from vla_policy.serving.client import ClientConfig, RemotePolicy, ServerUnreachableError
 from vla_policy.serving.server import PolicyServer, ServerConfig
+from vla_policy.serving.service import Service
 from vla_policy.types import ObservationMismatchError, PolicyError, RobotState
+from vla_sim import robots
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -97,6 +103,99 @@ def test_it_is_the_policy_itself(
                 )
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_do_behind_a_server_what_they_do_here(
+    address: str, checkpoint: Path, observation: FakeObservation, name: str
+) -> None:
+    """Also those that need the flow (rtc) or another state than the observation's (vlash)."""
+    arm = RobotModel(robots.get("panda").description())
+    q = np.array([0.1, -0.4, 0.0, -2.2, 0.1, 1.9, 0.8])
+    runs = []
+    for policy in (load_policy(checkpoint), remote(address)):
+        policy.reset(4)
+        plan = make_schedule(name, policy, 0.2, arm)
+        runs.append([])
+        for step in (0, 8, 19):  # the last one between two steps of the chunk before
+            now = dataclasses.replace(
+                observation,
+                stamp_ns=50_000_000 * step + 1_000_000 * (step == 19),
+                q=q + 0.01 * step,
+                pose_tool_in_base=arm.forward_kinematics(q + 0.01 * step),
+            )
+            chunk = plan.act(policy, policy.encode(now), RobotState.of(now))
+            runs[-1].append(plan.deliver(chunk, now.stamp_ns + 200_000_000))
+    for ours, theirs in zip(*runs, strict=True):
+        for field in dataclasses.fields(ours):
+            np.testing.assert_array_equal(
+                getattr(theirs, field.name), getattr(ours, field.name), field.name
+            )
+    assert runs[0][1].conditioned_steps == (4 if name == "rtc" else 0)
+
+
+def test_robots_that_go_on_from_chunks_of_their_own_share_a_batch(
+    policy: NanoPi0Policy, observation: FakeObservation
+) -> None:
+    context, state = policy.encode(observation), RobotState.of(observation)
+    plain = policy.act(context, state)
+    items = [ActItem(context, state, 0)]
+    for share in (0.0, 0.5, 1.0):
+        weights = np.full(16, share)
+        moved = plain.commanded + 0.02 * (np.arange(4) == 3)
+        items.append(
+            ActItem(context, state, 0, Continuation(moved, plain.gripper_opening, weights))
+        )
+    service = Service(policy)
+    together = service.act(items)
+    alone = [service.act([item])[0] for item in items]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.commanded, other.commanded, atol=1e-5)
+    np.testing.assert_allclose(together[1].commanded, plain.commanded, atol=1e-5)
+    assert np.abs(together[3].commanded - plain.commanded).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"commanded": np.zeros((8, 7))}, r"references \(7,\)"),
+        ({"commanded": np.full((8, 4, 4), np.nan)}, "finite"),
+        ({"weights": np.zeros(15)}, r"weights \(15,\)"),
+        ({"weights": np.full(16, 2.0)}, "between 0 and 1"),
+        ({"gripper_opening": np.zeros(3)}, "openings"),
+        ({"commanded": "poses"}, "cannot be used"),
+    ],
+)
+def test_continuations_that_cannot_be_used(
+    policy: NanoPi0Policy, change: dict[str, Any], message: str
+) -> None:
+    good = {
+        "commanded": np.tile(np.eye(4), (8, 1, 1)),
+        "gripper_opening": np.zeros(8),
+        "weights": np.zeros(16),
+    }
+    assert messages.to_continuation(good, policy.spec) is not None
+    with pytest.raises(ObservationMismatchError, match=message):
+        messages.to_continuation({**good, **change}, policy.spec)
+
+
+def test_a_server_without_a_flow_cannot_chunk_in_real_time(
+    policy: NanoPi0Policy, observation: FakeObservation
+) -> None:
+    policy.has_flow = False
+    with served(policy) as (address, _):
+        far = remote(address)
+        with pytest.raises(ValueError, match="'rtc' needs a policy with a flow"):
+            make_schedule("rtc", far, 0.1)
+        with pytest.raises(messages.SchemaMismatchError, match="has_flow: the server has False"):
+            remote(address, {"has_flow": True})
+        context, state = far.encode(observation), RobotState.of(observation)
+        rest = Continuation(np.tile(np.eye(4), (8, 1, 1)), np.zeros(8), np.zeros(16))
+        with pytest.raises(PolicyError, match="no flow"):
+            far.act(context, state, rest)
+        with pytest.raises(PolicyError, match="no function of its flow"):
+            far.act(context, state, lambda velocity: velocity)
+        far.act(context, state)
+
+
 def test_robots_that_share_a_server_do_not_disturb_each_other(
     policy: NanoPi0Policy, checkpoint: Path, observation: FakeObservation
 ) -> None:
@@ -144,7 +243,7 @@ def test_a_bad_observation_in_a_batch_spoils_no_other(
 
 def test_a_client_needs_neither_torch_nor_ros() -> None:
     code = (
-        "import sys, vla_policy.serving.client; "
+        "import sys, vla_policy.serving.client, vla_policy.schedules; "
         "print(sorted({'torch', 'transformers', 'rclpy', 'mujoco'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -260,9 +359,13 @@ def liar(*answers: bytes | None) -> Iterator[str]:
         server.shutdown()
 
 
+def hello(policy: NanoPi0Policy) -> bytes:
+    """The first message of a server of this policy."""
+    return wire.pack(messages.hello(messages.Served(policy.spec, policy.has_flow, 2**20)))
+
+
 def test_a_server_that_never_answers(policy: NanoPi0Policy, observation: FakeObservation) -> None:
-    first = wire.pack(messages.hello(policy.spec, 1024))
-    with liar(first) as address:
+    with liar(hello(policy)) as address:
         far = remote(address, call_timeout=0.2)
         with pytest.raises(ServerUnreachableError, match=r"did not answer within 0\.2 s"):
             far.encode(observation)
@@ -284,14 +387,16 @@ def test_a_server_that_never_answers(policy: NanoPi0Policy, observation: FakeObs
 def test_a_server_that_answers_garbage(
     policy: NanoPi0Policy, observation: FakeObservation, answer: bytes
 ) -> None:
-    with liar(wire.pack(messages.hello(policy.spec, 1024)), answer) as address:
+    with liar(
+        wire.pack(messages.hello(messages.Served(policy.spec, True, 2**20))), answer
+    ) as address:
         far = remote(address)
         with pytest.raises(PolicyError):
             far.encode(observation)
 
 
 @pytest.mark.parametrize(
-    "first", [b"garbage", wire.pack({}), wire.pack({"protocol": "vla-policy", "version": 2})]
+    "first", [b"garbage", wire.pack({}), wire.pack({"protocol": "vla-policy", "version": 1})]
 )
 def test_a_server_of_another_kind(first: bytes) -> None:
     with liar(first) as address, pytest.raises(PolicyError):
@@ -299,7 +404,7 @@ def test_a_server_of_another_kind(first: bytes) -> None:
 
 
 def _nan(chunk: dict[str, Any]) -> None:
-    chunk["poses_tool_in_base"] = np.full((16, 4, 4), np.nan)
+    chunk["commanded"] = np.full((16, 4, 4), np.nan)
 
 
 def _short(chunk: dict[str, Any]) -> None:
@@ -364,6 +469,16 @@ def test_garbage_and_half_a_message_leave_the_server_running(
     with socket.create_connection((host, int(port))) as half:
         half.sendall(b"GET /v1 HTTP/1.1\r\nHost:")
     remote(address).encode(observation)
+
+
+def test_a_message_that_the_server_would_not_read_is_not_sent(
+    policy: NanoPi0Policy, observation: FakeObservation
+) -> None:
+    with served(policy, max_message_bytes=50_000) as (address, server):
+        far = remote(address)
+        with pytest.raises(PolicyError, match="bytes; the server reads at most 50000"):
+            far.encode(observation)
+        assert server.batcher.items == 0
 
 
 def test_a_message_that_is_too_long_ends_that_connection_alone(

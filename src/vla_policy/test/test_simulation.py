@@ -195,7 +195,7 @@ def test_a_chunk_reaches_the_controller(checkpoint: Path, sim: Simulation) -> No
     observation = sim.observe()
     random = policy.act(policy.encode(observation), RobotState.of(observation))
     # The weights are random: keep the chunk but stand still.
-    chunk = replace(random, poses_tool_in_base=np.tile(observation.pose_tool_in_base, (16, 1, 1)))
+    chunk = replace(random, commanded=np.tile(observation.pose_tool_in_base, (16, 1, 1)))
     converted = to_control_chunk(chunk, sim.robot.base_frame, sim.robot.tool_frame)
     assert converted.stamp_ns == observation.stamp_ns
     np.testing.assert_allclose(np.asarray(converted.poses), chunk.poses_tool_in_base, atol=1e-9)

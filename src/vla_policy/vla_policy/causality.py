@@ -91,14 +91,14 @@ def seen_move_changes_the_chunk(policy: Policy, sim: Simulation) -> bool:
     reference = _chunk(policy, sim.observe())
     sim.displace(sim.instance.target, np.array([0.05, 0.05, 0.0]))
     repeated = _chunk(policy, sim.observe())
-    return not np.array_equal(reference["poses"], repeated["poses"])
+    return not np.array_equal(reference["commanded"], repeated["commanded"])
 
 
 def _chunk(policy: Policy, observation: Any) -> dict[str, np.ndarray[Any, Any]]:
     policy.reset(0)
     chunk = policy.act(policy.encode(observation), RobotState.of(observation))
     return {
-        "poses": chunk.poses_tool_in_base,
+        "commanded": chunk.commanded,
         "gripper": chunk.gripper_opening,
         "features": chunk.features,
     }

@@ -11,7 +11,6 @@ import numpy as np
 
 from vla_sim.simulation import Simulation
 
-from .checkpoint import load_policy
 from .evaluation import (
     FILTERS,
     EvaluationConfig,
@@ -22,6 +21,7 @@ from .evaluation import (
 )
 from .intervals import paired_difference_interval, paired_ratio_interval
 from .latency import sampler_cost_ratio
+from .open_policy import open_policy
 from .rollout import TIME_LIMITS, EpisodeResult, run_episode
 from .schedules import SCHEDULES
 
@@ -165,7 +165,7 @@ def _figures(rows: list[dict[str, Any]], plain: bool) -> dict[str, float]:
 
 def _cost(config: EvaluationConfig, task: str, seed: int) -> float:
     """Cost of a guided chunk, measured in this process when the episodes are over."""
-    policy = load_policy(config.checkpoint)
+    policy = open_policy(config.checkpoint)
     sim = Simulation(config.robot, task, seed, image_size=policy.spec.image_size)
     try:
         return sampler_cost_ratio(policy, sim.observe())

@@ -16,11 +16,13 @@ from vla_sim import suites
 from vla_sim.simulation import Simulation
 
 from .causality import PairResult, colour_pair
-from .checkpoint import add_selection_seeds, load_policy, read_manifest
+from .checkpoint import add_selection_seeds, read_manifest
 from .evaluation_figures import figures, table
 from .interface import Policy
 from .intervals import wilson_interval
+from .open_policy import open_policy
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
+from .serving.connect import is_remote
 from .types import SeedOverlapError
 
 # The tasks of every suite; a task alone is drawn as in ``basic``.
@@ -40,7 +42,7 @@ class EvaluationConfig:
     """What to evaluate.
 
     Attributes:
-        checkpoint: Folder of the checkpoint.
+        checkpoint: Folder of the checkpoint, or a server: see ``serving.connect``.
         suite: Name in ``SUITES``.
         robot: Name of the robot.
         episodes: Per task.
@@ -50,7 +52,7 @@ class EvaluationConfig:
         workers: Processes, each with one torch thread.
     """
 
-    checkpoint: Path
+    checkpoint: Path | str
     suite: str = "basic"
     robot: str = "panda"
     episodes: int = 200
@@ -176,15 +178,16 @@ def evaluation_jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
     Refuses seeds that the checkpoint has seen, and notes those of a selection in its manifest.
     """
     seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
-    check_seeds(read_manifest(config.checkpoint), seeds, config.purpose)
-    if config.purpose == "selection":
-        add_selection_seeds(config.checkpoint, seeds)
+    if not is_remote(config.checkpoint):  # what a server's policy has seen is not known
+        check_seeds(read_manifest(Path(config.checkpoint)), seeds, config.purpose)
+        if config.purpose == "selection":
+            add_selection_seeds(Path(config.checkpoint), seeds)
     return [(task, seed) for task in SUITES[config.suite] for seed in seeds]
 
 
 def evaluation_settings(config: EvaluationConfig) -> dict[str, Any]:
     """What was evaluated, for the record."""
-    policy = load_policy(config.checkpoint)
+    policy = open_policy(config.checkpoint)
     seeds = list(sim_seeds.seeds(config.purpose, config.episodes, config.first))
     return {
         "suite": config.suite,
@@ -253,7 +256,7 @@ _worker: dict[str, Any] = {}
 def _start_worker(config: EvaluationConfig) -> None:
     use_deterministic_torch()
     _worker["config"] = config
-    _worker["policy"] = load_policy(config.checkpoint, threads=1)
+    _worker["policy"] = open_policy(config.checkpoint)
     _worker["sim"] = None
 
 
@@ -291,4 +294,4 @@ def _pair(job: tuple[str, int]) -> PairResult:
 
 
 # In lockstep no supervisor beats: the watch on its heartbeat is switched off explicitly.
-LOCKSTEP_OVERRIDES = {"heartbeat_timeout_s": 0.0}
+LOCKSTEP_OVERRIDES = {"heartbeat_timeout_s": 0.0, "chunk__accept_joint_positions": True}

@@ -6,8 +6,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .continuation import Continuation
 from .spec import PolicySpec
 from .types import ActionChunk, ObservationLike, PolicyError, RobotState
 
@@ -33,6 +34,22 @@ class Context:
     prefix: Any
 
 
+class ActItem(NamedTuple):
+    """One of the chunks of a batch.
+
+    Attributes:
+        context: Encoded images and instruction.
+        state: The robot's.
+        seed: Of the noise, with the context's inference count.
+        continuation: What the chunk goes on from; None for a chunk by itself.
+    """
+
+    context: Context
+    state: RobotState
+    seed: int
+    continuation: Continuation | None = None
+
+
 class Policy(ABC):
     """From observations to action chunks.
 
@@ -41,7 +58,7 @@ class Policy(ABC):
 
     Attributes:
         spec: What it needs and returns.
-        has_flow: Whether ``act`` takes a guidance.
+        has_flow: Whether ``act`` takes a continuation or a guidance.
     """
 
     spec: PolicySpec
@@ -61,9 +78,17 @@ class Policy(ABC):
 
     @abstractmethod
     def act(
-        self, context: Context, state: RobotState, guidance: Guidance | None = None
+        self,
+        context: Context,
+        state: RobotState,
+        guidance: Guidance | Continuation | None = None,
     ) -> ActionChunk:
         """A chunk and its features for an encoded context and the robot's state.
+
+        Args:
+            context: From ``encode``.
+            state: Where the chunk begins.
+            guidance: What bends the flow: a chunk to go on from, or any function of the flow.
 
         Raises:
             ObservationMismatchError: If the state does not fit ``spec``.
@@ -86,5 +111,5 @@ class BatchPolicy(Policy):
         """Contexts of observations and their inference counts; see ``encode``."""
 
     @abstractmethod
-    def act_batch(self, items: Sequence[tuple[Context, RobotState, int]]) -> list[ActionChunk]:
-        """Chunks for contexts, states and seeds; see ``act``."""
+    def act_batch(self, items: Sequence[ActItem]) -> list[ActionChunk]:
+        """Chunks; see ``act``."""

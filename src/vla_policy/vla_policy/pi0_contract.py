@@ -105,7 +105,7 @@ def _read(folder: Path, document: Any) -> Pi0Contract:
         joint_names=joints,
         cameras=_cameras(document["cameras"]),
         state=make_state_parts(document["state"], joints, opening),
-        action=_action(folder, document["action"], opening),
+        action=_action(folder, document["action"], opening, len(joints)),
         execute_steps=int(document["execute_steps"]),
         latency_s=float(document["latency_s"]),
         weights=_folder(folder, "weights", document.get("weights", ".")),
@@ -124,15 +124,11 @@ def _cameras(values: Any) -> dict[str, str | None]:
     return {str(theirs): None if ours is None else str(ours) for theirs, ours in values.items()}
 
 
-def _action(folder: Path, name: Any, max_opening: float | None) -> ActionContract:
+def _action(folder: Path, name: Any, max_opening: float | None, joints: int) -> ActionContract:
     if not isinstance(name, str):
         raise ValueError(f"action is {name!r}; valid: the name of a contract, or a .yaml file")
-    contract = load_action_contract(folder / name if name.endswith(".yaml") else name, max_opening)
-    if contract.action.quantity != "pose":
-        raise ValueError(
-            f"the actions are {contract.action.quantity!r}; this suite's chunks are of poses"
-        )
-    return contract
+    path = folder / name if name.endswith(".yaml") else name
+    return load_action_contract(path, max_opening, joints)
 
 
 def _folder(base: Path, name: str, value: Any) -> Path:

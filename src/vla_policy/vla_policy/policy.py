@@ -15,10 +15,11 @@ from torch import Tensor
 
 from .action_frame import ActionFrame
 from .augmentation import normalise_images
+from .continuation import Continuation
 from .heads import FlowHead, Head, flow_velocity
-from .interface import BatchPolicy, Context
+from .interface import ActItem, BatchPolicy, Context
 from .nano_pi0 import NanoPi0, Prefix
-from .samplers import Guidance, Velocity
+from .samplers import Guidance, Velocity, continue_chunks
 from .spec import PolicySpec
 from .state_encoding import encode_state, state_names
 from .statistics import Statistics
@@ -125,30 +126,45 @@ class NetworkPolicy(BatchPolicy):
         return images, ids.to(self._device), valid.to(self._device)
 
     def act(
-        self, context: Context, state: RobotState, guidance: Guidance | None = None
+        self,
+        context: Context,
+        state: RobotState,
+        guidance: Guidance | Continuation | None = None,
     ) -> ActionChunk:
         """Samples a chunk; see ``Policy.act``."""
-        return self._sample([(context, state, self._seed)], guidance)[0]
+        if isinstance(guidance, Continuation):
+            return self.act_batch([ActItem(context, state, self._seed, guidance)])[0]
+        return self._sample([ActItem(context, state, self._seed)], guidance)[0]
 
-    def act_batch(self, items: Sequence[tuple[Context, RobotState, int]]) -> list[ActionChunk]:
+    def act_batch(self, items: Sequence[ActItem]) -> list[ActionChunk]:
         """Samples several chunks at once; see ``BatchPolicy``."""
-        return self._sample(items, None)
+        # Apart, because a guided chunk costs a vector-Jacobian product.
+        guided = [item for item in items if item.continuation is not None]
+        plain = [item for item in items if item.continuation is None]
+        chunks = iter(self._sample(plain, None) if plain else [])
+        bent = iter(self._sample(guided, self._continue(guided)) if guided else [])
+        return [next(chunks if item.continuation is None else bent) for item in items]
 
-    def _sample(
-        self, items: Sequence[tuple[Context, RobotState, int]], guidance: Guidance | None
-    ) -> list[ActionChunk]:
-        noise = torch.stack([self._noise(seed, context) for context, _, seed in items])
+    def _continue(self, items: Sequence[ActItem]) -> Guidance:
+        frames = [self.action_frame(item.state) for item in items]
+        try:
+            return continue_chunks(frames, [c for i in items if (c := i.continuation) is not None])
+        except (IndexError, ValueError) as error:
+            raise PolicyError(f"the chunk to go on from does not fit: {error}") from error
+
+    def _sample(self, items: Sequence[ActItem], guidance: Guidance | None) -> list[ActionChunk]:
+        noise = torch.stack([self._noise(item.seed, item.context) for item in items])
         with self._inference():
             sampled, features = self._head.sample(
                 self.network,
-                Prefix.stack([context.prefix for context, _, _ in items]),
-                torch.cat([self.network_state(state) for _, state, _ in items]),
+                Prefix.stack([item.context.prefix for item in items]),
+                torch.cat([self.network_state(item.state) for item in items]),
                 noise.to(self._device),
                 guidance,
             )
         return [
-            self._chunk(context, state, sampled[row, None], features[row])
-            for row, (context, state, _) in enumerate(items)
+            self._chunk(item.context, item.state, sampled[row, None], features[row])
+            for row, item in enumerate(items)
         ]
 
     def _noise(self, seed: int, context: Context) -> Tensor:
@@ -162,13 +178,13 @@ class NetworkPolicy(BatchPolicy):
         self, context: Context, state: RobotState, sampled: Tensor, features: Tensor
     ) -> ActionChunk:
         try:
-            poses, gripper = self.action_frame(state).decode(sampled)
+            commanded, gripper = self.action_frame(state).decode(sampled)
         except ValueError as error:
             raise PolicyError(f"the chunk cannot be used: {error}") from error
         return ActionChunk(
             stamp_ns=context.stamp_ns,
             step_dt=self.spec.step_dt,
-            poses_tool_in_base=poses,
+            commanded=commanded,
             gripper_opening=np.maximum(gripper, 0.0),
             features=features.float().cpu().numpy(),
             inference_id=context.inference_id,

@@ -129,7 +129,9 @@ def run_episode(
         chunk = plan.deliver(chunk, delivered_ns)
         plan.delay.measured((delivered_ns - observation.stamp_ns) * 1e-9)
         reason = sim.push_chunk(
-            to_control_chunk(chunk, robot.base_frame, robot.tool_frame, sequence=inferences)
+            to_control_chunk(
+                chunk, robot.base_frame, robot.tool_frame, spec.joint_names, sequence=inferences
+            )
         )
         inferences += 1
         if reason.name == "NONE":

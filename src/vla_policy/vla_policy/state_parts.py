@@ -7,6 +7,7 @@ part                   entries                                                  
 joint_position         of the arm, in the order of the policy's joints                 rad
 joint_velocity         the same                                                        rad/s
 position               of the tool in the base frame                                   m
+pose                   of the tool in the base frame, the 4x4 matrix row by row        m
 rotation_vector        of the tool in the base frame                                   rad
 quat_xyzw              of the tool in the base frame, w not negative
 6d                     first two columns of the tool's rotation
@@ -66,6 +67,7 @@ def _make(name: str, joint_names: Sequence[str], max_opening: float | None) -> S
         "joint_position": (joint_names, lambda state: state.q),
         "joint_velocity": (joint_names, lambda state: state.dq),
         "position": ("xyz", lambda state: state.pose_tool_in_base[:3, 3]),
+        "pose": ([str(i) for i in range(16)], lambda state: state.pose_tool_in_base.ravel()),
         **{one: (_numbers(one), _rotation(one)) for one in _ROTATIONS},
         "gripper_opening": (("m",), lambda state: np.array([state.gripper_opening])),
         "gripper_closed": (("share",), lambda state: _closed(state, max_opening)),

@@ -100,12 +100,12 @@ class RobotState:
 
 @dataclass(frozen=True)
 class ActionChunk:
-    """Future tool poses, absolute in the base frame.
+    """Future references, absolute.
 
     Attributes:
         stamp_ns: Stamp of the observation; step i is meant for ``stamp_ns + i * step_dt``.
         step_dt: Time between steps, s.
-        poses_tool_in_base: (H, 4, 4) commanded tool poses.
+        commanded: (H, 4, 4) tool poses in the base frame, or (H, n) joint positions, rad.
         gripper_opening: (H,) commanded distance between the pads, m.
         features: (flow steps, H, width) hidden states before the output projection.
         inference_id: Counts the inferences since the policy's last reset.
@@ -115,9 +115,25 @@ class ActionChunk:
 
     stamp_ns: int
     step_dt: float
-    poses_tool_in_base: Array
+    commanded: Array
     gripper_opening: Array
     features: npt.NDArray[np.float32]
     inference_id: int
     policy_id: str
     conditioned_steps: int = 0
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether joint positions are commanded, and not poses."""
+        return self.commanded.ndim == 2
+
+    @property
+    def poses_tool_in_base(self) -> Array:
+        """(H, 4, 4) commanded tool poses.
+
+        Raises:
+            PolicyError: If joint positions are commanded.
+        """
+        if self.is_joint:
+            raise PolicyError("the chunk commands joint positions, not poses")
+        return self.commanded

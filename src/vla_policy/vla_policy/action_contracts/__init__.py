@@ -41,12 +41,15 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
-def load_action_contract(name: str | Path, max_opening: float | None) -> ActionContract:
+def load_action_contract(
+    name: str | Path, max_opening: float | None, joints: int | None = None
+) -> ActionContract:
     """Reads a contract for a robot.
 
     Args:
         name: One of ``names()``, or the path of a YAML file.
         max_opening: Of the gripper that the actions are for, m; None where they are in m.
+        joints: Of the arm; None for any number.
 
     Raises:
         ValueError: Naming what is unknown, missing or wrong, and what is valid.
@@ -59,7 +62,10 @@ def load_action_contract(name: str | Path, max_opening: float | None) -> ActionC
             f"no action contract {str(name)!r}; valid: {', '.join(names())}, or a .yaml file"
         )
     try:
-        return _read(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")), max_opening)
+        contract = _read(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")), max_opening)
+        if joints is not None and contract.action.joints not in (None, joints):
+            raise ValueError(f"is for {contract.action.joints} joints, not {joints}")
+        return contract
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -3,7 +3,7 @@
 
 from .euler import euler
 from .guidance import Objective, guidance_weight, guided
-from .real_time_chunking import overlap_weights, real_time_chunking
+from .real_time_chunking import continue_chunks, real_time_chunking
 from .rewards import KeepOutSphere, Reward, TargetRegion, reward_objective
 from .velocity import Guidance, Velocity
 
@@ -14,10 +14,10 @@ __all__ = [
     "Reward",
     "TargetRegion",
     "Velocity",
+    "continue_chunks",
     "euler",
     "guidance_weight",
     "guided",
-    "overlap_weights",
     "real_time_chunking",
     "reward_objective",
 ]

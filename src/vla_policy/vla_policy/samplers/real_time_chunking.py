@@ -6,40 +6,16 @@ Black, Galliker, Levine, 2025, "Real-Time Execution of Action Chunking Flow Poli
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .guidance import MAX_WEIGHT, Objective, guidance_weight
-
-
-def overlap_weights(horizon: int, delay: int, executed: int) -> Tensor:
-    """W (H,): how much each step is held to the previous chunk.
-
-    Args:
-        horizon: H, steps in a chunk.
-        delay: d, steps that will have been executed when the new chunk arrives.
-        executed: s, steps of the previous chunk executed before the new observation.
-
-    Returns:
-        1 for i < d; ``c·(e^c - 1)/(e - 1)`` with ``c = (H - s - i)/(H - s - d + 1)`` up to H - s,
-        the end of the previous chunk; 0 behind it.
-
-    Raises:
-        ValueError: If not 0 <= d <= H - s.
-    """
-    remaining = horizon - executed
-    if not 0 <= delay <= remaining <= horizon:
-        raise ValueError(
-            f"delay {delay} and executed steps {executed}; valid: 0 <= d <= H - s, 0 <= s <= H, "
-            f"with H = {horizon}"
-        )
-    weights = torch.zeros(horizon)
-    for i in range(remaining):
-        c = (remaining - i) / (remaining - delay + 1)
-        weights[i] = 1.0 if i < delay else c * math.expm1(c) / (math.e - 1.0)
-    return weights
+from ..action_frame import ActionFrame
+from ..continuation import Continuation
+from .guidance import MAX_WEIGHT, Objective, guidance_weight, guided
+from .velocity import Guidance
 
 
 def real_time_chunking(
@@ -49,12 +25,36 @@ def real_time_chunking(
 
     Args:
         previous: (B, H, A) rest of the previous chunk, normalised as the new one's steps are.
-        weights: (H,), see ``overlap_weights``.
+        weights: (H,) or (B, H), see ``overlap_weights``.
         max_weight: β.
     """
-    column = weights[:, None].to(previous)
+    column = weights[..., None].to(previous)
 
     def objective(clean: Tensor, t: float) -> Tensor:
         return guidance_weight(t, max_weight) * column * (previous - clean)
 
     return objective
+
+
+def continue_chunks(
+    frames: Sequence[ActionFrame], continuations: Sequence[Continuation]
+) -> Guidance:
+    """Guidance of a batch, each of which goes on from a chunk of its own.
+
+    Args:
+        frames: Of the new observations.
+        continuations: As many.
+
+    Raises:
+        ValueError: If one does not fit the policy's chunks.
+    """
+    previous = torch.cat(
+        [
+            frame.encode(one.commanded, one.gripper_opening)
+            for frame, one in zip(frames, continuations, strict=True)
+        ]
+    )
+    weights = torch.from_numpy(np.stack([one.weights for one in continuations]))
+    if weights.shape != previous.shape[:2]:
+        raise ValueError(f"{weights.shape[1]} weights for chunks of {previous.shape[1]} steps")
+    return guided(real_time_chunking(previous, weights))

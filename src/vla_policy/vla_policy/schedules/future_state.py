@@ -9,8 +9,8 @@ import numpy as np
 
 from ..interface import Context, Policy
 from ..poses import invert_pose
-from ..types import ActionChunk, PolicyError, RobotState
-from .base import Schedule
+from ..types import ActionChunk, Array, PolicyError, RobotState
+from .base import Kinematics, Schedule
 from .resampling import interpolate
 
 
@@ -44,14 +44,11 @@ class FutureState(Schedule):
             raise PolicyError(f"the schedule {self.name!r} needs the arm's kinematics")
         now = (state.stamp_ns - self._previous.stamp_ns) * 1e-9 / self._step_dt
         # Beyond the chunk's end the arm holds, which is what the last step says.
-        poses, openings = interpolate(self._previous, now + np.array([0.0, delay - 1.0, delay]))
-        q_before, q = state.q, state.q
-        for commanded in poses[1:]:
-            moved = state.pose_tool_in_base @ (invert_pose(poses[0]) @ commanded)
-            solution, found = self._kinematics.inverse_kinematics(moved, q)
-            if not found:
-                return state
-            q_before, q = q, np.asarray(solution)
+        commanded, openings = interpolate(self._previous, now + np.array([0.0, delay - 1.0, delay]))
+        moved = _moved(self._kinematics, state, commanded)
+        if moved is None:
+            return state
+        q_before, q = moved
         return RobotState(
             stamp_ns=state.stamp_ns + self._ns(delay),
             q=q,
@@ -59,3 +56,26 @@ class FutureState(Schedule):
             gripper_opening=max(0.0, float(state.gripper_opening + openings[2] - openings[0])),
             pose_tool_in_base=np.asarray(self._kinematics.forward_kinematics(q)),
         )
+
+
+def _moved(
+    kinematics: Kinematics, state: RobotState, commanded: Array
+) -> tuple[Array, Array] | None:
+    """Joints where they will be a step before the chunk's arrival and then; None: unknown.
+
+    Args:
+        kinematics: Of the arm.
+        state: As measured.
+        commanded: References of now, of that step and of that arrival.
+    """
+    if commanded.ndim == 2:
+        before, then = state.q + commanded[1:] - commanded[0]
+        return before, then
+    joints = [state.q]
+    for reference in commanded[1:]:
+        pose = state.pose_tool_in_base @ (invert_pose(commanded[0]) @ reference)
+        solution, found = kinematics.inverse_kinematics(pose, joints[-1])
+        if not found:
+            return None
+        joints.append(np.asarray(solution))
+    return joints[1], joints[2]

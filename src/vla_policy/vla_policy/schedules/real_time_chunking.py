@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..continuation import Continuation, overlap_weights
 from ..interface import Context, Policy
-from ..samplers import guided, overlap_weights, real_time_chunking
 from ..types import ActionChunk, RobotState
 from .base import Schedule
 from .resampling import resample
@@ -37,12 +37,11 @@ class RealTimeChunking(Schedule):
     def _sample(self, policy: Policy, context: Context, state: RobotState) -> ActionChunk:
         if self._previous is None or self._previous.stamp_ns > state.stamp_ns:
             return policy.act(context, state)
-        poses, openings = resample(self._previous, state.stamp_ns)
+        commanded, openings = resample(self._previous, state.stamp_ns)
         left = len(openings)
         if left == 0:
             return policy.act(context, state)
         delay = min(self.delay.steps, left)
         weights = overlap_weights(self._horizon, delay, self._horizon - left)
-        previous = policy.action_frame(state).encode(poses, openings)
-        chunk = policy.act(context, state, guided(real_time_chunking(previous, weights)))
+        chunk = policy.act(context, state, Continuation(commanded, openings, weights))
         return replace(chunk, conditioned_steps=delay)

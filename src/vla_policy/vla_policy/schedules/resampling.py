@@ -25,8 +25,8 @@ def resample(chunk: ActionChunk, start_ns: int) -> tuple[Array, Array]:
         start_ns: Not before the chunk's stamp.
 
     Returns:
-        (h, 4, 4) poses and (h,) openings, linear in position and opening and along the shortest
-        turn between steps; h = 0 if the chunk has run out.
+        (h, 4, 4) poses or (h, n) joint positions, and (h,) openings, linear in position, joint and
+        opening and along the shortest turn between steps; h = 0 if the chunk has run out.
     """
     steps = len(chunk.gripper_opening)
     first = (start_ns - chunk.stamp_ns) * 1e-9 / chunk.step_dt
@@ -34,19 +34,29 @@ def resample(chunk: ActionChunk, start_ns: int) -> tuple[Array, Array]:
         raise ValueError(f"the chunk begins {-first * chunk.step_dt} s after the time asked for")
     if abs(first - round(first)) < _ON_GRID:
         index = min(round(first), steps)
-        return chunk.poses_tool_in_base[index:], chunk.gripper_opening[index:]
+        return chunk.commanded[index:], chunk.gripper_opening[index:]
     count = max(0, int(np.floor(steps - 1 - first)) + 1)
     if count == 0:
-        return np.zeros((0, 4, 4)), np.zeros(0)
+        return chunk.commanded[:0], np.zeros(0)
     return interpolate(chunk, first + np.arange(count, dtype=np.float64))
 
 
 def interpolate(chunk: ActionChunk, at: npt.NDArray[np.float64]) -> tuple[Array, Array]:
-    """Poses (h, 4, 4) and openings (h,) at places in units of steps, each within the chunk."""
+    """References and openings (h,) at places in units of steps, each kept within the chunk.
+
+    Returns:
+        (h, 4, 4) poses or (h, n) joint positions, and (h,) openings.
+    """
     grid = np.arange(len(chunk.gripper_opening), dtype=np.float64)
     at = np.clip(at, grid[0], grid[-1])
-    poses = chunk.poses_tool_in_base
-    position = np.stack([np.interp(at, grid, poses[:, i, 3]) for i in range(3)], axis=1)
-    turns = Slerp(grid, Rotation.from_matrix(poses[:, :3, :3]))(at)
-    opening = np.interp(at, grid, chunk.gripper_opening)
-    return make_pose(position, turns.as_matrix()), np.asarray(opening)
+    opening = np.asarray(np.interp(at, grid, chunk.gripper_opening))
+    if chunk.is_joint:
+        return _interpolate_columns(chunk.commanded, at), opening
+    position = _interpolate_columns(chunk.commanded[:, :3, 3], at)
+    turns = Slerp(grid, Rotation.from_matrix(chunk.commanded[:, :3, :3]))(at)
+    return make_pose(position, turns.as_matrix()), opening
+
+
+def _interpolate_columns(values: Array, at: Array) -> Array:
+    grid = np.arange(len(values), dtype=np.float64)
+    return np.stack([np.interp(at, grid, column) for column in values.T], axis=1)

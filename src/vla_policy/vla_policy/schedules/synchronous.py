@@ -27,7 +27,7 @@ class Synchronous(Schedule):
         return replace(
             chunk,
             stamp_ns=now_ns,
-            poses_tool_in_base=chunk.poses_tool_in_base[kept],
+            commanded=chunk.commanded[kept],
             gripper_opening=chunk.gripper_opening[kept],
         )
 

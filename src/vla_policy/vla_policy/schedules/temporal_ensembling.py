@@ -39,17 +39,17 @@ class TemporalEnsembling(Schedule):
         older = [(one, rest) for one, rest in older if len(rest[1])]
         self._chunks = (*(one for one, _ in older), chunk)
         rests = [rest for _, rest in older]
-        poses, openings = ensemble([*rests, (chunk.poses_tool_in_base, chunk.gripper_opening)])
-        return replace(chunk, poses_tool_in_base=poses, gripper_opening=openings)
+        commanded, openings = ensemble([*rests, (chunk.commanded, chunk.gripper_opening)])
+        return replace(chunk, commanded=commanded, gripper_opening=openings)
 
 
 def ensemble(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Weighed means, step by step, of poses and openings that begin at the same time.
+    """Weighed means, step by step, of references and openings that begin at the same time.
 
     Args:
-        parts: (h, 4, 4) and (h,), oldest first; the last is the longest.
+        parts: (h, 4, 4) or (h, n), and (h,), oldest first; the last is the longest.
     """
-    poses, openings = (values.copy() for values in parts[-1])
+    commanded, openings = (values.copy() for values in parts[-1])
     for step in range(len(openings)):
         known = [part for part in parts if step < len(part[1])]
         if len(known) == 1:
@@ -57,7 +57,10 @@ def ensemble(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
         weights = np.exp(-DECAY * np.arange(len(known)))
         weights /= weights.sum()
         here = np.stack([part[0][step] for part in known])
-        turn = Rotation.from_matrix(here[:, :3, :3]).mean(weights).as_matrix()
-        poses[step] = make_pose(weights @ here[:, :3, 3], turn)
+        if commanded.ndim == 2:
+            commanded[step] = weights @ here
+        else:
+            turn = Rotation.from_matrix(here[:, :3, :3]).mean(weights).as_matrix()
+            commanded[step] = make_pose(weights @ here[:, :3, 3], turn)
         openings[step] = weights @ [part[1][step] for part in known]
-    return poses, openings
+    return commanded, openings

@@ -20,7 +20,8 @@ import numpy as np
 
 from vla_data.observation import Observation
 
-from ..interface import BatchPolicy, Context
+from ..continuation import Continuation
+from ..interface import ActItem, BatchPolicy, Context
 from ..spec import PolicySpec
 from ..types import ActionChunk, ObservationLike, RobotState
 from . import openpi
@@ -64,24 +65,27 @@ class _Idle(BatchPolicy):
         return [Context(one.stamp_ns, one.instruction, count, None) for one, count in items]
 
     def act(
-        self, context: Context, state: RobotState, guidance: Guidance | None = None
+        self,
+        context: Context,
+        state: RobotState,
+        guidance: Guidance | Continuation | None = None,
     ) -> ActionChunk:
         """The chunk."""
-        return self.act_batch([(context, state, 0)])[0]
+        return self.act_batch([ActItem(context, state, 0)])[0]
 
-    def act_batch(self, items: Sequence[tuple[Context, RobotState, int]]) -> list[ActionChunk]:
+    def act_batch(self, items: Sequence[ActItem]) -> list[ActionChunk]:
         """The same chunk for all."""
         return [
             ActionChunk(
                 stamp_ns=context.stamp_ns,
                 step_dt=0.05,
-                poses_tool_in_base=np.tile(state.pose_tool_in_base, (_HORIZON, 1, 1)),
+                commanded=np.tile(state.pose_tool_in_base, (_HORIZON, 1, 1)),
                 gripper_opening=np.zeros(_HORIZON),
                 features=np.zeros((1, _HORIZON, 1), dtype=np.float32),
                 inference_id=context.inference_id,
                 policy_id="",
             )
-            for context, state, _ in items
+            for context, state, _, _ in items
         ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import websockets
 from websockets.exceptions import WebSocketException
 
+from ..continuation import Continuation
 from ..interface import Context, Policy
-from ..spec import PolicySpec
 from ..types import ActionChunk, ObservationLike, PolicyError, RobotState
 from . import messages, wire
 
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+MIN_PAUSE, MAX_PAUSE = 0.1, 5.0  # s between attempts to connect
 # Versions of a distribution's packages may be older.
 _NEW_API = int(version("websockets").split(".")[0]) >= 14
 
 
 class ServerUnreachableError(PolicyError):
     """There is no answer from the server."""
+
+
+class ConnectionLostError(ServerUnreachableError):
+    """The connection ended before the answer came."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +67,34 @@ class Connection:
     """A websocket that connects when it is needed and again after it was lost.
 
     After an answer that did not come in time the connection is given up: what comes late can then
-    not be taken for the answer to something else. One thread at a time.
+    not be taken for the answer to something else. After an attempt that failed, the next one waits
+    twice as long, up to ``MAX_PAUSE``; until then there is an error at once. One thread at a time.
 
     Args:
         config: How the server is reached.
         path: Of the protocol.
+        scheme: In front of the token.
     """
 
-    def __init__(self, config: ClientConfig, path: str) -> None:
+    def __init__(self, config: ClientConfig, path: str, scheme: str = "Bearer") -> None:
         self._config = config
         self._url = config.url.rstrip("/") + path
+        self._scheme = scheme
+        self._pause = 0.0
+        self._not_before = 0.0  # steady time, s
+        self._why = ""
         self._loop = asyncio.new_event_loop()
         self._socket: Any = None
         self.connections = 0
 
     def __del__(self) -> None:
-        self.close()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.close()
+        else:  # collected inside of another loop, where this one cannot run
+            if self._socket is not None:
+                self._socket.transport.abort()
         self._loop.close()
 
     @property
@@ -93,18 +111,28 @@ class Connection:
         """
         if self._socket is not None:
             return None
+        wait = self._not_before - time.monotonic()
+        if wait > 0.0:
+            raise ServerUnreachableError(f"{self._why}; tried again in {wait:.1f} s")
         try:
             self._socket = self._wait(self._connect(), self._config.connect_timeout)
             self.connections += 1
-            return wire.unpack(self._wait(self._socket.recv(), self._config.connect_timeout))
+            first = wire.unpack(self._wait(self._socket.recv(), self._config.connect_timeout))
         except wire.WireError as error:
-            self.close()
-            raise messages.MessageError(f"{self._url}: {error}") from error
+            self.refuse(f"{self._url}: {error}")
+            raise messages.MessageError(self._why) from error
         except (OSError, WebSocketException, TimeoutError) as error:
-            self.close()
-            raise ServerUnreachableError(
-                f"no policy server at {self._url}: {_reason(error)}"
-            ) from error
+            self.refuse(f"no policy server at {self._url}: {_reason(error)}")
+            raise ServerUnreachableError(self._why) from error
+        self._pause = 0.0
+        return first
+
+    def refuse(self, why: str) -> None:
+        """Gives the connection up as one that is of no use, and lets the next attempt wait."""
+        self.close()
+        self._why = why
+        self._pause = min(max(2.0 * self._pause, MIN_PAUSE), MAX_PAUSE)
+        self._not_before = time.monotonic() + self._pause
 
     def exchange(self, data: bytes) -> bytes | str:
         """Sends a message and returns the answer.
@@ -123,7 +151,7 @@ class Connection:
             ) from error
         except (OSError, WebSocketException) as error:
             self.close()
-            raise ServerUnreachableError(
+            raise ConnectionLostError(
                 f"the connection to {self._url} was lost: {_reason(error)}"
             ) from error
 
@@ -139,7 +167,7 @@ class Connection:
 
     async def _connect(self) -> Any:
         config = self._config
-        headers = {"Authorization": f"Bearer {config.token}"} if config.token else {}
+        headers = {"Authorization": f"{self._scheme} {config.token}"} if config.token else {}
         options: dict[str, Any] = {
             "compression": None,
             "max_size": wire.MAX_MESSAGE_BYTES,
@@ -179,7 +207,7 @@ class RemotePolicy(Policy):
 
     Args:
         config: How the server is reached.
-        expected: Attributes of ``PolicySpec`` with the only values that will do.
+        expected: See ``messages.check_schema``.
 
     Raises:
         ServerUnreachableError: If there is no server.
@@ -191,7 +219,7 @@ class RemotePolicy(Policy):
         self._connection = Connection(config, messages.PATH)
         self._seed = 0
         self._request = 0
-        self._known: PolicySpec | None = None
+        self._known: messages.Served | None = None
         self._connect()
 
     def close(self) -> None:
@@ -219,16 +247,26 @@ class RemotePolicy(Policy):
         )
 
     def act(
-        self, context: Context, state: RobotState, guidance: Guidance | None = None
+        self,
+        context: Context,
+        state: RobotState,
+        guidance: Guidance | Continuation | None = None,
     ) -> ActionChunk:
-        """A chunk for an encoded context; see ``Policy.act``."""
-        if guidance is not None:
-            raise PolicyError("a policy behind a server takes no guidance")
+        """A chunk for an encoded context; see ``Policy.act``. The server takes continuations."""
+        if guidance is not None and not isinstance(guidance, Continuation):
+            raise PolicyError(
+                "a policy behind a server takes continuations, and no function of its flow"
+            )
         if context.prefix != self._connection.connections or not self._connection.is_open:
             raise ServerUnreachableError(
                 "the connection was lost since the observation was encoded"
             )
-        answer = self._call("act", context=context.inference_id, state=messages.from_state(state))
+        answer = self._call(
+            "act",
+            context=context.inference_id,
+            state=messages.from_state(state),
+            continuation=messages.from_continuation(guidance),
+        )
         return messages.to_chunk(answer.get("chunk"), self.spec)
 
     def _connect(self) -> None:
@@ -236,20 +274,26 @@ class RemotePolicy(Policy):
         if first is None:
             return
         try:
-            spec = messages.read_hello(first)
-            messages.check_schema(spec, self._expected)
+            served = messages.read_hello(first)
+            messages.check_schema(served, self._expected)
             if self._known is not None:
-                messages.check_schema(spec, _shape_of(self._known))
-        except PolicyError:
-            self._connection.close()
+                messages.check_schema(served, _shape_of(self._known))
+        except PolicyError as error:
+            self._connection.refuse(str(error))
             raise
-        self.spec = self._known = spec
+        self._known = served
+        self.spec, self.has_flow = served.spec, served.has_flow
         if self._seed:
             self._call("reset", seed=self._seed)
 
     def _call(self, call: str, **values: Any) -> dict[str, Any]:
         self._request += 1
         data = wire.pack({"id": self._request, "call": call, **values})
+        if self._known is not None and len(data) > self._known.max_message_bytes:
+            raise PolicyError(
+                f"a message of {len(data)} bytes; the server reads at most "
+                f"{self._known.max_message_bytes}"
+            )
         try:
             answer = wire.unpack(self._connection.exchange(data))
         except wire.WireError as error:
@@ -265,6 +309,8 @@ class RemotePolicy(Policy):
         return answer
 
 
-def _shape_of(spec: PolicySpec) -> dict[str, Any]:
+def _shape_of(served: messages.Served) -> dict[str, Any]:
     """What must stay when a server comes back: everything but the weights."""
-    return {name: value for name, value in vars(spec).items() if name != "policy_id"}
+    shape = {**vars(served.spec), "has_flow": served.has_flow}
+    del shape["policy_id"]
+    return shape

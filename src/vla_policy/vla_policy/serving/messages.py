@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said between a policy's server and its clients.
 
-The server speaks first: ``{protocol, version, spec, max_message_bytes}``. Then every request is
-``{id, call, ...}`` and is answered by ``{id, ...}`` or ``{id, error: {kind, message}}``:
+The server speaks first: ``{protocol, version, spec, policy_id, has_flow, max_message_bytes}``. Then
+every request is ``{id, call, ...}`` and is answered by ``{id, ...}`` or
+``{id, error: {kind, message}}``:
 
 =========  ==================================  ===================================================
 call       with                                answered with
 =========  ==================================  ===================================================
 reset      seed                                nothing more
 encode     observation                         context: a number that the connection knows
-act        context, state                      chunk
+act        context, state, continuation        chunk
 =========  ==================================  ===================================================
+
+``continuation`` is what real-time chunking goes on from (``Continuation``): what is left of the
+chunk under way, absolute, and its weights. A server whose policy has a flow takes it; it may be
+left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from vla_data.observation import Observation, ObservationError
 
+from ..continuation import Continuation
 from ..spec import PolicySpec
 from ..types import (
     ActionChunk,
@@ -33,12 +39,27 @@ from ..types import (
     RobotState,
 )
 
-PROTOCOL, VERSION = "vla-policy", 1
-PATH = "/v1"
+PROTOCOL, VERSION = "vla-policy", 2
+PATH = "/vla"
 # Errors that keep their kind across the wire.
 KINDS: dict[str, type[PolicyError]] = {
     kind.__name__: kind for kind in (ObservationMismatchError, CheckpointError, PolicyError)
 }
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server says of itself.
+
+    Attributes:
+        spec: Of its policy.
+        has_flow: Whether ``act`` takes a continuation.
+        max_message_bytes: Longest message that it reads.
+    """
+
+    spec: PolicySpec
+    has_flow: bool
+    max_message_bytes: int
 
 
 class SchemaMismatchError(PolicyError):
@@ -49,19 +70,20 @@ class MessageError(PolicyError):
     """A message lacks something or holds something else than it should."""
 
 
-def hello(spec: PolicySpec, max_message_bytes: int) -> dict[str, Any]:
+def hello(served: Served) -> dict[str, Any]:
     """The server's first message."""
     return {
         "protocol": PROTOCOL,
         "version": VERSION,
-        "spec": spec.to_dict(),
-        "policy_id": spec.policy_id,
-        "max_message_bytes": max_message_bytes,
+        "spec": served.spec.to_dict(),
+        "policy_id": served.spec.policy_id,
+        "has_flow": served.has_flow,
+        "max_message_bytes": served.max_message_bytes,
     }
 
 
-def read_hello(message: Mapping[str, Any]) -> PolicySpec:
-    """The specification in a server's first message.
+def read_hello(message: Mapping[str, Any]) -> Served:
+    """What a server's first message says.
 
     Raises:
         SchemaMismatchError: If it is another protocol, another version or no specification.
@@ -72,29 +94,34 @@ def read_hello(message: Mapping[str, Any]) -> PolicySpec:
             f"the server speaks {found[0]!r} version {found[1]!r}, not {PROTOCOL!r} {VERSION}"
         )
     try:
-        return PolicySpec.from_dict(message["spec"], str(message.get("policy_id", "")))
+        return Served(
+            spec=PolicySpec.from_dict(message["spec"], str(message["policy_id"])),
+            has_flow=bool(message["has_flow"]),
+            max_message_bytes=int(message["max_message_bytes"]),
+        )
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
         raise SchemaMismatchError(f"the server's specification cannot be read: {error}") from error
 
 
-def check_schema(spec: PolicySpec, expected: Mapping[str, Any]) -> None:
+def check_schema(served: Served, expected: Mapping[str, Any]) -> None:
     """Compares what a server serves with what its client can work with.
 
     Args:
-        spec: The server's.
-        expected: Some of ``PolicySpec``'s attributes with the only values that will do.
+        served: What the server says.
+        expected: ``has_flow`` and ``PolicySpec``'s attributes, with the only values that will do;
+            those that may be anything are left out.
 
     Raises:
         SchemaMismatchError: Listing every difference.
     """
-    names = {field.name for field in fields(PolicySpec)}
-    unknown = sorted(set(expected) - names)
+    found = {**vars(served.spec), "has_flow": served.has_flow}
+    unknown = sorted(set(expected) - set(found))
     if unknown:
-        raise ValueError(f"no such attribute: {', '.join(unknown)}; valid: {', '.join(names)}")
+        raise ValueError(f"no such attribute: {', '.join(unknown)}; valid: {', '.join(found)}")
     differences = [
-        f"{name}: the server has {getattr(spec, name)!r}, needed is {value!r}"
+        f"{name}: the server has {found[name]!r}, needed is {value!r}"
         for name, value in expected.items()
-        if getattr(spec, name) != value
+        if found[name] != value
     ]
     if differences:
         raise SchemaMismatchError("the server's policy does not fit. " + "; ".join(differences))
@@ -180,25 +207,61 @@ def to_chunk(message: Any, spec: PolicySpec) -> ActionChunk:
         chunk = ActionChunk(
             stamp_ns=int(message["stamp_ns"]),
             step_dt=float(message["step_dt"]),
-            poses_tool_in_base=np.array(message["poses_tool_in_base"], dtype=np.float64),
+            commanded=np.array(message["commanded"], dtype=np.float64),
             gripper_opening=np.array(message["gripper_opening"], dtype=np.float64),
             features=np.array(message["features"], dtype=np.float32),
             inference_id=int(message["inference_id"]),
             policy_id=str(message["policy_id"]),
+            conditioned_steps=int(message["conditioned_steps"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise MessageError(f"the server's chunk cannot be read: {error!r}") from error
-    shapes = (chunk.poses_tool_in_base.shape, chunk.gripper_opening.shape)
-    if shapes != ((spec.horizon, 4, 4), (spec.horizon,)) or chunk.step_dt != spec.step_dt:
+    shapes = (chunk.commanded.shape, chunk.gripper_opening.shape)
+    promised = ((spec.horizon, *_reference_shape(spec)), (spec.horizon,))
+    if shapes != promised or chunk.step_dt != spec.step_dt:
         raise MessageError(
-            f"the server's chunk has poses {shapes[0]}, openings {shapes[1]} and steps of "
-            f"{chunk.step_dt} s, which its specification does not say"
+            f"the server's chunk has references {shapes[0]}, openings {shapes[1]} and steps of "
+            f"{chunk.step_dt} s; its specification says {promised[0]}, {promised[1]} and "
+            f"{spec.step_dt} s"
         )
-    if not all(
-        np.isfinite(part).all() for part in (chunk.poses_tool_in_base, chunk.gripper_opening)
-    ):
+    if not all(np.isfinite(part).all() for part in (chunk.commanded, chunk.gripper_opening)):
         raise MessageError("the server's chunk is not finite")
     return chunk
+
+
+def _reference_shape(spec: PolicySpec) -> tuple[int, ...]:
+    return (4, 4) if spec.action.quantity == "pose" else (len(spec.joint_names),)
+
+
+def from_continuation(continuation: Continuation | None) -> dict[str, Any] | None:
+    """What a chunk shall go on from as a message."""
+    return None if continuation is None else dict(vars(continuation))
+
+
+def to_continuation(message: Any, spec: PolicySpec) -> Continuation | None:
+    """What a chunk shall go on from, in a message; None for nothing.
+
+    Raises:
+        ObservationMismatchError: If it does not fit the policy's chunks.
+    """
+    if message is None:
+        return None
+    try:
+        continuation = Continuation(
+            **{
+                name: np.asarray(message[name], dtype=np.float64)
+                for name in ("commanded", "gripper_opening", "weights")
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ObservationMismatchError(f"the continuation cannot be used: {error!r}") from error
+    shapes = (continuation.commanded.shape[1:], continuation.weights.shape)
+    if shapes != (_reference_shape(spec), (spec.horizon,)):
+        raise ObservationMismatchError(
+            f"the continuation has references {shapes[0]} and weights {shapes[1]}; this policy's "
+            f"chunks have {_reference_shape(spec)} and {(spec.horizon,)}"
+        )
+    return continuation
 
 
 def from_error(error: Exception) -> dict[str, str]:

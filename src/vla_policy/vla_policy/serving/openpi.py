@@ -67,7 +67,9 @@ def to_observation(message: Mapping[str, Any], spec: PolicySpec, stamp_ns: int) 
             dq=np.asarray(message[_STATE["dq"]], dtype=np.float64),
             gripper_opening=float(np.asarray(message[_STATE["gripper_opening"]]).item()),
             instruction=message[PROMPT],
-            pose_tool_in_base=np.asarray(message[_STATE["pose_tool_in_base"]], dtype=np.float64),
+            pose_tool_in_base=np.asarray(
+                message[_STATE["pose_tool_in_base"]], dtype=np.float64
+            ).reshape(4, 4),
         )
     except (ObservationError, TypeError, ValueError) as error:
         raise ObservationMismatchError(f"the observation cannot be used: {error}") from error
@@ -76,6 +78,6 @@ def to_observation(message: Mapping[str, Any], spec: PolicySpec, stamp_ns: int) 
 def from_chunk(chunk: ActionChunk, state: RobotState, spec: PolicySpec) -> dict[str, Any]:
     """A chunk in the policy's own action space."""
     actions = spec.action.encode(
-        spec.action.observed(state), chunk.poses_tool_in_base, chunk.gripper_opening
+        spec.action.observed(state), chunk.commanded, chunk.gripper_opening
     )
     return {"actions": actions.astype(np.float32), "policy_id": chunk.policy_id}

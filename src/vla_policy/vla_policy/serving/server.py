@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves a policy over a websocket: our protocol on ``/v1``, openpi's on any other path."""
+"""Serves a policy over a websocket: our protocol on ``/vla``, openpi's on any other path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from ..interface import BatchPolicy
+from ..interface import ActItem, BatchPolicy
 from ..types import PolicyError, RobotState
 from . import messages, openpi, wire
 from .batching import Batcher
@@ -173,8 +173,9 @@ class PolicyServer:
             self._connections -= 1
 
     async def _serve_ours(self, connection: ServerConnection, session: Session) -> None:
-        spec = self._service.policy.spec
-        await connection.send(wire.pack(messages.hello(spec, self._config.max_message_bytes)))
+        policy = self._service.policy
+        served = messages.Served(policy.spec, policy.has_flow, self._config.max_message_bytes)
+        await connection.send(wire.pack(messages.hello(served)))
         async for data in connection:
             number: Any = None
             try:
@@ -203,8 +204,12 @@ class PolicyServer:
         if call == "act":
             context = session.context(request.get("context"))
             state = messages.to_state(request.get("state"))
-            chunk = await self._batcher.submit("act", (session, context, state))
-            return {"chunk": messages.from_chunk(chunk)}
+            policy = self._service.policy
+            continuation = messages.to_continuation(request.get("continuation"), policy.spec)
+            if continuation is not None and not policy.has_flow:
+                raise PolicyError("this policy has no flow that could go on from another chunk")
+            item = ActItem(context, state, session.seed, continuation)
+            return {"chunk": messages.from_chunk(await self._batcher.submit("act", item))}
         raise messages.MessageError(f"no call {call!r}; valid: reset, encode, act")
 
     async def _serve_openpi(self, connection: ServerConnection, session: Session) -> None:
@@ -216,7 +221,7 @@ class PolicyServer:
                 observation = openpi.to_observation(wire.unpack(data), spec, time.time_ns())
                 context = await self._batcher.submit("encode", (session, observation))
                 state = RobotState.of(observation)
-                chunk = await self._batcher.submit("act", (session, context, state))
+                chunk = await self._batcher.submit("act", ActItem(context, state, session.seed))
             except (PolicyError, wire.WireError) as error:
                 # That a text means an error is the protocol's own convention.
                 await connection.send(str(error))

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..interface import BatchPolicy, Context
-from ..types import ActionChunk, ObservationLike, PolicyError, RobotState
+from ..interface import ActItem, BatchPolicy, Context
+from ..types import ActionChunk, ObservationLike, PolicyError
 
 # A client acts on its newest context; a few older ones are kept for those that overlap.
 _KEPT_CONTEXTS = 4
@@ -64,12 +64,9 @@ class Service:
             session.count += 1
         return _batched(self.policy.encode_batch, numbered)
 
-    def act(self, requests: Sequence[tuple[Session, Context, RobotState]]) -> Sequence[Any]:
-        """Chunks, or errors, for contexts and states; in order."""
-        return _batched(
-            self.policy.act_batch,
-            [(context, state, session.seed) for session, context, state in requests],
-        )
+    def act(self, requests: Sequence[ActItem]) -> Sequence[Any]:
+        """Chunks, or errors; in order."""
+        return _batched(self.policy.act_batch, requests)
 
 
 def _batched(
