@@ -32,6 +32,19 @@ def test_every_contract_makes_the_round_trip(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["libero", "openvla_libero", "droid_joint_velocity"])
+def test_entries_count_as_far_as_their_own_robots_take_them(name: str) -> None:
+    spec = load_action_contract(name, max_opening=0.08).action
+    observed = DOWN if spec.quantity == "pose" else np.zeros(7)
+    actions = np.zeros((4, spec.dim))
+    actions[:, 0], actions[:, 2] = 1.0, -1.0
+    commanded, _ = spec.decode(observed, actions)
+    beyond, _ = spec.decode(observed, np.where(actions, 1.7 * actions, actions))
+    np.testing.assert_array_equal(beyond, commanded)
+    actions[:, 0] = 0.5
+    assert not np.array_equal(spec.decode(observed, actions)[0], commanded)
+
+
 def test_libero_moves_five_centimetres_in_base_axes_and_closes_at_plus_one() -> None:
     spec = load_action_contract("libero", max_opening=0.08).action
     poses, opening = spec.decode(DOWN, np.array([[0, 0, 1.0, 0, 0, 1.0, -1.0], [0.0] * 6 + [1.0]]))

@@ -42,6 +42,8 @@ class ActionSpec:
         translation_scale: m per unit.
         rotation_scale: rad per unit, of rotation vectors and Euler angles.
         joint_scale: rad, or rad/s, per unit.
+        clipped: Whether entries of the arm's part beyond -1 and 1 count as -1 and 1, as the
+            convention's own robot takes them.
         gripper: Meaning of the last entry.
     """
 
@@ -55,6 +57,7 @@ class ActionSpec:
     translation_scale: float = 1.0
     rotation_scale: float = 1.0
     joint_scale: float = 1.0
+    clipped: bool = False
     gripper: GripperConvention = field(default_factory=GripperConvention)
 
     def __post_init__(self) -> None:
@@ -169,7 +172,8 @@ class ActionSpec:
                 f"{self.names[entry]} of step {step} of the chunk is {actions[..., step, entry]}"
             )
         decode_arm = self._decode_poses if self.quantity == "pose" else self._decode_joints
-        arm = decode_arm(observed, actions[..., :-1])
+        entries = actions[..., :-1]
+        arm = decode_arm(observed, np.clip(entries, -1.0, 1.0) if self.clipped else entries)
         return arm, self.gripper.decode(actions[..., -1])
 
     def _encode_poses(self, observed: Array, commanded: Array) -> Array:
