@@ -272,7 +272,11 @@ bool Controller::Impl::at_rest(std::int64_t time_ns) const noexcept {
 }
 
 void Controller::Impl::coast_blind(double period, JointVector& tau) noexcept {
-  tau = tau_blind + (limiter.previous() - tau_blind) * std::exp(-period / kBlindFade);
+  const double fade = std::exp(-period / kBlindFade);
+  tau = tau_blind + (limiter.previous() - tau_blind) * fade;
+  // What the task had a part in fades with it.
+  wrench_command *= fade;
+  if (!wrench_command.allFinite()) wrench_command.setZero();
   // Nothing is known of the motion that a change might brake.
   const JointVector unknown = JointVector::Zero(model.n());
   (void)limiter.apply(unknown, dynamics.mass_matrix, period, tau);

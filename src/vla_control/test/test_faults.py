@@ -134,10 +134,15 @@ def test_a_jump_does_not_keep_old_heartbeats_alive(supervised: Plant) -> None:
 def test_bad_joint_states_are_survived_then_a_fault(plant: Plant, poison: Poison) -> None:
     start_moving(plant)
     before = plant.tau
+    wrench = np.linalg.norm(plant.controller.state().wrench_command)
+    assert wrench > 0.1
     q, dq = poison(plant.q, plant.dq)
     plant.step(q, dq)
     assert np.isfinite(plant.tau).all()
     assert np.abs(plant.tau - before).max() < 2.0
+    # What is told of the task's wrench fades as the torque does.
+    faded = np.linalg.norm(plant.controller.state().wrench_command)
+    assert 0.9 * wrench < faded < wrench
     plant.run(0.05)
     assert phase(plant) is Phase.TRACKING  # a single bad sample is bridged
     for _ in range(12):
@@ -208,6 +213,7 @@ def test_a_singular_mass_matrix_is_a_numeric_fault() -> None:
     torques = [plant.step(aligned, np.zeros(7)) for _ in range(20)]
     state = plant.controller.state()
     assert (state.phase, state.fault) == (Phase.FAULT, Fault.NUMERIC)
+    assert np.isfinite(state.wrench_command).all()
     assert np.isfinite(torques).all()
     assert np.abs(np.diff([before, *torques], axis=0)).max() < 2.0
     # The joint hold needs no inverse of the mass matrix: it has taken over what was in force.
