@@ -103,17 +103,27 @@ void bind_reference(nb::module_& m) {
           nb::arg("now_ns"))
       .def("sample", &PlannedReference::sample, nb::arg("now_ns"))
       .def("at_rest", &PlannedReference::at_rest, nb::arg("now_ns"));
+  nb::class_<WaypointNoise>(m, "WaypointNoise",
+                            "Variance per axis, m^2 and rad^2; negative = none was seen.")
+      .def(nb::init<>())
+      .def_ro("position", &WaypointNoise::position)
+      .def_ro("rotation", &WaypointNoise::rotation);
   m.def(
       "smooth_waypoints",
-      [](nb::object poses, double step_dt, double deviation, double rotation_deviation) {
+      [](nb::object poses, double step_dt, double deviation, double rotation_deviation,
+         WaypointNoise* noise) {
         std::vector<Pose> list = poses_of(poses);
-        smooth_waypoints(list, step_dt, {deviation, rotation_deviation});
+        WaypointNoise none;
+        smooth_waypoints(list, step_dt, {deviation, rotation_deviation},
+                         noise != nullptr ? *noise : none);
         std::vector<Eigen::Matrix4d> out;
         for (const Pose& pose : list) out.push_back(to_matrix(pose));
         return out;
       },
       nb::arg("poses"), nb::arg("step_dt"), nb::arg("deviation"), nb::arg("rotation_deviation"),
-      "List of 4x4 poses without noise, none farther than the deviations (m, rad) from its own.");
+      nb::arg("noise") = nb::none(),
+      "List of 4x4 poses without noise, none farther than the deviations (m, rad) from its own.\n"
+      "`noise` is what the chunks before had; this one is counted.");
 }
 
 }  // namespace

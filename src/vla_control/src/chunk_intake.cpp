@@ -6,7 +6,6 @@
 
 #include "so3.hpp"
 #include "vla_control/chunk_blend.hpp"
-#include "vla_control/chunk_smoothing.hpp"
 #include "vla_control/task_law.hpp"
 
 namespace vla_control {
@@ -290,9 +289,13 @@ RejectReason ChunkIntake::make_path(const Chunk& chunk, const IntakeView& view,
       return RejectReason::kOutOfWorkspace;
     }
   }
+  // Another owner may be more precise.
+  const bool same_owner = any_accepted_ && last_activation_ == view.activation &&
+                          last_epoch_ == Epoch{chunk.boot_id, chunk.grant};
+  out.noise = same_owner ? noise_ : WaypointNoise{};
   if (chunk.mode != ChunkMode::kPose) return RejectReason::kNone;
   const SmoothingLimits smoothing{chunk_.smoothing_deviation, chunk_.smoothing_rotation_deviation};
-  smooth_waypoints({path_.poses.data(), path_.knots}, chunk.step_dt, smoothing);
+  smooth_waypoints({path_.poses.data(), path_.knots}, chunk.step_dt, smoothing, out.noise);
   for (std::size_t i = 0; i < path_.knots && smoothing.deviation > 0.0; ++i) {
     // Back into the box, which is no farther from the waypoint as it came.
     if (is_past(i)) continue;
@@ -358,6 +361,7 @@ void ChunkIntake::accepted(const PreparedChunk& chunk) noexcept {
   last_activation_ = chunk.activation;
   last_sequence_ = chunk.sequence;
   last_epoch_ = chunk.epoch;
+  noise_ = chunk.noise;
 }
 
 }  // namespace vla_control

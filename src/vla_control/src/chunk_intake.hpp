@@ -9,6 +9,7 @@
 #include "joint_planning.hpp"
 #include "joint_prediction.hpp"
 #include "vla_control/chunk_reference.hpp"
+#include "vla_control/chunk_smoothing.hpp"
 #include "vla_control/chunk_stiffness.hpp"
 #include "vla_control/config.hpp"
 #include "vla_control/force_tracking.hpp"
@@ -56,6 +57,7 @@ struct PreparedChunk {
   StiffnessSchedule stiffness;
   PostureSchedule posture;
   double slowdown = 1.0;
+  WaypointNoise noise;  ///< of its owner's waypoints, with its own
 };
 
 /// Checks chunks and turns them into curves, in the thread that pushes them. Does not allocate.
@@ -110,6 +112,7 @@ class ChunkIntake {
   std::uint64_t last_activation_ = 0;
   std::uint64_t last_sequence_ = 0;
   Epoch last_epoch_;
+  WaypointNoise noise_;  // of the waypoints accepted in last_epoch_
 };
 
 [[nodiscard]] MotionLimits motion_limits(const ControllerConfig& config) noexcept;

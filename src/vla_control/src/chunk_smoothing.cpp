@@ -23,6 +23,8 @@ constexpr int kRotationIterations = 3;
 constexpr double kFourthDifferenceGain = 70.0;
 /// Median of the chi-squared distribution with three degrees of freedom.
 constexpr double kMedianChiSquared3 = 2.366;
+/// Weight of the newest chunk in the average of the noise.
+constexpr double kNewest = 0.3;
 
 using Rows = std::array<Vector3, kMaxSteps>;
 using Weights = std::array<double, kMaxSteps>;
@@ -99,7 +101,7 @@ void solve(const Path& path, const Weights& weights, double lambda, Rows& out) n
   BandedSystem(path.size, weights, lambda).solve(out);
 }
 
-/// Standard deviation of white noise per axis that explains the median fourth difference.
+/// Variance of white noise per axis that explains the median fourth difference.
 double estimated_noise(const Path& path) noexcept {
   std::array<double, kMaxSteps> squares{};
   const std::size_t count = path.size - 4;
@@ -110,7 +112,7 @@ double estimated_noise(const Path& path) noexcept {
   }
   const auto middle = squares.begin() + static_cast<std::ptrdiff_t>(count / 2);
   std::nth_element(squares.begin(), middle, squares.begin() + static_cast<std::ptrdiff_t>(count));
-  return std::sqrt(*middle / (kMedianChiSquared3 * kFourthDifferenceGain));
+  return *middle / (kMedianChiSquared3 * kFourthDifferenceGain);
 }
 
 double mean_square(const Rows& rows, std::size_t size) noexcept {
@@ -126,16 +128,19 @@ double largest(const Rows& rows, std::size_t size) noexcept {
 }
 
 /// First solution for a path that has not been moved: finds lambda and the weights.
-/// \return lambda, 0 = leave the path as it is
-double find(const Path& path, double step_dt, double limit, Weights& weights, Rows& out) noexcept {
+/// \param average of the noise; this path is counted \return lambda, 0 = leave the path as it is
+double find(const Path& path, double step_dt, double limit, double& average, Weights& weights,
+            Rows& out) noexcept {
   weights.fill(1.0);
-  const double noise = estimated_noise(path);
+  const double seen = estimated_noise(path);
+  average = average < 0.0 ? seen : average + kNewest * (seen - average);
+  const double noise = std::max(seen, average);
   const double turn = std::min(0.5 * std::numbers::pi, std::numbers::pi * kCutoff * step_dt);
   double lambda = std::clamp(std::pow(2.0 * std::sin(turn), -6.0), kLeastLambda, kMostLambda);
   bool found = false;
   for (int i = 0; i < kHalvings && !found; ++i) {
     solve(path, weights, lambda, out);
-    found = mean_square(out, path.size) <= noise * noise;
+    found = mean_square(out, path.size) <= noise;
     if (!found) lambda *= 0.5;
   }
   if (!found) return 0.0;
@@ -155,7 +160,7 @@ double scale_to(const Rows& moves, std::size_t size, double limit) noexcept {
   return most > limit ? limit / most : 1.0;
 }
 
-void smooth_positions(std::span<Pose> poses, double step_dt, double limit) noexcept {
+void smooth_positions(std::span<Pose> poses, double step_dt, double limit, double& noise) noexcept {
   Path path;
   path.size = poses.size();
   for (std::size_t i = 0; i + 1 < poses.size(); ++i) {
@@ -164,12 +169,12 @@ void smooth_positions(std::span<Pose> poses, double step_dt, double limit) noexc
   for (std::size_t i = 0; i < poses.size(); ++i) path.moved[i].setZero();
   Weights weights;
   Rows move;
-  if (find(path, step_dt, limit, weights, move) <= 0.0) return;
+  if (find(path, step_dt, limit, noise, weights, move) <= 0.0) return;
   const double scale = scale_to(move, path.size, limit);
   for (std::size_t i = 0; i < poses.size(); ++i) poses[i].position += scale * move[i];
 }
 
-void smooth_rotations(std::span<Pose> poses, double step_dt, double limit) noexcept {
+void smooth_rotations(std::span<Pose> poses, double step_dt, double limit, double& noise) noexcept {
   Path path;
   path.size = poses.size();
   std::array<Matrix3, kMaxSteps> rotations;
@@ -185,7 +190,7 @@ void smooth_rotations(std::span<Pose> poses, double step_dt, double limit) noexc
       path.steps[i] = so3::log(rotations[i + 1] * rotations[i].transpose());
     }
     if (iteration == 0) {
-      lambda = find(path, step_dt, limit, weights, move);
+      lambda = find(path, step_dt, limit, noise, weights, move);
       if (lambda <= 0.0) return;
     } else {
       solve(path, weights, lambda, move);
@@ -206,11 +211,13 @@ void smooth_rotations(std::span<Pose> poses, double step_dt, double limit) noexc
 
 }  // namespace
 
-void smooth_waypoints(std::span<Pose> poses, double step_dt,
-                      const SmoothingLimits& limits) noexcept {
+void smooth_waypoints(std::span<Pose> poses, double step_dt, const SmoothingLimits& limits,
+                      WaypointNoise& noise) noexcept {
   if (poses.size() < kFewest || poses.size() > static_cast<std::size_t>(kMaxSteps)) return;
-  if (limits.deviation > 0.0) smooth_positions(poses, step_dt, limits.deviation);
-  if (limits.rotation_deviation > 0.0) smooth_rotations(poses, step_dt, limits.rotation_deviation);
+  if (limits.deviation > 0.0) smooth_positions(poses, step_dt, limits.deviation, noise.position);
+  if (limits.rotation_deviation > 0.0) {
+    smooth_rotations(poses, step_dt, limits.rotation_deviation, noise.rotation);
+  }
 }
 
 }  // namespace vla_control

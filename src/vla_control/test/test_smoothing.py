@@ -108,6 +108,58 @@ def test_smoothing_reduces_acceleration_and_jerk_of_the_reference() -> None:
     assert jerk < 0.2
 
 
+def after_noisy_chunks(count: int = 40) -> vc.WaypointNoise:
+    """What is known of the noise after so many chunks with 2 mm and 10 mrad of it."""
+    rng = np.random.default_rng(5)
+    noise = vc.WaypointNoise()
+    for k in range(count):
+        noisy = with_noise(figure_8(0.1 * k), rng, 2e-3, 0.01)
+        vc.smooth_waypoints(noisy, DT, 0.01, 0.05, noise)
+    return noise
+
+
+def test_a_chunk_that_seems_clean_is_smoothed_as_those_before_it_were() -> None:
+    noise = after_noisy_chunks()
+    assert np.sqrt(noise.position) == pytest.approx(2e-3, rel=0.2)
+    assert np.sqrt(noise.rotation) == pytest.approx(1e-2, rel=0.2)
+    # Most differences do not see this one: by itself it would be left alone.
+    bent = figure_8(0.3)
+    bent[7] = moved(bent[7], [0.0, 0.0, 3e-3])
+    assert distances(smoothed(bent), bent)[0].max() < 0.3e-3
+    known = np.array(vc.smooth_waypoints(bent, DT, 0.01, 0.05, noise))
+    assert distances(known, bent)[0][7] > 1.5e-3
+
+
+def test_a_source_that_has_become_clean_is_known_for_it_before_long() -> None:
+    noise = after_noisy_chunks()
+    for k in range(20):
+        out = np.array(vc.smooth_waypoints(figure_8(0.1 * k), DT, 0.01, 0.05, noise))
+    distance, angle = distances(out, figure_8(0.1 * k))
+    assert distance.max() < 0.3e-3
+    assert angle.max() < 3e-3
+
+
+def test_what_is_known_of_the_noise_belongs_to_its_owner() -> None:
+    def lift_of(before: int, grant: int) -> float:
+        """How far the reference follows a single waypoint that stands out, m."""
+        plant = Plant(config=make_config(chunk__smoothing_deviation=0.01))
+        rng = np.random.default_rng(5)
+        still = np.repeat(plant.pose[None], 16, axis=0)
+        for _ in range(before):
+            noisy = with_noise(still, rng, 2e-3, 0.0)
+            assert plant.push(noisy, grant=1) is vc.RejectReason.NONE
+            plant.run(0.05)
+        bent = still.copy()
+        bent[8, 2, 3] += 3e-3
+        assert plant.push(bent, grant=grant) is vc.RejectReason.NONE
+        heights = [s.reference_pose_tool_in_base[2, 3] for s in plant.run(0.8)]
+        return float(max(heights[350:]) - still[0, 2, 3])
+
+    assert lift_of(before=0, grant=1) > 2.5e-3
+    assert lift_of(before=6, grant=1) < 1.5e-3
+    assert lift_of(before=6, grant=2) > 2.5e-3
+
+
 @pytest.mark.parametrize("bound", [0.2e-3, 1e-3, 3e-3])
 def test_no_waypoint_moves_farther_than_allowed(bound: float) -> None:
     rng = np.random.default_rng(3)

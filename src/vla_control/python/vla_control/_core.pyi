@@ -719,10 +719,25 @@ class ChunkReference:
     def sample(self, now_ns: int) -> ReferenceSample: ...
     def at_rest(self, now_ns: int) -> bool: ...
 
+class WaypointNoise:
+    """Variance per axis, m^2 and rad^2; negative = none was seen."""
+    def __init__(self) -> None: ...
+    @property
+    def position(self) -> float: ...
+    @property
+    def rotation(self) -> float: ...
+
 def smooth_waypoints(
-    poses: ArrayLike, step_dt: float, deviation: float, rotation_deviation: float
+    poses: ArrayLike,
+    step_dt: float,
+    deviation: float,
+    rotation_deviation: float,
+    noise: WaypointNoise | None = None,
 ) -> list[NDArray[np.float64]]:
-    """List of 4x4 poses without noise, none farther than the deviations (m, rad) from its own."""
+    """List of 4x4 poses without noise, none farther than the deviations (m, rad) from its own.
+
+    `noise` is what the chunks before had; this one is counted.
+    """
 
 def so3_exp(phi: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation matrix of a rotation vector."""
