@@ -231,7 +231,7 @@ def test_a_chunk_that_is_not_finite_is_not_sent(world: World, name: str) -> None
     settle(world, thread)
     thread.stop()
     assert "not finite from step 5 on" in thread.statistics.failure
-    assert thread.statistics.blocked == {"inference failed": 1}
+    assert thread.statistics.blocked == {"inference: ValueError": 1}
     assert not world.results
 
 
@@ -274,7 +274,7 @@ def test_a_warm_up_that_fails_does_not_end_the_thread(world: World) -> None:
     wait_for(lambda: len(world.results) == 1)
     thread.stop()
     assert thread.statistics.failure == "PolicyError: no policy server"
-    assert thread.statistics.blocked == {"warm-up failed": 1}
+    assert thread.statistics.blocked == {"warm-up: PolicyError": 1}
 
 
 class Listening(Schedule):

@@ -115,6 +115,7 @@ class InferenceThread:
         self._wake = threading.Condition()
         self._stopping = False
         self._sequence = 0
+        self._blocked_part = ""
         self._sent: OrderedDict[int, int] = OrderedDict()  # sequence to observation + offset, ns
         self._consumed: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._thread: threading.Thread | None = None
@@ -179,7 +180,7 @@ class InferenceThread:
             self._warm_up()
         except Exception as error:  # a server that is away may be back when it is needed
             told.failure = f"{type(error).__name__}: {error}"
-            told.blocked["warm-up failed"] += 1
+            told.blocked[f"warm-up: {type(error).__name__}"] += 1
         while True:
             assignment = self._next_assignment()
             if assignment is None:
@@ -202,7 +203,7 @@ class InferenceThread:
                 due_ns = self._step(assignment, due_ns)
             except Exception as error:  # the thread must outlive a policy that fails once
                 told.failure = f"{type(error).__name__}: {error}"
-                self._block("inference failed")
+                self._block(f"failed: {told.failure}", part=f"inference: {type(error).__name__}")
 
     def _next_assignment(self) -> Assignment | None:
         """What to do, after something new or a moment; None: stop."""
@@ -299,11 +300,12 @@ class InferenceThread:
         if heard and self._sequence in self._sent:
             self._restart()  # the last chunk is not followed: nothing goes on from it
 
-    def _block(self, reason: str, part: str | None = None) -> None:
-        # Counted once per spell, not once per look.
-        if not self.statistics.blocked_now:
-            self.statistics.blocked[part or reason] += 1
-        self.statistics.blocked_now = reason
+    def _block(self, reason: str, part: str) -> None:
+        # Counted once per spell, not once per look; another part is a spell of its own.
+        told = self.statistics
+        if not told.blocked_now or part != self._blocked_part:
+            told.blocked[part] += 1
+        told.blocked_now, self._blocked_part = reason, part
 
 
 def check_chunk(chunk: Any, joints: int) -> None:

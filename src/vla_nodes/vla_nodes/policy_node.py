@@ -283,9 +283,10 @@ class PolicyNode(LifecycleNode):
             values["latency max (ms)"] = 1e3 * max(latencies)
         for part, count in list(told.blocked.items()):
             values[f"blocked: {part}"] = count
+        if told.failure:
+            values["last failure"] = told.failure
         if told.blocked_now:
-            detail = f" ({told.failure})" if told.failure else ""
-            return WARN, f"no inference: {told.blocked_now}{detail}", values
+            return WARN, f"no inference: {told.blocked_now}", values
         since = told.waiting_since
         if since is not None and time.monotonic() - since > SILENCE:
             return WARN, f"no chunk for {time.monotonic() - since:.1f} s", values

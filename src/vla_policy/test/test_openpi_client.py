@@ -375,6 +375,7 @@ def test_the_token_is_shown_as_openpi_shows_it(
         ({"images": dict.fromkeys(("scene", "wrist"), np.zeros(SHAPE[:2], np.uint8))}, "480, 640"),
         ({"images": dict.fromkeys(("scene", "wrist"), np.zeros(SHAPE))}, "float64"),
         ({"instruction": " "}, "instruction is empty"),
+        ({"instruction": "x" * 10_000}, "10000 characters"),
         ({"q": np.zeros(6)}, r"q has shape \(6,\)"),
         ({"q": np.full(7, np.nan)}, "q is not finite"),
         ({"gripper_opening": np.inf}, "gripper_opening is not finite"),

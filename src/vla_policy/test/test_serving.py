@@ -196,6 +196,24 @@ def test_a_server_without_a_flow_cannot_chunk_in_real_time(
         far.act(context, state)
 
 
+def test_encoding_and_acting_may_be_two_threads(address: str, observation: FakeObservation) -> None:
+    far, state = remote(address, call_timeout=30.0), RobotState.of(observation)
+    contexts = [far.encode(observation)]
+
+    def encode() -> int:
+        for _ in range(20):
+            contexts.append(far.encode(observation))
+        return len(contexts)
+
+    with ThreadPoolExecutor(1) as pool:
+        encoded = pool.submit(encode)
+        acted = 0
+        while not encoded.done() or acted < 20:
+            assert np.isfinite(far.act(contexts[-1], state).commanded).all()
+            acted += 1
+        assert encoded.result() == 21
+
+
 def test_robots_that_share_a_server_do_not_disturb_each_other(
     policy: NanoPi0Policy, checkpoint: Path, observation: FakeObservation
 ) -> None:

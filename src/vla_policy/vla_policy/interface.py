@@ -54,7 +54,7 @@ class Policy(ABC):
     """From observations to action chunks.
 
     ``encode`` is slow (vision and language), ``act`` is fast and may be called several times per
-    context. One thread at a time.
+    context. One thread at a time for each of the two.
 
     Attributes:
         spec: What it needs and returns.

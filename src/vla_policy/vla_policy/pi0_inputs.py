@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from .tokenizer import check_instruction
+from .instruction import check_instruction
 from .types import CheckpointError
 
 PAD = "<pad>"

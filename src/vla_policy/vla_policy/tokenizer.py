@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from .instruction import check_instruction
 from .types import CheckpointError
 
 PAD, UNKNOWN, BEGIN, IMAGE = "<pad>", "<unk>", "<bos>", "<image>"
@@ -36,9 +37,6 @@ this those three through tin to together top touch toward towards tower toy tray
 two under until up upper upright upwards use violet wall water way while white wide wipe with
 without wooden yellow your zone
 """
-
-
-MAX_CHARACTERS = 1000
 
 
 class InstructionTokenizer:
@@ -154,20 +152,6 @@ class InstructionTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
         return InstructionTokenizer(tokenizer, length)
-
-
-def check_instruction(instruction: str) -> None:
-    """Refuses an instruction that no policy reads.
-
-    Raises:
-        ValueError: If it is empty, or too long to be one.
-    """
-    if not instruction.strip():
-        raise ValueError("the instruction is empty")
-    if len(instruction) > MAX_CHARACTERS:
-        raise ValueError(
-            f"the instruction has {len(instruction)} characters; valid: up to {MAX_CHARACTERS}"
-        )
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -220,6 +221,8 @@ class RemotePolicy(Policy):
         self._seed = 0
         self._request = 0
         self._known: messages.Served | None = None
+        # Those who encode and those who act share the connection.
+        self._lock = threading.Lock()
         self._connect()
 
     def close(self) -> None:
@@ -229,13 +232,17 @@ class RemotePolicy(Policy):
     def reset(self, seed: int = 0) -> None:
         """Restarts the inference count; see ``Policy.reset``."""
         self._seed = seed
-        self._connect()
-        self._call("reset", seed=seed)
+        with self._lock:
+            self._connect()
+            self._call("reset", seed=seed)
 
     def encode(self, observation: ObservationLike) -> Context:
         """Encodes images and instruction on the server; see ``Policy.encode``."""
-        self._connect()
-        answer = self._call("encode", observation=messages.from_observation(observation))
+        message = messages.from_observation(observation)
+        with self._lock:
+            self._connect()
+            answer = self._call("encode", observation=message)
+            connection = self._connection.connections
         number = answer.get("context")
         if not isinstance(number, int):
             raise messages.MessageError(f"the server's context is {number!r}, not a number")
@@ -243,7 +250,7 @@ class RemotePolicy(Policy):
             stamp_ns=int(observation.stamp_ns),
             instruction=observation.instruction,
             inference_id=number,
-            prefix=self._connection.connections,
+            prefix=connection,
         )
 
     def act(
@@ -257,16 +264,17 @@ class RemotePolicy(Policy):
             raise PolicyError(
                 "a policy behind a server takes continuations, and no function of its flow"
             )
-        if context.prefix != self._connection.connections or not self._connection.is_open:
-            raise ServerUnreachableError(
-                "the connection was lost since the observation was encoded"
+        with self._lock:
+            if context.prefix != self._connection.connections or not self._connection.is_open:
+                raise ServerUnreachableError(
+                    "the connection was lost since the observation was encoded"
+                )
+            answer = self._call(
+                "act",
+                context=context.inference_id,
+                state=messages.from_state(state),
+                continuation=messages.from_continuation(guidance),
             )
-        answer = self._call(
-            "act",
-            context=context.inference_id,
-            state=messages.from_state(state),
-            continuation=messages.from_continuation(guidance),
-        )
         return messages.to_chunk(answer.get("chunk"), self.spec)
 
     def _connect(self) -> None:

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from ..action_contracts import load_action_contract
+from ..instruction import check_instruction
 from ..spec import PolicySpec
 from ..state_parts import StatePart, make_state_parts
 from ..types import Array, CheckpointError, ObservationLike, ObservationMismatchError, RobotState
@@ -80,8 +81,10 @@ class OpenpiContract:
                     f"camera {camera!r} is {image.dtype} {image.shape}; needs uint8 (H, W, 3) RGB"
                 )
             images[name] = fit_image(image, self.spec.image_size)
-        if not observation.instruction.strip():
-            raise ObservationMismatchError("the instruction is empty")
+        try:
+            check_instruction(observation.instruction)
+        except ValueError as error:
+            raise ObservationMismatchError(str(error)) from error
         return {**images, self.prompt: observation.instruction}
 
     def felt(self, state: RobotState) -> dict[str, Array]:
