@@ -108,6 +108,30 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="goes on learning; kept as it is by --head l1 (there by default the committed one)",
     )
 
+    rollouts = commands.add_parser("rollouts", help="run a policy as data for failure detectors")
+    rollouts.set_defaults(module="vla_nodes.rollouts_command")
+    rollouts.add_argument("folder", type=Path, help="receives the rollouts; resumable")
+    rollouts.add_argument("--policy", type=Path, help="checkpoint (default: the committed one)")
+    rollouts.add_argument(
+        "--suite", default="core", help="how scenes are drawn, and which tasks (core)"
+    )
+    rollouts.add_argument("--robot", default="panda", help="simulated robot")
+    rollouts.add_argument("--episodes", type=_count, default=400, help="per task (400)")
+    rollouts.add_argument("--first", type=int, default=0, help="first scene in the range")
+    rollouts.add_argument(
+        "--perturbation",
+        action="append",
+        help="none, lighting, camera, occlusion, bias or jitter; may be repeated (default: all, "
+        "one drawn per scene)",
+    )
+    rollouts.add_argument(
+        "--samples", type=_count, default=10, help="chunks per inference in some episodes (10)"
+    )
+    rollouts.add_argument(
+        "--sampled", type=_episodes, default=100, help="so many of them per task (100)"
+    )
+    rollouts.add_argument("--workers", type=_count, default=2, help="processes")
+
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
     evaluation.set_defaults(module="vla_nodes.eval_command")
     evaluation.add_argument(
@@ -160,7 +184,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     serve.add_argument("--certificate", type=Path, help="PEM file; with it the server speaks TLS")
     serve.add_argument("--private-key", type=Path, help="PEM file of its key")
 
-    for command in (demos, train, evaluation):
+    for command in (demos, train, rollouts, evaluation):
         command.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -101,7 +101,10 @@ def _systems() -> str:
 CHECKS: tuple[tuple[str, Callable[[], str]], ...] = (
     ("ROS 2", _import("rclpy", "sensor_msgs.msg", "tf2_msgs.msg")),
     ("messages", _import("vla_msgs.msg", "vla_msgs.srv", "vla_msgs.action")),
-    ("packages", _import("vla_control", "vla_sim.simulation", "vla_data", "vla_policy")),
+    (
+        "packages",
+        _import("vla_control", "vla_sim.simulation", "vla_data", "vla_policy", "vla_failure"),
+    ),
     ("DDS", _dds),
     ("shared memory", _shared_memory),
     ("rendering", _rendering),

@@ -13,9 +13,9 @@ from vla_sim.simulation import SimObservation, Simulation
 from vla_sim.tasks import TASKS
 
 from .control import to_control_chunk
-from .interface import Policy
+from .interface import Context, Policy
 from .schedules import make_schedule
-from .types import RobotState
+from .types import ActionChunk, RobotState
 
 # s of simulated time per task.
 TIME_LIMITS = {name: task.time_limit for name, task in TASKS.items()}
@@ -25,6 +25,27 @@ _SEAM_CYCLES = 2
 
 # Changes what the policy sees, for controls such as black images.
 ObservationFilter = Callable[[SimObservation], SimObservation]
+# Changes what the controller gets.
+ChunkFilter = Callable[[ActionChunk], ActionChunk]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One inference of an episode.
+
+    Attributes:
+        observation: What the policy saw.
+        context: What it encoded of that.
+        chunk: What it made of it.
+    """
+
+    observation: SimObservation
+    context: Context
+    chunk: ActionChunk
+
+
+# Called after every inference, with the simulation still at the time of the observation.
+Observer = Callable[[Inference], None]
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,8 @@ def run_episode(
     *,
     time_limit_s: float,
     observation_filter: ObservationFilter | None = None,
+    chunk_filter: ChunkFilter | None = None,
+    observer: Observer | None = None,
     schedule: str = "asynchronous",
     delay_steps: int | None = None,
 ) -> EpisodeResult:
@@ -103,6 +126,8 @@ def run_episode(
         sim: In lockstep.
         time_limit_s: Simulated time after which the episode has failed.
         observation_filter: Applied to every observation.
+        chunk_filter: Applied to every chunk on its way to the controller.
+        observer: Called with every inference.
         schedule: Name in ``SCHEDULES``.
         delay_steps: Latency in steps of the chunk; None for the checkpoint's own.
 
@@ -123,10 +148,15 @@ def run_episode(
         observation = sim.observe()
         if observation_filter is not None:
             observation = observation_filter(observation)
-        chunk = plan.act(policy, policy.encode(observation), RobotState.of(observation))
+        context = policy.encode(observation)
+        chunk = plan.act(policy, context, RobotState.of(observation))
+        if observer is not None:
+            observer(Inference(observation, context, chunk))
         sim.advance(latency_s)
         delivered_ns = sim.time_ns
         chunk = plan.deliver(chunk, delivered_ns)
+        if chunk_filter is not None:
+            chunk = chunk_filter(chunk)
         plan.delay.measured((delivered_ns - observation.stamp_ns) * 1e-9)
         reason = sim.push_chunk(
             to_control_chunk(

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts of a policy in lockstep simulation, as data for failure detectors."""
