@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logistic regression on a few measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from ..episodes import FailureDetectionError, Float32Array, FloatArray
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """σ(weights · (x − mean) / spread + bias).
+
+    Attributes:
+        mean: (F,) of the training rows.
+        spread: (F,) standard deviations.
+        weights: (F,) of standardised measures.
+        bias: Of the logit.
+    """
+
+    mean: FloatArray
+    spread: FloatArray
+    weights: FloatArray
+    bias: float
+
+    def arrays(self) -> dict[str, Float32Array]:
+        """As arrays of a detector."""
+        return {
+            "mean": self.mean.astype(np.float32),
+            "spread": self.spread.astype(np.float32),
+            "weights": self.weights.astype(np.float32),
+            "bias": np.array([self.bias], np.float32),
+        }
+
+
+def fit_logistic(
+    rows: npt.NDArray[np.floating],
+    wanted: FloatArray,
+    weights: FloatArray,
+    *,
+    penalty: float,
+    nonnegative: bool = False,
+) -> Logistic:
+    """Minimises weighted cross-entropy and ``penalty`` times the squared weights; convex.
+
+    Args:
+        rows: (n, F) measures.
+        wanted: (n,) 0 or 1.
+        weights: (n,) of the rows; only their ratios matter.
+        penalty: Above zero.
+        nonnegative: Whether weights must not be negative.
+
+    Raises:
+        FailureDetectionError: If the optimum was not found.
+    """
+    values = rows.astype(np.float64)
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    spread = np.where(spread > 1e-9, spread, 1.0)
+    inputs = (values - mean) / spread
+    share = weights / weights.sum()
+
+    def objective(theta: FloatArray) -> tuple[float, FloatArray]:
+        logits = inputs @ theta[:-1] + theta[-1]
+        loss = share @ (np.logaddexp(0.0, logits) - wanted * logits)
+        slope = share * (expit(logits) - wanted)
+        gradient = np.append(inputs.T @ slope + 2.0 * penalty * theta[:-1], slope.sum())
+        return float(loss + penalty * theta[:-1] @ theta[:-1]), gradient
+
+    count = inputs.shape[1]
+    low = 0.0 if nonnegative else None
+    result = minimize(
+        objective,
+        np.zeros(count + 1),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(low, None)] * count + [(None, None)],
+    )
+    if not result.success:
+        raise FailureDetectionError(f"the logistic regression has no optimum: {result.message}")
+    return Logistic(mean, spread, result.x[:-1], float(result.x[-1]))
