@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_episode
+
+from vla_failure import FailureDetectionError
+from vla_failure.detectors import CONTROLS
+from vla_failure.episodes import Episode
+from vla_failure.splits import Shares
+from vla_failure.study import BEST_OTHER, OURS, Fold, Study, cross_validate, unseen_figures
+
+TASKS = ("pick", "push", "stack", "touch")
+QUICK = {"epochs": 10, "learning_rate": 1e-2, "hidden": 8}
+STUDY = Study(
+    {
+        "fused": [{"epochs": 2, "learning_rate": 3e-3}],
+        "safe_mlp": [{**QUICK, "epochs": 1, "learning_rate": 1e-9}, {**QUICK, "epochs": 60}],
+        "mahalanobis": [{"accumulate": "sum"}],
+        "proprioception": [QUICK],
+        "sample_variance": [{}],
+    },
+    folds=2,
+    repeats=2,
+    shares=Shares(0.4, 0.25, 0.25, 0.1),
+)
+
+
+def rollouts() -> list[Episode]:
+    """Failures show soon after the start in the features, and not at all in the states."""
+    made = []
+    for number, task in enumerate(TASKS):
+        for seed in range(40):
+            failed = (seed + number) % 3 == 0
+            episode = make_episode(
+                1000 * number + seed,
+                "failure" if failed else "success",
+                samples=3 if seed < 30 else 0,
+                task=task,
+                shift=2.0,
+                **({"onset_step": 2} if failed else {"success_time": 3.9}),
+            )
+            # The seed decides the part; the onset is noted later than it shows.
+            info = replace(episode.info, seed=seed, onset_step=8 if failed else None)
+            states = np.random.default_rng(seed).normal(size=(10, 4)).astype(np.float32)
+            made.append(replace(episode, info=info, states=states))
+    return made
+
+
+@pytest.fixture(scope="module")
+def folds() -> list[Fold]:
+    return cross_validate(rollouts(), STUDY)
+
+
+def test_every_task_is_judged_once_per_repeat_by_what_never_saw_it(folds: list[Fold]) -> None:
+    for repeat in range(2):
+        part = [fold for fold in folds if fold.repeat == repeat]
+        assert sorted(task for fold in part for task in fold.unseen) == sorted(TASKS)
+    for fold in folds:
+        assert fold.judged.keys() == {*STUDY.candidates, *CONTROLS}
+        for judged in fold.judged.values():
+            assert {episode.info.task for episode in judged.episodes} == set(fold.unseen)
+        assert fold.best_other in ("safe_mlp", "mahalanobis")
+        assert fold.of(BEST_OTHER) is fold.judged[fold.best_other]
+        # A network that has hardly been trained tells nothing apart.
+        assert fold.judged["safe_mlp"].settings == STUDY.candidates["safe_mlp"][1]
+        assert len(fold.judged["sample_variance"].episodes) == 60
+        assert len(fold.judged[OURS].episodes) == 80
+
+
+def test_figures_on_unseen_tasks(folds: list[Fold]) -> None:
+    figures = unseen_figures(folds, STUDY)
+    assert figures["unseen_auc_clock"] == 0.5, "by construction"
+    assert figures["unseen_auc_early_clock"] == figures["unseen_auc_late_clock"] == 0.5
+    assert figures["unseen_auc_task_id"] == 0.5
+    assert figures["unseen_auc"] > 0.8
+    assert figures["unseen_auc_low"] <= figures["unseen_auc"] <= figures["unseen_auc_high"]
+    assert figures["unseen_auc_safe_mlp"] > 0.7
+    assert 0.3 < figures["unseen_auc_proprioception"] < 0.7
+    assert 0.3 < figures["unseen_auc_random"] < 0.7
+    low, high = (figures[f"unseen_auc_margin_over_best_other_{end}"] for end in ("low", "high"))
+    assert low <= figures["unseen_auc_margin_over_best_other"] <= high
+    assert figures["unseen_auc_margin_over_best_other"] == pytest.approx(
+        figures["unseen_auc"] - figures["unseen_auc_best_other"]
+    )
+    assert figures["unseen_false_alarm_rate_error"] == pytest.approx(
+        abs(figures["unseen_false_alarm_rate"] - 0.15), abs=0.05
+    )
+    assert (
+        figures["failures_flagged_in_time_rate"] > figures["failures_flagged_in_time_rate_random"]
+    )
+    assert {
+        "unseen_auc_within_perturbation",
+        "unseen_detection_rate",
+        "unseen_false_alarm_rate_fixed",
+        "unseen_false_alarm_rate_error_feedback_20",
+        "unseen_false_alarm_rate_low",
+        "unseen_left_out_failed_before_count",
+    } <= figures.keys()
+    assert figures["unseen_successes_count"] + figures["unseen_failures_count"] == 160.0
+    assert all(np.isfinite(value) for value in figures.values())
+
+
+def test_the_best_other_is_named_without_looking_at_held_out_tasks(folds: list[Fold]) -> None:
+    spoiled = [
+        replace(e, features=np.random.default_rng(e.info.seed)
+                .normal(size=e.features.shape).astype(np.float16))
+        if e.info.task in folds[0].unseen else e
+        for e in rollouts()
+    ]  # fmt: skip
+    again = cross_validate(spoiled, replace(STUDY, repeats=1))[0]
+    assert again.unseen == folds[0].unseen
+    for name, judged in folds[0].judged.items():
+        assert again.judged[name].seen_auc == judged.seen_auc, name
+        assert again.judged[name].settings == judged.settings
+    assert again.best_other == folds[0].best_other
+    # The positive control: the scores of the held-out tasks are others.
+    assert not np.array_equal(again.judged[OURS].scores[0], folds[0].judged[OURS].scores[0])
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ({"safe_mlp": [{}], "rnd": [{}]}, "needs 'fused' and another"),
+        ({"fused": [{}], "clock": [{}]}, "needs 'fused' and another"),
+        ({"fused": [{}], "safe_mlp": []}, "no settings to choose among for 'safe_mlp'"),
+        ({"fused": [{}], "safe_mlp": [{"width": 1}]}, "unknown settings"),
+        ({"fused": [{}], "safe": [{}]}, "unknown detector 'safe'"),
+    ],
+)
+def test_bad_studies_are_refused(candidates: dict[str, object], message: str) -> None:
+    with pytest.raises(FailureDetectionError, match=message):
+        Study(candidates)  # type: ignore[arg-type]
