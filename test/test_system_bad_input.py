@@ -396,7 +396,6 @@ SAID = {
     "gone": (leave, "ConnectionLostError", "was lost"),
     "garbage": (lambda: b"\xc1garbage", "MessageError", "cannot be read"),
     "half a message": (lambda: good()[:-20], "MessageError", "cannot be read"),
-    "a pickle": (lambda: b"\x80\x04\x95\x00.", "MessageError", "cannot be read"),
     "an error": (lambda: "Traceback ...\nKeyError: 'state'", "PolicyError", "KeyError: 'state'"),
     "another shape": (actions(np.zeros((50, 32))), "SchemaMismatchError", "(50, 32)"),
     "no array": (actions("up"), "SchemaMismatchError", "no array 'actions'"),

@@ -275,7 +275,7 @@ def _raise(error: Exception) -> Infer:
         (_bad(b"\xc1garbage"), MessageError, "cannot be read"),
         (_bad(msgpack_numpy.packb(velocities({}))[:-9]), MessageError, "cannot be read"),
         (_bad(b""), MessageError, "cannot be read"),
-        (_bad(b"\x80\x04\x95pickle"), MessageError, "cannot be read"),
+        (_bad(b"\x80\x04\x95object"), MessageError, "cannot be read"),
         (_bad("some text"), PolicyError, "has failed: some text"),
         (_raise(KeyError("observation/state")), PolicyError, "failed: KeyError: 'observation/st"),
         (_bad(None), ServerUnreachableError, r"did not answer within 0\.3 s"),

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -203,6 +204,7 @@ def test_encoding_and_acting_may_be_two_threads(address: str, observation: FakeO
     def encode() -> int:
         for _ in range(20):
             contexts.append(far.encode(observation))
+            time.sleep(0.02)  # as images come
         return len(contexts)
 
     with ThreadPoolExecutor(1) as pool:
