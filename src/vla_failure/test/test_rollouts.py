@@ -184,6 +184,8 @@ def test_rollouts_go_on_where_they_were_stopped(
     }  # fmt: skip
     with pytest.raises(FailureDetectionError, match="samples is 2, not 5"):
         collect_rollouts(replace(config, samples=5))
+    with pytest.raises(FailureDetectionError, match="seeds is"):
+        collect_rollouts(replace(config, episodes=4))
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,8 @@ def prequential(
 ) -> list[Verdict]:
     """Every episode is judged before it is learned from, the first ones too (Dawid, 1984).
 
+    An alarm is noted and does not end its episode.
+
     Args:
         band: That is in force and learns.
         stream: Scores (T,) of episodes in the order of time, and whether each succeeded.

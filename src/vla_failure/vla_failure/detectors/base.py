@@ -182,6 +182,9 @@ class View:
         """The vector of one inference."""
         if self.source == "state":
             return step.state
+        if FIRST_LAST not in (self.flow, self.horizon):
+            row, column = AGGREGATES.index(self.flow), AGGREGATES.index(self.horizon)
+            return np.asarray(step.features[row, column])
         return step.features[np.ix_(_indices(self.flow), _indices(self.horizon))].reshape(-1)
 
     def sequence(self, episode: Episode) -> Float32Array:

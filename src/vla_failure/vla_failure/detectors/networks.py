@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,7 @@ Weights = Mapping[str, Float32Array]
 
 def sigmoid(logit: float) -> float:
     """Logistic function, strictly between 0 and 1."""
-    return float(1.0 / (1.0 + np.exp(-np.clip(np.float64(logit), -_LOGIT, _LOGIT))))
+    return 1.0 / (1.0 + math.exp(-min(_LOGIT, max(-_LOGIT, logit))))
 
 
 def perceptron(weights: Weights, prefix: str, inputs: Float32Array) -> Float32Array:

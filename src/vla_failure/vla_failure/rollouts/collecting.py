@@ -136,7 +136,7 @@ def collect_rollouts(config: RolloutConfig, progress: Progress | None = None) ->
     infos = store.read_table(config.folder)
     return {
         "figures": {**rollout_figures(infos), **_times(reports)},
-        "settings": {**settings, "seeds": [seeds[0], seeds[-1]]},
+        "settings": settings,
     }
 
 
@@ -152,13 +152,17 @@ def missing_shards(config: RolloutConfig) -> list[Shard]:
 
 
 def rollout_settings(config: RolloutConfig) -> dict[str, Any]:
-    """What must be the same for all rollouts of a folder."""
+    """What must be the same for all rollouts of a folder.
+
+    The seeds too: other ones are cut into other shards, which would overlap.
+    """
+    seeds = sim_seeds.seeds("rollouts", config.episodes, config.first)
     return {
         "suite": config.suite,
         "perturbations": list(config.perturbations),
         "samples": config.samples,
         "sampled_per_task": config.sampled,
-        "sampled_from": config.first,
+        "seeds": [seeds[0], seeds[-1]],
         "shard": config.shard,
         "binding": Binding.of(load_policy(config.checkpoint).spec).to_dict(),
     }

@@ -114,7 +114,7 @@ class Perturbation:
             else:
                 offset = self.severity * _JITTER * np.array([*rng.normal(size=2), 0.0])
                 moved = displaced(poses, offset, 0.0)
-            return replace(chunk, poses_tool_in_base=moved)
+            return replace(chunk, commanded=moved)
 
         return shift
 

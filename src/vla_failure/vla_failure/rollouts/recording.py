@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vla_policy.interface import BatchPolicy, Policy
+from vla_policy.interface import ActItem, BatchPolicy, Policy
 from vla_policy.rollout import TIME_LIMITS, EpisodeResult, Inference, run_episode
 from vla_policy.state_encoding import encode_state
 from vla_policy.types import RobotState
@@ -95,7 +95,7 @@ class _Recorder:
         if self._count > 1 and isinstance(self._policy, BatchPolicy):
             others = self._policy.act_batch(
                 [
-                    (inference.context, state, self._sim.seed + index * _SAMPLE_SPAN)
+                    ActItem(inference.context, state, self._sim.seed + index * _SAMPLE_SPAN)
                     for index in range(1, self._count)
                 ]
             )
