@@ -179,6 +179,9 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     serve.add_argument("--device", default="cpu", help="cpu or cuda")
     serve.add_argument("--threads", type=_count, help="CPU threads per inference")
     serve.add_argument(
+        "--compile", action="store_true", help="fused kernels, CUDA graphs; takes minutes to start"
+    )
+    serve.add_argument(
         "--token-file", type=Path, help="what clients must show (or VLA_POLICY_TOKEN)"
     )
     serve.add_argument("--certificate", type=Path, help="PEM file; with it the server speaks TLS")

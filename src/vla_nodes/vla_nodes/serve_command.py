@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from vla_nodes.policy_setup import warm_up
 from vla_policy import PolicyError
 from vla_policy.serving.connect import TOKEN
 from vla_policy.serving.server import PolicyServer, ServerConfig
@@ -54,10 +55,16 @@ async def _serve(options: argparse.Namespace, config: ServerConfig) -> None:
     # Loads torch, which takes seconds: wrong options are told before.
     from vla_policy import load_policy
     from vla_policy.interface import BatchPolicy
+    from vla_policy.policy import NetworkPolicy
 
     policy = load_policy(options.policy, device=options.device, threads=options.threads)
     if not isinstance(policy, BatchPolicy):
         raise PolicyError(f"{type(policy).__name__} cannot be served")
+    if options.compile:
+        if not isinstance(policy, NetworkPolicy):
+            raise PolicyError(f"{type(policy).__name__} cannot be compiled")
+        policy.compile()
+    warm_up(policy, 0)
     scheme = "wss" if config.certificate else "ws"
 
     def ready(port: int) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from .action_frame import ActionFrame
 from .augmentation import normalise_images
 from .continuation import Continuation
-from .heads import FlowHead, Head, flow_velocity
+from .heads import CompiledFlow, FlowHead, Head, flow_velocity
 from .interface import ActItem, BatchPolicy, Context
 from .nano_pi0 import NanoPi0, Prefix
 from .samplers import Guidance, Velocity, continue_chunks
@@ -75,12 +75,27 @@ class NetworkPolicy(BatchPolicy):
         self.network = network.to(device).eval().requires_grad_(False)
         self._head = head or FlowHead(spec.feature_shape[0])
         self.has_flow = self._head.has_flow
+        self._encode: Callable[[Tensor, Tensor, Tensor], Prefix] = self.network.encode
         self._tokenizer = tokenizer
         self._actions = spec.action
         self._device = torch.device(device)
         self._threads = threads
         self._seed = 0
         self._count = 0
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Computes with compiled code from now on; the first inference compiles it.
+
+        Args:
+            backend: Of ``torch.compile``.
+
+        Raises:
+            PolicyError: If the chunks do not come from the flow.
+        """
+        if not isinstance(self._head, FlowHead):
+            raise PolicyError("only a policy whose chunks come from the flow can be compiled")
+        head = CompiledFlow(self.network, self._head.steps, backend)
+        self._head, self._encode = head, head.encode
 
     def reset(self, seed: int = 0) -> None:
         """Restarts the inference count; noise is a function of seed and count alone."""
@@ -95,8 +110,16 @@ class NetworkPolicy(BatchPolicy):
 
     def encode_batch(self, items: Sequence[tuple[ObservationLike, int]]) -> list[Context]:
         """Encodes several observations at once; see ``BatchPolicy``."""
+        return self.encode_read(items, self.read([observation for observation, _ in items]))
+
+    def encode_read(
+        self,
+        items: Sequence[tuple[ObservationLike, int]],
+        read: tuple[Tensor, Tensor, Tensor],
+    ) -> list[Context]:
+        """The second half of ``encode_batch``: contexts of what ``read`` has made of them."""
         with self._inference():
-            prefix = self.network.encode(*self.read([observation for observation, _ in items]))
+            prefix = self._encode(*read)
         return [
             Context(
                 stamp_ns=int(observation.stamp_ns),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Action heads: what makes a chunk of an encoded prefix and the robot's state."""
 
+from .compiled import CompiledFlow
 from .flow import FlowHead, flow_velocity
 from .protocol import Head
 from .regression import RegressionHead, read_out
 
-__all__ = ["FlowHead", "Head", "RegressionHead", "flow_velocity", "read_out"]
+__all__ = ["CompiledFlow", "FlowHead", "Head", "RegressionHead", "flow_velocity", "read_out"]

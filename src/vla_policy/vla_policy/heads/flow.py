@@ -36,12 +36,15 @@ class FlowHead:
 
     Args:
         steps: Their number.
+
+    Attributes:
+        steps: Their number.
     """
 
     has_flow = True
 
     def __init__(self, steps: int) -> None:
-        self._steps = steps
+        self.steps = steps
 
     def sample(
         self,
@@ -55,4 +58,4 @@ class FlowHead:
         velocity = flow_velocity(network, prefix, state)
         if guidance is not None:
             velocity = guidance(velocity)
-        return euler(velocity, noise, self._steps)
+        return euler(velocity, noise, self.steps)
