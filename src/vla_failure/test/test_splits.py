@@ -9,7 +9,7 @@ from conftest import make_episode
 
 from vla_failure import FailureDetectionError
 from vla_failure.episodes import Episode
-from vla_failure.splits import PARTS, Shares, Split, split_episodes, task_folds
+from vla_failure.splits import PARTS, Shares, Split, part_of, split_episodes, task_folds
 
 TASKS = ("pick", "push", "stack", "touch")
 
@@ -32,8 +32,7 @@ def test_parts_share_no_scene_and_lose_no_episode() -> None:
     split = split_episodes(rollouts(), unseen=("stack",))
     parts = [getattr(split, part) for part in PARTS]
     seeds = [{e.info.seed for e in part} for part in parts]
-    assert [len(s) for s in seeds] == [10, 2, 4, 4]
-    assert len(set.union(*seeds)) == 20
+    assert sum(len(s) for s in seeds) == len(set.union(*seeds)) == 20
     assert sum(len(part) for part in parts) + len(split.unseen) == 160
     assert {e.info.task for e in split.unseen} == {"stack"}
     assert len(split.unseen) == 40
@@ -47,6 +46,19 @@ def test_a_split_depends_on_neither_order_nor_chance() -> None:
     assert all(names(getattr(one, part)) == names(getattr(other, part)) for part in PARTS)
     another = split_episodes(episodes, seed=1)
     assert names(another.train) != names(one.train)
+
+
+def test_a_scene_stays_in_its_part_whatever_is_added() -> None:
+    few, many = split_episodes(rollouts(20)), split_episodes(rollouts(60), unseen=("touch",))
+    for part in PARTS:
+        assert {e.info.seed for e in getattr(few, part)} <= {
+            e.info.seed for e in getattr(many, part)
+        }
+
+
+def test_shares_are_met() -> None:
+    parts = Counter(part_of(seed, Shares()) for seed in range(2_000_000, 2_010_000))
+    assert [parts[part] / 10_000 for part in PARTS] == pytest.approx([0.5, 0.1, 0.2, 0.2], abs=0.02)
 
 
 def test_leaks_are_refused() -> None:

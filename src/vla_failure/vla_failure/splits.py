@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which episodes a detector is fitted, chosen, calibrated and judged on.
 
-A scene is known by its seed: two policies that met the same scene, and the same seed at another
-task (which has the same perturbation), always fall into the same part. Otherwise what is learned of
-one would be judged on the other.
+A scene is known by its seed, and the seed alone says which part it belongs to: two policies that
+met the same scene, and the same seed at another task (which has the same perturbation), always fall
+into the same part. Otherwise what is learned of one would be judged on the other.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def split_episodes(
     Args:
         episodes: In any order, which does not matter.
         unseen: Tasks that are held out.
-        shares: Of the seeds; the default is half of them to train.
+        shares: Of the seeds, see ``part_of``; the default is half of them to train.
         seed: Another one gives other parts.
 
     Raises:
@@ -89,20 +89,31 @@ def split_episodes(
     if unknown:
         raise FailureDetectionError(f"no episodes of {unknown}; there are: {sorted(tasks)}")
     seen = [episode for episode in episodes if episode.info.task not in unseen]
-    order = sorted({e.info.seed for e in seen}, key=lambda number: _shuffle(seed, str(number)))
-    ends = [round(len(order) * part) for part in _cumulated(shares)]
-    part_of = {
-        number: part
-        for part, begin, end in zip(PARTS, [0, *ends], ends, strict=False)
-        for number in order[begin:end]
+    parts = {
+        part: tuple(e for e in seen if part_of(e.info.seed, shares, seed) == part) for part in PARTS
     }
-    parts = {part: tuple(e for e in seen if part_of[e.info.seed] == part) for part in PARTS}
     empty = [part for part in PARTS if not parts[part]]
     if empty:
         raise FailureDetectionError(
-            f"{len(order)} seeds are too few: nothing is left to {', '.join(empty)}"
+            f"{len({e.info.seed for e in seen})} seeds are too few: nothing is left to "
+            f"{', '.join(empty)}"
         )
     return Split(**parts, unseen=tuple(e for e in episodes if e.info.task in unseen))
+
+
+def part_of(scene_seed: int, shares: Shares, seed: int = 0) -> str:
+    """The part that a scene belongs to, whatever other scenes there are.
+
+    So more rollouts, or fewer, never move a scene from one part to another.
+
+    Args:
+        scene_seed: Of the scene.
+        shares: Of the parts; met approximately, as by drawing lots.
+        seed: Another one gives other parts.
+    """
+    lot = int(_shuffle(seed, str(scene_seed))[:13], 16) / 16**13
+    ends = (shares.train, shares.train + shares.select, 1.0 - shares.test, 1.0)
+    return next(part for part, end in zip(PARTS, ends, strict=True) if lot < end)
 
 
 def task_folds(
@@ -128,12 +139,3 @@ def task_folds(
 def _shuffle(seed: int, text: str) -> str:
     """A key by which to sort at random that depends on nothing else."""
     return hashlib.sha256(f"{seed}/{text}".encode()).hexdigest()
-
-
-def _cumulated(shares: Shares) -> list[float]:
-    return [
-        shares.train,
-        shares.train + shares.select,
-        shares.train + shares.select + shares.calibrate,
-        1.0,
-    ]

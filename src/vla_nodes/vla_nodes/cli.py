@@ -132,6 +132,26 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     rollouts.add_argument("--workers", type=_count, default=2, help="processes")
 
+    failure = commands.add_parser("failure", help="fit and calibrate failure detectors")
+    failure_commands = failure.add_subparsers(metavar="COMMAND", required=True)
+    fit = failure_commands.add_parser("fit", help="fit a detector on rollouts")
+    fit.set_defaults(module="vla_nodes.failure_command", run="fit")
+    fit.add_argument("rollouts", nargs="+", type=Path, help="folders written by `vla rollouts`")
+    fit.add_argument("--out", type=Path, required=True, help="folder that receives the detector")
+    fit.add_argument("--detector", default="fused", help="see docs/failure.md (fused)")
+    fit.add_argument(
+        "--setting", action="append", metavar="NAME=VALUE", help="of the detector; may be repeated"
+    )
+    fit.add_argument("--unseen", action="append", metavar="TASK", help="held out; may be repeated")
+    fit.add_argument("--seed", type=int, default=0, help="of split and training")
+    calibrate = failure_commands.add_parser("calibrate", help="calibrate a fitted detector")
+    calibrate.set_defaults(module="vla_nodes.failure_command", run="calibrate")
+    calibrate.add_argument("rollouts", type=Path, help="of the policy that will run")
+    calibrate.add_argument("detector", type=Path, help="folder written by `vla failure fit`")
+    calibrate.add_argument(
+        "--alpha", type=_positive, default=0.15, help="false alarms per successful episode (0.15)"
+    )
+
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
     evaluation.set_defaults(module="vla_nodes.eval_command")
     evaluation.add_argument(
@@ -187,7 +207,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     serve.add_argument("--certificate", type=Path, help="PEM file; with it the server speaks TLS")
     serve.add_argument("--private-key", type=Path, help="PEM file of its key")
 
-    for command in (demos, train, rollouts, evaluation):
+    for command in (demos, train, rollouts, fit, calibrate, evaluation):
         command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -223,6 +243,10 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     transport.set_defaults(module="vla_nodes.transport_command")
     transport.add_argument("--rounds", type=_count, default=200, help="round trips (200)")
     transport.add_argument("--json", action="store_true", help="print one JSON object")
+    failure = bench_commands.add_parser("failure", help="what failure detectors cost per inference")
+    failure.set_defaults(module="vla_nodes.failure_bench_command")
+    failure.add_argument("--rounds", type=_count, default=2000, help="steps per detector (2000)")
+    failure.add_argument("--json", action="store_true", help="print one JSON object")
     bag = commands.add_parser("bag", help="look at recorded episodes")
     bag_commands = bag.add_subparsers(metavar="COMMAND", required=True)
     info = bag_commands.add_parser("info", help="what a bag holds")

@@ -23,7 +23,8 @@ def make_detector(name: str, settings: dict[str, object] | None = None) -> Detec
     """A detector that is still to be fitted.
 
     Raises:
-        FailureDetectionError: If there is no such detector or setting.
+        FailureDetectionError: If there is no such detector or setting, or a value is of another
+            type.
     """
     if name not in DETECTORS:
         raise FailureDetectionError(f"unknown detector {name!r}; valid: {', '.join(DETECTORS)}")
@@ -34,6 +35,13 @@ def make_detector(name: str, settings: dict[str, object] | None = None) -> Detec
         raise FailureDetectionError(
             f"unknown settings {unknown} of {name!r}; valid: {', '.join(valid) or 'none'}"
         )
+    for key, value in (settings or {}).items():
+        wanted = type(valid[key])
+        fits = type(value) is wanted or (wanted is float and type(value) is int)
+        if not fits:
+            raise FailureDetectionError(
+                f"{key} of {name!r} is {value!r}; valid: {wanted.__name__}, such as {valid[key]!r}"
+            )
     return kind(**(settings or {}))
 
 
