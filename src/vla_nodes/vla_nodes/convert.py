@@ -93,7 +93,7 @@ def matrix_to_quat_xyzw(rotation: FloatArray) -> FloatArray:
 
 
 def quat_xyzw_to_matrix(quat: FloatArray) -> FloatArray:
-    """3x3 rotation of a unit quaternion (x, y, z, w)."""
+    """3x3 rotation of a unit quaternion (x, y, z, w); of N of them, (4, N) to (3, 3, N)."""
     x, y, z, w = quat
     return np.array(
         [
@@ -116,6 +116,24 @@ def to_pose(pose: FloatArray) -> Pose:
     return message
 
 
+def to_poses(poses: FloatArray) -> list[Pose]:
+    """Poses (steps, 4, 4) as messages, whose quaternions are continuous from step to step."""
+    from scipy.spatial.transform import Rotation  # most of those who convert do without
+
+    quats = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
+    # Neighbours on the same half of the sphere, so that the series is continuous to a reader.
+    turned = np.sum(quats[1:] * quats[:-1], axis=-1) < 0.0
+    quats[1:] *= np.cumprod(np.where(turned, -1.0, 1.0))[:, None]
+    messages = []
+    for position, quat in zip(poses[:, :3, 3].tolist(), quats.tolist(), strict=True):
+        message = Pose()
+        message.position.x, message.position.y, message.position.z = position
+        o = message.orientation
+        o.x, o.y, o.z, o.w = quat
+        messages.append(message)
+    return messages
+
+
 def from_pose(message: Pose) -> FloatArray:
     """A pose message as a homogeneous 4x4 matrix.
 
@@ -133,6 +151,27 @@ def from_pose(message: Pose) -> FloatArray:
     pose[:3, :3] = quat_xyzw_to_matrix(values[3:] / norm)
     pose[:3, 3] = values[:3]
     return pose
+
+
+def from_poses(messages: Sequence[Pose]) -> FloatArray:
+    """Pose messages as homogeneous matrices (steps, 4, 4); see ``from_pose``."""
+    rows = []
+    for message in messages:
+        p, o = message.position, message.orientation
+        rows.append((p.x, p.y, p.z, o.x, o.y, o.z, o.w))
+    values = np.array(rows, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ConversionError(Reason.NOT_FINITE, "a pose has NaN or infinite values")
+    norms = np.linalg.norm(values[:, 3:], axis=1)
+    wrong = np.abs(norms - 1.0) > QUATERNION_TOLERANCE
+    if wrong.any():
+        norm = norms[wrong][0]
+        raise ConversionError(Reason.BAD_QUATERNION, f"a quaternion has the norm {norm:.4g}")
+    poses = np.zeros((len(values), 4, 4))
+    poses[:, :3, :3] = np.moveaxis(quat_xyzw_to_matrix(values[:, 3:].T / norms), -1, 0)
+    poses[:, :3, 3] = values[:, :3]
+    poses[:, 3, 3] = 1.0
+    return poses
 
 
 def _vector(values: Sequence[float]) -> Vector3:
@@ -271,24 +310,8 @@ def to_action_chunk(
         message.joint_values = [float(value) for value in chunk.commanded.ravel()]
     else:
         message.mode = ActionChunk.MODE_POSE
-        message.poses = _poses(chunk.commanded)
+        message.poses = to_poses(np.asarray(chunk.commanded, dtype=np.float64))
     return message
-
-
-def _poses(matrices: FloatArray) -> list[Pose]:
-    """Poses (steps, 4, 4) as messages."""
-    poses = []
-    previous = None
-    for matrix in np.asarray(matrices, dtype=np.float64):
-        pose = to_pose(matrix)
-        quat = matrix_to_quat_xyzw(matrix[:3, :3])
-        # Neighbours on the same half of the sphere, so that the series is continuous to a reader.
-        if previous is not None and float(quat @ previous) < 0.0:
-            quat = -quat
-            _fill_quaternion(pose.orientation, quat)
-        previous = quat
-        poses.append(pose)
-    return poses
 
 
 def to_joint_chunk(
@@ -326,7 +349,7 @@ def _motion(message: ActionChunk) -> tuple[int, dict[str, Any]]:
     if message.mode == ActionChunk.MODE_POSE:
         if not message.poses:
             raise ConversionError(Reason.WRONG_LENGTH, "no poses")
-        return len(message.poses), {"poses": np.stack([from_pose(one) for one in message.poses])}
+        return len(message.poses), {"poses": from_poses(message.poses)}
     if message.mode != ActionChunk.MODE_JOINT_POSITION:
         raise ConversionError(
             Reason.UNSUPPORTED_MODE, f"mode {message.mode}; only MODE_POSE and MODE_JOINT_POSITION"
@@ -419,7 +442,8 @@ def to_policy_features(
     message.instruction_id = instruction_id
     message.feature_name = feature_name
     message.shape = [int(n) for n in values.shape]
-    message.values = array.array("f", values.tobytes())
+    message.values = array.array("f")
+    message.values.frombytes(memoryview(values).cast("B"))
     message.encode_latency = encode_latency
     message.act_latency = act_latency
     message.context_age = context_age

@@ -31,18 +31,20 @@ def fit_images(images: Tensor, size: int) -> Tensor:
     Returns:
         (B, 3, size, size) float32 in [-1, 1].
     """
-    channels_first = images.permute(0, 3, 1, 2).float() / 255.0
+    values = images.permute(0, 3, 1, 2).float()
     height, width = images.shape[1:3]
     if (height, width) != (size, size):
         ratio = max(height / size, width / size)
         fitted = (int(height / ratio), int(width / ratio))
-        resized = functional.interpolate(
-            channels_first, size=fitted, mode="bilinear", align_corners=False
-        )
-        top, left = ((size - length) // 2 for length in fitted)
-        bars = (left, size - fitted[1] - left, top, size - fitted[0] - top)
-        channels_first = functional.pad(resized.clamp(0.0, 1.0), bars)
-    return channels_first * 2.0 - 1.0
+        values = functional.interpolate(values, size=fitted, mode="bilinear", align_corners=False)
+    # Scaled only now that there are fewer of them.
+    values = values.mul_(2.0 / 255.0).sub_(1.0)
+    if values.shape[2:] == (size, size):
+        return values
+    top, left = ((size - length) // 2 for length in values.shape[2:])
+    square = values.new_full((len(values), 3, size, size), -1.0)
+    square[:, :, top : top + values.shape[2], left : left + values.shape[3]] = values
+    return square
 
 
 class PaligemmaTokenizer:
