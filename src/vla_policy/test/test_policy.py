@@ -12,7 +12,6 @@ from conftest import FakeObservation
 from safetensors.torch import load_file, save_file
 
 from vla_policy import ActionChunk, Policy, RobotState, load_policy
-from vla_policy.latency import measure_latency
 from vla_policy.types import CheckpointError, ObservationMismatchError
 
 
@@ -214,9 +213,3 @@ def test_weights_are_stored_in_16_bits_and_change_the_id(checkpoint: Path) -> No
     weights["pi0.action_out_proj.bias"] += 1.0
     save_file(weights, path)
     assert load_policy(checkpoint).spec.policy_id != before
-
-
-def test_latency_is_measured(policy: Policy, observation: FakeObservation) -> None:
-    result = measure_latency(policy, observation, repetitions=3)
-    assert result["encode_p50_ms"] > 0.0
-    assert result["chunk_p99_ms"] >= result["act_p50_ms"] > 0.0

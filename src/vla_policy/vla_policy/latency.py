@@ -7,41 +7,55 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .interface import Policy
+from .policy import NetworkPolicy
 from .schedules import make_schedule
-from .types import ObservationLike, RobotState
+from .types import Array, ObservationLike, RobotState
+
+PARTS = ("preprocessing", "prefix", "denoising", "total")
+_WARM_UP = 3
 
 
-def measure_latency(
-    policy: Policy, observation: ObservationLike, repetitions: int = 50
-) -> dict[str, float]:
-    """Wall-clock times of ``encode`` and ``act`` after a warm-up, ms.
+def measure_parts(
+    policies: dict[str, NetworkPolicy], observation: ObservationLike, rounds: int
+) -> dict[str, dict[str, Array]]:
+    """Times of the parts of a chunk, ms, of policies that take turns.
 
     Args:
-        policy: To be measured.
-        observation: That fits it.
-        repetitions: Number of inferences.
+        policies: By name.
+        observation: That fits them all.
+        rounds: Chunks of each.
 
     Returns:
-        Median and 99th percentile of encode, act and both.
+        By policy and part (``PARTS``): (rounds,). ``denoising`` is all of ``act``: the flow, and
+        the chunk made of its actions.
     """
+    times = {name: np.empty((rounds, len(PARTS))) for name in policies}
     state = RobotState.of(observation)
-    for _ in range(3):
-        policy.act(policy.encode(observation), state)
-    rows = np.empty((repetitions, 2))
-    for row in rows:
-        start = time.perf_counter()
-        context = policy.encode(observation)
-        encoded = time.perf_counter()
-        policy.act(context, state)
-        row[:] = encoded - start, time.perf_counter() - encoded
-    rows *= 1e3
-    result = {}
-    for name, values in (("encode", rows[:, 0]), ("act", rows[:, 1]), ("chunk", rows.sum(1))):
-        result[f"{name}_p50_ms"] = float(np.percentile(values, 50))
-        result[f"{name}_p99_ms"] = float(np.percentile(values, 99))
-    return result
+    for number in range(-_WARM_UP, rounds):
+        for name, policy in policies.items():
+            marks = [time.perf_counter()]
+            read = policy.read([observation])
+            marks.append(_now(read[0]))
+            (context,) = policy.encode_read([(observation, 0)], read)
+            marks.append(_now(read[0]))
+            policy.act(context, state)
+            marks.append(_now(read[0]))
+            times[name][max(number, 0)] = *np.diff(marks), marks[-1] - marks[0]
+    return {
+        name: {part: 1e3 * rows[:, index] for index, part in enumerate(PARTS)}
+        for name, rows in times.items()
+    }
+
+
+def _now(tensor: Tensor) -> float:
+    """The time when a device has done what it was told."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
+    return time.perf_counter()
 
 
 def sampler_cost_ratio(

@@ -235,6 +235,23 @@ def _shape_of_transformers(config: dict[str, Any], cameras: int) -> NanoPi0Confi
     )
 
 
+def full_size() -> NanoPi0Config:
+    """π0 as it was published, with three cameras."""
+    return _shape(
+        GEMMA["gemma_2b"],
+        GEMMA["gemma_300m"],
+        SIGLIP,
+        vocabulary=VOCABULARY,
+        image_size=224,
+        text_tokens=TEXT_TOKENS,
+        cameras=3,
+        horizon=50,
+        state_dim=32,
+        action_dim=32,
+        flow_steps=10,
+    )
+
+
 def _gemma(variant: str) -> tuple[int, int, int, int, int, int]:
     if variant not in GEMMA:
         raise ValueError(f"unknown variant {variant!r}; valid: {', '.join(GEMMA)}")

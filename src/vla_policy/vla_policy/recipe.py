@@ -29,7 +29,7 @@ Report = Callable[[dict[str, Any]], None]
 _KINEMATIC_SEED = 500_000
 _KINEMATIC_SPAN = 40_000
 
-# Assumed from observation to the chunk's arrival, s; see ``measure_latency``.
+# Assumed from observation to the chunk's arrival, s; see ``vla bench policy``.
 DEFAULT_LATENCY_S = 0.1
 
 

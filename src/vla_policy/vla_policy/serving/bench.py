@@ -122,6 +122,26 @@ def run(rounds: int = 200) -> dict[str, float]:
             server.join(10.0)
 
 
+def round_trips(observation: Observation, rounds: int) -> tuple[float, float]:
+    """Median and 99th percentile of our round trip with an observation, ms."""
+    process = multiprocessing.get_context("spawn")
+    here, there = process.Pipe()
+    server = process.Process(target=_serve_ours, args=(there,), daemon=True)
+    server.start()
+    try:
+        far = RemotePolicy(ClientConfig(f"ws://127.0.0.1:{here.recv()}", call_timeout=10.0))
+        state = RobotState.of(observation)
+        taken = []
+        for _ in range(rounds + 5):
+            began = time.perf_counter()
+            far.act(far.encode(observation), state)
+            taken.append(1e3 * (time.perf_counter() - began))
+    finally:
+        server.terminate()
+        server.join(10.0)
+    return statistics.median(taken[5:]), float(np.quantile(taken[5:], 0.99))
+
+
 def _compare(
     size: str, observation: Observation, ports: Sequence[int], rounds: int
 ) -> dict[str, float]:
