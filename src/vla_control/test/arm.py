@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pinocchio
@@ -14,6 +15,11 @@ JOINTS = [f"joint{i}" for i in range(1, 8)]
 BASE = "arm_base"
 TOOL = "tool_tip"
 HOME = np.array([0.1, -0.5, -0.1, -2.0, 0.15, 1.6, 0.7])
+# Settings of the law that holds each joint.
+JOINT_IMPEDANCE: dict[str, Any] = {
+    "task_law": vc.TaskLawKind.JOINT_IMPEDANCE,
+    "joint_stiffness": [300.0, 300.0, 250.0, 250.0, 60.0, 60.0, 40.0],
+}
 
 _LINKS = [  # (length to the next joint in m, mass in kg, axis, effort in Nm)
     (0.33, 4.0, "0 0 1", 87.0),

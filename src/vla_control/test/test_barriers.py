@@ -4,10 +4,22 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
-from arm import BASE, HOME, JOINTS, TOOL, Plant, glide, make_config, make_urdf, start_moving
+from arm import (
+    BASE,
+    HOME,
+    JOINT_IMPEDANCE,
+    JOINTS,
+    TOOL,
+    Plant,
+    glide,
+    make_config,
+    make_urdf,
+    start_moving,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -174,12 +186,13 @@ def driven(plant: Plant, poses: np.ndarray, seconds: float) -> tuple[list[float]
     return energies, levels
 
 
-def test_the_tank_bounds_what_a_reference_gives_to_the_plant() -> None:
+@pytest.mark.parametrize("law", [{}, JOINT_IMPEDANCE], ids=["impedance", "joint impedance"])
+def test_the_tank_bounds_what_a_reference_gives_to_the_plant(law: dict[str, Any]) -> None:
     poses = glide(Plant().pose, [0.15, 0.14, -0.1])
-    energies, _ = driven(Plant(), poses, 0.6)
+    energies, _ = driven(Plant(config=make_config(**law)), poses, 0.6)
     with pytest.raises(AssertionError):  # the control breaks the budget
         assert_within_budget(energies)
-    energies, levels = driven(Plant(config=make_config(**TANK)), poses, 2.0)
+    energies, levels = driven(Plant(config=make_config(**TANK, **law)), poses, 2.0)
     assert_within_budget(energies)
     assert min(levels) < 0.6 * CAPACITY
     assert min(levels) > -0.05 * CAPACITY

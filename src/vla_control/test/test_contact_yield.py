@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from arm import Plant, glide, make_config
+import pytest
+from arm import HOME, JOINT_IMPEDANCE, Plant, glide, make_config
 
 WALL = 3e4  # N/m
 DEPTH = 0.04  # m, of the reference below the wall
 
 
-def press(**changes: object) -> np.ndarray:
+LAWS: list[dict[str, Any]] = [{}, JOINT_IMPEDANCE]
+
+
+def press(**changes: Any) -> np.ndarray:
     """Forces of a wall 60 mm below the tool (N) while the reference goes through it at 0.2 m/s."""
     config = make_config(
         translational_stiffness=[400.0] * 3,
@@ -43,14 +49,21 @@ def late_over_steady(forces: np.ndarray) -> float:
     return float(forces[touched + 100 :].max() / forces[-200:].mean())
 
 
-def test_only_the_spring_presses() -> None:
-    assert late_over_steady(press(sensing__yield_s=0.0)) > 1.35  # the control
-    assert late_over_steady(press()) < 1.2
+@pytest.mark.parametrize("law", LAWS, ids=["impedance", "joint impedance"])
+def test_only_the_spring_presses(law: dict[str, Any]) -> None:
+    assert late_over_steady(press(sensing__yield_s=0.0, **law)) > 1.35  # the control
+    assert late_over_steady(press(**law)) < 1.2
 
 
-def test_the_force_at_rest_is_the_springs() -> None:
-    steady = float(press()[-200:].mean())
-    assert abs(steady - 400.0 * DEPTH) < 0.1 * 400.0 * DEPTH
+@pytest.mark.parametrize("law", LAWS, ids=["impedance", "joint impedance"])
+def test_the_force_at_rest_is_the_springs(law: dict[str, Any]) -> None:
+    steady = float(press(**law)[-200:].mean())
+    stiffness = 400.0
+    if law:
+        # Of the joints' springs, with the tool free to move along the wall.
+        lever = Plant().kinematics.jacobian(HOME)[2]
+        stiffness = 1.0 / float(lever @ (lever / np.array(law["joint_stiffness"])))
+    assert steady == pytest.approx(stiffness * DEPTH, rel=0.1)
 
 
 def test_what_is_carried_along_is_no_obstacle() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arm import HOME, JOINTS, Plant, glide, make_config, start_moving
+from arm import HOME, JOINT_IMPEDANCE, JOINTS, Plant, glide, make_config, start_moving
 from numpy.typing import NDArray
 
 import vla_control as vc
@@ -13,10 +13,9 @@ from vla_control import RejectReason as R
 
 Floats = NDArray[np.float64]
 MS = 1_000_000
-STIFFNESS = [300.0, 300.0, 250.0, 250.0, 60.0, 60.0, 40.0]
+STIFFNESS = JOINT_IMPEDANCE["joint_stiffness"]
 LAW = {
-    "task_law": vc.TaskLawKind.JOINT_IMPEDANCE,
-    "joint_stiffness": STIFFNESS,
+    **JOINT_IMPEDANCE,
     "chunk__accept_joint_positions": True,
     "chunk__accept_twists": True,
 }

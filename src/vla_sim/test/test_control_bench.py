@@ -191,6 +191,32 @@ def test_wiping_a_plate_with_friction_neither_hops_nor_loses_the_force() -> None
     assert errors[True] > 10.0
 
 
+def test_a_seam_keeps_the_makers_limits_of_jerk_and_torque_rate() -> None:
+    rig, exercise = rig_of(), exercises.Seam()
+    rig.draw(0, ModelError())
+
+    def ratios(**changes: object) -> list[float]:
+        subject = runs.ours(rig, 1000.0, exercise.gains, **changes)
+        record = exercise.run(rig, subject, HOME, 0)
+        assert record.rejected == 0
+        found = exercise.measure(record, PANDA, HOME)
+        names = ("seam_joint_jerk_over_limit_ratio", "seam_torque_rate_over_limit_ratio")
+        return [found[name] for name in names]
+
+    assert max(ratios()) < 0.6
+    # The control: a reference that may go over to the new chunk as fast as it likes.
+    unbounded = {
+        "chunk__blend_time": 0.01,
+        "max_linear_velocity": 10.0,
+        "max_linear_acceleration": 100.0,
+        "max_angular_velocity": 30.0,
+        "max_angular_acceleration": 500.0,
+        "torque_rate_limit": [1e5] * 7,
+        "braking_torque_rate_limit": [1e5] * 7,
+    }
+    assert min(ratios(**unbounded)) > 1.0
+
+
 def test_a_jump_of_the_acceleration_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert exercises.acceleration_step(PANDA) < 1e-6
     original = vla_control.Controller.state
