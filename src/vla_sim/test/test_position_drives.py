@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import vla_control
 from vla_control import Fault, Phase
-from vla_sim import robots
+from vla_sim import experts, robots
 from vla_sim._core import PositionDrives
 from vla_sim.control_bench import curves, measures, runs, table
 from vla_sim.control_bench.hardware import Hardware, Rig
 from vla_sim.control_bench.measures import Record
-from vla_sim.control_bench.tracking import FREQUENCY, Tracking
+from vla_sim.control_bench.tracking import Tracking
+from vla_sim.position_drives import FREQUENCY
+from vla_sim.simulation import Simulation
 
 UR5 = robots.get("ur5")
 HOME = table.home_pose(UR5)
@@ -75,13 +78,7 @@ def test_without_a_sensor_a_wall_is_a_tracking_deviation() -> None:
 
 def test_with_a_sensor_it_presses_with_stiffness_times_depth() -> None:
     rig = rig_of(wall_below=ABOVE, force_sensor=True)
-    subject = Tracking(
-        rig,
-        runs.Gains(translational=400.0),
-        admittance__contact_stiffness=20000.0,
-        admittance__mass=12.0,
-        admittance__max_force=300.0,
-    )
+    subject = Tracking(rig, runs.Gains(translational=400.0))
     record = approach(rig, subject, total=8.0)
     state = subject.controller.state()
     assert state.fault is Fault.NONE
@@ -98,3 +95,46 @@ def test_drives_that_take_torques_are_refused() -> None:
     controller = vla_control.Controller(UR5.description(), UR5.controller_config())
     with pytest.raises(ValueError, match="motion output"):
         PositionDrives(controller, FREQUENCY, 8, False)
+
+
+@pytest.mark.parametrize("name", robots.names())
+def test_a_simulated_arm_gets_what_its_drives_take(
+    make_sim: Callable[..., Simulation], name: str
+) -> None:
+    sim = make_sim(name, "touch", 3)
+    positions = robots.get(name).arm.drives.command == "position"
+    assert positions == (name == "ur5")  # the control: the others are told torques
+    expert = experts.make_expert(sim)
+    for _ in range(3):
+        assert sim.push_chunk(expert.act(sim)) is vla_control.RejectReason.NONE
+        sim.advance(0.3)
+    state = sim.controller.state()
+    assert state.phase is Phase.TRACKING
+    assert np.linalg.norm(state.reference_twist_tool_in_base[:3]) > 0.02
+    assert state.compliant == (not positions)
+    if positions:
+        # The command is where the reference is, and the controller has no torque to tell.
+        tool = vla_control.RobotModel(UR5.description()).forward_kinematics(state.q_command)
+        off = np.linalg.norm((tool - state.reference_pose_tool_in_base)[:3, 3])
+        assert off < 2e-3 + 0.008 * np.linalg.norm(state.reference_twist_tool_in_base[:3])
+        np.testing.assert_array_equal(state.tau_command, np.zeros(6))
+        assert sim.controller.config.rate == UR5.arm.drives.control_rate
+    else:
+        assert np.abs(state.tau_command).max() > 0.1
+
+
+def test_an_arm_that_is_told_positions_does_not_give_way(
+    make_sim: Callable[..., Simulation],
+) -> None:
+    given_way = {}
+    for name in ("ur5", "ur5e"):
+        sim = make_sim(name, "touch", 3)
+        sim.advance(0.2)
+        start = sim.observe_pose()[:3, 3]
+        hand = sim.model.body(sim.robot.tool_frame).id
+        sim.data.xfrc_applied[hand, :3] = [15.0, 0.0, 0.0]
+        sim.advance(0.5)
+        given_way[name] = np.linalg.norm(sim.observe_pose()[:3, 3] - start)
+        sim.data.xfrc_applied[hand] = 0.0
+    assert given_way["ur5"] < 2e-3
+    assert given_way["ur5e"] > 8e-3  # 15 N on 1000 N/m

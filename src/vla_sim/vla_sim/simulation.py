@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 
 import vla_control
-from vla_sim import collision, robots, scene, suites, tasks
-from vla_sim._core import Loop, Plant, PlantMemory, Snapshot
+from vla_sim import collision, position_drives, robots, scene, suites, tasks
+from vla_sim._core import Law, Loop, Plant, PlantMemory, Snapshot
 from vla_sim._core import PlantConfig as _CorePlantConfig
 from vla_sim._core import PlantLayout as _CorePlantLayout
 from vla_sim.rendering import Renderer
@@ -85,6 +85,9 @@ class SimSnapshot:
 class Simulation:
     """One robot at one task, in lockstep or in real time.
 
+    An arm whose drives take positions only is told positions: position tracking, not compliant, and
+    nothing keeps it off itself and the table.
+
     All methods are for one thread. While running in real time the C++ thread owns the plant; then
     only ``observe``, ``push_chunk``, ``judge``, ``render``, ``scene_state`` and the properties may
     be used.
@@ -127,9 +130,12 @@ class Simulation:
             viscous_friction=self.plant_config.viscous_friction,
         )
         self.data = mujoco.MjData(self.model)
+        arm, gravity = self.robot.arm, not self.plant_config.gravity_compensation
+        positions = position_drives.required(arm)
+        output = {"barrier__distance_braking": collision.BRAKING}
         overrides = {
-            "command_includes_gravity": not self.plant_config.gravity_compensation,
-            "barrier__distance_braking": collision.BRAKING,
+            "command_includes_gravity": gravity,
+            **(position_drives.settings(arm) if positions else output),
             **(controller_overrides or {}),
         }
         self._description = self.robot.description()
@@ -140,7 +146,10 @@ class Simulation:
         self._plant = Plant(
             self.model._address, self.data._address, self._layout(), self._core_config()
         )
-        self._loop = Loop(self._plant, self.controller)
+        law: vla_control.Controller | Law = self.controller
+        if positions:
+            law = position_drives.connect(self.controller, arm, self.dt, gravity=gravity)
+        self._loop = Loop(self._plant, law)
         barrier = self.controller.config.barrier
         if barrier.distance_braking > 0.0:
             monitor = collision.make_monitor(
@@ -392,7 +401,11 @@ class Simulation:
         )
 
     def restore(self, snapshot: SimSnapshot) -> None:
-        """Return to a snapshot. The controller is activated there, holding where the arm is."""
+        """Return to a snapshot. The controller is activated there, holding where the arm is.
+
+        Raises:
+            RuntimeError: The arm moves there, but is told positions, which begins at rest.
+        """
         self.reset_to(snapshot.instance)
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         mujoco.mj_setState(self.model, self.data, snapshot.physics, kind)

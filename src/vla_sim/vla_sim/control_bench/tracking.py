@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An arm whose drives are told positions, as those of a UR of the CB3 series.
+"""An arm whose drives are told positions, under the exercises of the benchmark.
 
 With a force sensor at the tool it is compliant, without one it is not.
 """
@@ -8,17 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import vla_control
-from vla_sim._core import PositionDrives
+from vla_sim import position_drives
 from vla_sim.control_bench.hardware import Rig
 from vla_sim.control_bench.runs import Gains, Ours
-
-# Of the drives' own loop, rad/s; critically damped.
-FREQUENCY = 60.0
-# Their velocity feed-forward leaves little of their lag, s.
-DRIVE_LAG = 0.005
-# Assumed where the maker publishes none, rad/s^2.
-ACCELERATION = 10.0
 
 
 class Tracking(Ours):
@@ -33,17 +25,8 @@ class Tracking(Ours):
     def __init__(self, rig: Rig, gains: Gains | None = None, **changes: Any) -> None:
         arm = rig.robot.arm
         gains = gains or Gains()
-        n = len(rig.robot.joint_names)
-        divider = round(1.0 / (arm.drives.control_rate * rig.plant_period))
-        acceleration = arm.limits.acceleration
         settings: dict[str, Any] = {
-            "rate": arm.drives.control_rate,
-            "output": vla_control.OutputKind.MOTION,
-            "max_joint_velocity": arm.limits.velocity.tolist(),
-            "tracking__max_acceleration": (
-                [ACCELERATION] * n if acceleration is None else acceleration.tolist()
-            ),
-            "tracking__drive_lag_s": DRIVE_LAG,
+            **position_drives.settings(arm),
             "translational_stiffness": [gains.translational] * 3,
             "rotational_stiffness": [gains.rotational] * 3,
             "chunk__max_slowdown": 1.0,
@@ -54,10 +37,14 @@ class Tracking(Ours):
                     "admittance__sensor_frame": rig.robot.tool_frame,
                     # The simulated sensor has no noise: at rest its values do not change.
                     "admittance__stale_s": 0.0,
+                    # A rigid plate, and an impact that the arm's own inertia makes.
+                    "admittance__contact_stiffness": 20000.0,
+                    "admittance__mass": 12.0,
+                    "admittance__max_force": 400.0,
                 }
             )
         config = rig.robot.controller_config(**{**settings, **changes})
         super().__init__(rig, config)
-        self.law = PositionDrives(
-            self.controller, FREQUENCY, divider, not rig.hardware.gravity_compensation
+        self.law = position_drives.connect(
+            self.controller, arm, rig.plant_period, gravity=not rig.hardware.gravity_compensation
         )

@@ -85,6 +85,7 @@ def observe_world(sim: Simulation) -> World:
     if lag > _MAX_LAG or cosine < np.cos(_MAX_ANGULAR_LAG):
         reference, twist = measured, np.zeros(6)
     world = world_of(state, sim.instance, reference, opening=state.gripper_opening)
+    world.compliant = controller.compliant
     world.velocity = _limited(twist[:3], _MAX_SPEED)
     world.angular_velocity = _limited(twist[3:], _MAX_TURN_SPEED)
     grip = world.grip * state.axes.get(target, np.array([0.0, 0.0, 1.0]))

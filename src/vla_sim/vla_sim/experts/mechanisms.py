@@ -28,6 +28,9 @@ _TIP = 0.0095
 _PRESS_DEPTH = 0.013
 # The tool follows its goal, and the arm its reference, by so much time, s.
 _LEAD = 0.17
+# So far below a puck's top the tool is told to go, m, by an arm that gives way and by one that does
+# not.
+_LEAN, _STIFF_LEAN = 0.009, 0.001
 # How far a knob is turned, rad.
 _TURN = np.deg2rad(48.0)
 
@@ -99,7 +102,7 @@ class FollowGoals(TouchGoals):
         ahead = turned_about(world.cube, world.aim, world.drift * _LEAD)
         away = float(np.hypot(*world.offset))
         closed = world.opening < 0.02
-        floor = float(world.cube[2]) + _TIP - 0.009
+        floor = float(world.cube[2]) + _TIP - (_LEAN if world.compliant else _STIFF_LEAN)
         height = max(floor, funnel(max(0.0, away - 0.010), floor)) if closed else HOVER_HEIGHT
         return Goal(np.array([*ahead[:2], height]), 0.0, CLOSED, 1.0)
 

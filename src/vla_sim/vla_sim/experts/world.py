@@ -67,6 +67,7 @@ class World:
         grip: Height above the object's position at which it is held, m.
         width: Of the object between the pads, m; 0 = it cannot be held.
         rest: Height of the object's position when it lies on the table, m.
+        compliant: Whether the arm gives way to what it presses on.
     """
 
     position: FloatArray
@@ -86,6 +87,7 @@ class World:
     grip: float = 0.0
     width: float = CUBE_SIZE
     rest: float = 0.5 * CUBE_SIZE
+    compliant: bool = True
 
     @property
     def yaw(self) -> float:
