@@ -268,10 +268,11 @@ BINDING = Binding(
 def test_a_calibration_comes_back_as_it_was_and_knows_what_it_is_for(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     bands = fit_task_bands({"pick": successes(rng, 20)}, {"pick": successes(rng, 45)}, ALPHA)
-    written = Calibration(BINDING, "d1", bands)
+    written = Calibration(BINDING, "d1", bands, (0.1, 0.2))
     written.save(tmp_path / "calibration.json")
     found = Calibration.load(tmp_path / "calibration.json")
     assert (found.binding, found.detector_id) == (BINDING, "d1")
+    assert found.drift_maxima == (0.1, 0.2)
     for scores in successes(rng, 50):
         for task in ("pick", "push"):
             before, after = bands.of(task), found.bands.of(task)
@@ -303,7 +304,7 @@ def test_a_calibration_that_was_changed_is_refused(
     rng = np.random.default_rng(0)
     bands = fit_task_bands({"pick": successes(rng, 20)}, {"pick": successes(rng, 20)}, ALPHA)
     path = tmp_path / "calibration.json"
-    Calibration(BINDING, "d1", bands).save(path)
+    Calibration(BINDING, "d1", bands, (0.1, 0.2)).save(path)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))

@@ -6,15 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_episode
+from conftest import WIDTH, make_episode
 from test_calibration import BINDING
 
 from vla_failure import FailureDetectionError, store
+from vla_failure.binding import Binding
 from vla_failure.calibration import Calibration
 from vla_failure.detectors.saving import detector_id, load_detector
 from vla_failure.fitting import calibrate, fit
 
 SETTINGS = {"accumulate": "mean"}
+
+
+def binding(policy: str) -> Binding:
+    return replace(BINDING, policy_id=policy, feature_shape=(5, 16, WIDTH))
 
 
 def write_rollouts(folder: Path, policy: str, seeds: int = 120) -> Path:
@@ -31,7 +36,7 @@ def write_rollouts(folder: Path, policy: str, seeds: int = 120) -> Path:
         for seed in range(seeds)
         for number, task in enumerate(("pick", "push"))
     ]
-    store.write_manifest(folder, {"binding": replace(BINDING, policy_id=policy).to_dict()})
+    store.write_manifest(folder, {"binding": binding(policy).to_dict()})
     store.write_shard(folder, "all", episodes)
     return folder
 
@@ -51,7 +56,7 @@ def test_from_rollouts_to_a_calibrated_detector(good: Path, tmp_path: Path) -> N
     calibration = Calibration.load(out / "calibration.json")
     assert settings["policy_id"] == calibration.binding.policy_id == "good"
     assert settings["detector_id"] == calibration.detector_id == detector_id(out)
-    assert settings["calibration_id"] == replace(BINDING, policy_id="good").calibration_id
+    assert settings["calibration_id"] == binding("good").calibration_id
     assert figures["calibration_successes_count"] == calibration.bands.pooled.count
     assert figures["false_alarm_rate_low"] <= 0.15
     assert figures["detection_rate"] > 0.8

@@ -14,17 +14,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .binding import Binding
 from .calibration import Calibration, fit_task_bands
+from .calibration.drift import DriftTest, make_drift_detector
 from .detectors import Detector, score_episode
 from .detectors.saving import detector_id, load_detector, make_detector, save_detector
 from .episodes import Episode, FailureDetectionError, FloatArray
 from .measures.alarms import Alarm, alarm_figures
 from .measures.ranking import macro_auc, snapshots_at
+from .monitor import Monitor, MonitorConfig
 from .splits import Shares, Split, split_episodes
 from .store import read_manifest, read_rollouts
 
-CALIBRATION, TRAINING = "calibration.json", "training.json"
+CALIBRATION, TRAINING, DRIFT = "calibration.json", "training.json", "drift"
 _SHARE = 0.5  # of the median time to success, at which the AUC is taken
 
 
@@ -67,6 +71,9 @@ def fit(
     figures: dict[str, float] = {"train_episodes_count": len(split.train)}
     if any(snapshot.auc() is not None for snapshot in snapshots.values()):
         figures["select_auc"] = macro_auc(snapshots)
+    drift = make_drift_detector()
+    drift.fit(split.train, seed)
+    save_detector(folder / DRIFT, drift)
     identity = save_detector(folder, detector)
     (folder / TRAINING).write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     (folder / CALIBRATION).unlink(missing_ok=True)  # of what was there before
@@ -98,7 +105,11 @@ def calibrate(rollouts: Path, folder: Path, alpha: float) -> dict[str, Any]:
         alpha,
     )
     binding = Binding.from_dict(read_manifest(rollouts)["binding"])
-    calibration = Calibration(binding, detector_id(folder), bands)
+    drift = DriftTest.calibrated(
+        load_detector(folder / DRIFT), [e for e in split.calibrate if e.info.success]
+    )
+    maxima = tuple(drift.maxima.tolist())
+    calibration = Calibration(binding, detector_id(folder), bands, maxima)
     calibration.save(folder / CALIBRATION)
     alarms = [
         Alarm(e, bands.of(e.info.task).first_alarm(score_episode(detector, e))) for e in split.test
@@ -114,6 +125,26 @@ def calibrate(rollouts: Path, folder: Path, alpha: float) -> dict[str, Any]:
             "guarantee": bands.pooled.guarantee,
         },
     }
+
+
+def load_monitor(folder: Path, running: Binding, config: MonitorConfig | None = None) -> Monitor:
+    """A monitor of what ``fit`` and ``calibrate`` left in a folder.
+
+    Args:
+        folder: Of the detector.
+        running: What runs; where it is not what was calibrated, the monitor abstains.
+        config: How alarms become decisions.
+
+    Raises:
+        FailureDetectionError: If something cannot be read. No calibration is none: the monitor
+            abstains, or goes on without, as its configuration says.
+    """
+    detector, identity = load_detector(folder), detector_id(folder)
+    if not (folder / CALIBRATION).is_file():
+        return Monitor(detector, identity, running, None, None, config)
+    calibration = Calibration.load(folder / CALIBRATION)
+    drift = DriftTest(load_detector(folder / DRIFT), np.array(calibration.drift_maxima))
+    return Monitor(detector, identity, running, calibration, drift, config)
 
 
 def _split(episodes: Sequence[Episode], training: dict[str, Any]) -> Split:

@@ -26,11 +26,13 @@ class Calibration:
         binding: What was run.
         detector_id: Hash of the detector, see ``detectors.saving``.
         bands: Of its scores.
+        drift_maxima: (n,) of the drift test; see ``DriftTest``.
     """
 
     binding: Binding
     detector_id: str
     bands: TaskBands
+    drift_maxima: tuple[float, ...]
 
     @property
     def calibration_id(self) -> str:
@@ -51,6 +53,7 @@ class Calibration:
             "calibration_id": self.calibration_id,
             "binding": self.binding.to_dict(),
             "detector_id": self.detector_id,
+            "drift_maxima": list(self.drift_maxima),
             "pooled": _band_to_dict(self.bands.pooled),
             "by_task": {task: _band_to_dict(band) for task, band in self.bands.by_task.items()},
         }
@@ -76,6 +79,7 @@ class Calibration:
                     _band_of_dict(values["pooled"]),
                     {task: _band_of_dict(band) for task, band in values["by_task"].items()},
                 ),
+                tuple(float(value) for value in values["drift_maxima"]),
             )
             noted = values["calibration_id"]
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:

@@ -83,6 +83,10 @@ class Detector(ABC):
             FailureDetectionError: If it lacks what the detector needs.
         """
 
+    def contributions(self) -> dict[str, float]:
+        """What the last score is made of, by name; empty where it is of one piece."""
+        return {}
+
     def array(self, name: str) -> Float32Array:
         """Something it has learned.
 

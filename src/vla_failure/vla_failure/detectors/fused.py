@@ -52,6 +52,7 @@ class Fused(SignalDetector):
         super().check()
         check_positive(penalty=self.penalty)
         self._members = self._make()
+        self._parts = np.zeros(len(self._members), np.float32)
 
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
         """See ``Detector.fit``."""
@@ -88,6 +89,7 @@ class Fused(SignalDetector):
     def begin(self, start: Start) -> None:
         """See ``SignalDetector.begin``."""
         self._step = 0
+        self._parts = np.zeros_like(self._parts)
         for member in self._members:
             prefix = f"{member.name}/"
             learned = {
@@ -99,7 +101,12 @@ class Fused(SignalDetector):
     def signal(self, step: Step) -> float:
         """See ``SignalDetector.signal``."""
         opinions = (self._opinions(step) - self.array("mean")) / self.array("spread")
-        return sigmoid(float(opinions @ self.array("weights") + self.array("bias")[0]))
+        self._parts = opinions * self.array("weights")
+        return sigmoid(float(self._parts.sum() + self.array("bias")[0]))
+
+    def contributions(self) -> dict[str, float]:
+        """See ``Detector.contributions``: parts of the logit."""
+        return dict(zip((m.name for m in self._members), self._parts.tolist(), strict=True))
 
     def member_weights(self) -> dict[str, float]:
         """What the opinion of each member counts for."""
