@@ -139,6 +139,9 @@ def test_neither_a_moment_nor_a_turn_swings_the_tool_point() -> None:
     turn = vc.so3_log(arm.pose[:3, :3] @ start[:3, :3].T)
     np.testing.assert_allclose(turn, [1.0 / 20.0, 0.0, 0.0], atol=3e-3)
     np.testing.assert_allclose(arm.pose[:3, 3], start[:3, 3], atol=5e-4)
+    # The control: 0.1 m beside the tool point the same turn is a swing.
+    beside = start[:3, :3].T @ [0.0, 0.1, 0.0]
+    assert np.linalg.norm((arm.pose - start)[:3] @ [*beside, 1.0]) > 4e-3
     assert arm.push(glide(start, [0.0, 0.0, 0.0], [0.0, 0.0, 0.8])) is R.NONE
     ways = [arm.pose[:3, 3] for _ in range(400) if arm.step() is None]
     assert np.linalg.norm(np.array(ways) - start[:3, 3], axis=1).max() < 2e-3

@@ -250,6 +250,10 @@ def test_orientation_sweeps_through_pi_without_a_detour() -> None:
         assert np.abs(sample.pose[1:3, 0]).max() < 1e-9  # turns about x and nothing else
         assert np.abs(sample.angular_velocity[1:]).max() < 1e-9
         assert 0.0 <= sample.angular_velocity[0] < 1.5
+    # The control: the mean of the rotation vectors on either side of pi is far from both.
+    first, second = poses[7, :3, :3], poses[8, :3, :3]
+    mean = rotation(0.5 * (vc.so3_log(first) + vc.so3_log(second)))
+    assert np.linalg.norm(vc.so3_log(first.T @ mean)) > 3.0
 
 
 def test_a_chunk_may_turn_by_more_than_pi_in_all() -> None:
