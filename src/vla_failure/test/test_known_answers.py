@@ -314,6 +314,8 @@ def test_logistic_regression_recovers_its_weights() -> None:
     np.testing.assert_allclose(found.weights, [1.5, -1.0], atol=0.08)
     bound = fit_logistic(rows, wanted, np.ones(20_000), penalty=1e-6, nonnegative=True)
     assert bound.weights[1] == 0.0
+    with np.errstate(invalid="ignore"), pytest.raises(FailureDetectionError, match="no optimum"):
+        fit_logistic(np.full((4, 1), np.nan), np.zeros(4), np.ones(4), penalty=1e-6)
 
 
 def test_controls_say_what_they_know() -> None:

@@ -13,6 +13,7 @@ from conftest import make_episode
 
 from vla_failure import FailureDetectionError, Outcome, store
 from vla_failure.binding import Binding
+from vla_failure.episodes import aggregate_features
 from vla_failure.rollouts import collecting
 from vla_failure.rollouts.collecting import RolloutConfig, collect_rollouts, missing_shards
 from vla_failure.rollouts.onset import find_onset, first_lost
@@ -168,6 +169,8 @@ def test_rollouts_go_on_where_they_were_stopped(
         with pytest.raises(KeyboardInterrupt):
             collect_rollouts(config, stop)
         assert [shard.name for shard in missing_shards(config)] == [f"touch-{SEEDS[2]}-1"]
+        others = missing_shards(replace(config, tasks=("touch", "knob")))
+        assert [shard.task for shard in others] == ["touch", "knob", "knob"]
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         made = []
         result = collect_rollouts(config, lambda report: made.append(report.name))
@@ -192,6 +195,7 @@ def test_rollouts_go_on_where_they_were_stopped(
     ("change", "message"),
     [
         ({"suite": "hard"}, "basic"),
+        ({"tasks": ("pick", "juggle")}, "juggle.*wipe"),
         ({"episodes": 0}, "episodes is 0; valid: 1 or more"),
         ({"perturbations": ()}, "none, lighting"),
     ],
@@ -199,7 +203,7 @@ def test_rollouts_go_on_where_they_were_stopped(
 def test_invalid_settings_name_the_valid_ones(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(FailureDetectionError, match=message):
+    with pytest.raises(ValueError, match=message):
         RolloutConfig(default_checkpoint(), tmp_path, **change)  # type: ignore[arg-type]
 
 
@@ -224,6 +228,15 @@ def test_any_change_of_what_runs_changes_the_calibration_id(policy: Policy) -> N
 
 def test_features_that_do_not_fit_half_precision_are_refused() -> None:
     episode = make_episode(0)
-    large = np.full(episode.features.shape, 1e6, np.float32)
-    with np.errstate(over="ignore"), pytest.raises(FailureDetectionError, match="not finite"):
+    large = np.tile(aggregate_features(np.full((5, 16, 6), 1e6, np.float32)), (10, 1, 1, 1))
+    with pytest.raises(FailureDetectionError, match="features is not finite"):
         replace(episode, features=large.astype(np.float16))
+
+
+def test_a_running_detector_sees_the_numbers_that_are_kept() -> None:
+    raw = np.random.default_rng(0).normal(size=(10, 5, 16, 6)).astype(np.float32)
+    online = np.stack([aggregate_features(inference) for inference in raw])
+    assert not np.array_equal(online[:, 0, 0], raw[:, 0, 0]), "rounded, the positive control"
+    kept = replace(make_episode(0), features=online.astype(np.float16))
+    for step, seen in zip(kept.steps(), online, strict=True):
+        np.testing.assert_array_equal(step.features, seen)

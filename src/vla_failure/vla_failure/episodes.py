@@ -234,7 +234,10 @@ class Episode:
 
 
 def aggregate_features(features: npt.NDArray[np.floating]) -> Float32Array:
-    """First, last and mean over flow steps and over the horizon.
+    """First, last and mean over flow steps and over the horizon, rounded to half precision.
+
+    As they are kept on disk: a running detector sees the very numbers that it was fitted on. What
+    does not fit becomes infinite, and is refused wherever it goes.
 
     Args:
         features: (flow steps, horizon, W) of one inference.
@@ -251,7 +254,9 @@ def aggregate_features(features: npt.NDArray[np.floating]) -> Float32Array:
         )
     values = features.astype(np.float32)
     flow = np.stack([values[0], values[-1], values.mean(axis=0)])
-    return np.stack([flow[:, 0], flow[:, -1], flow.mean(axis=1)], axis=1)
+    aggregates = np.stack([flow[:, 0], flow[:, -1], flow.mean(axis=1)], axis=1)
+    with np.errstate(over="ignore"):
+        return aggregates.astype(np.float16).astype(np.float32)
 
 
 def chunk_array(poses: FloatArray, openings: FloatArray) -> Float32Array:

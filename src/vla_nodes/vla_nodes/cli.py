@@ -115,6 +115,9 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     rollouts.add_argument(
         "--suite", default="core", help="how scenes are drawn, and which tasks (core)"
     )
+    rollouts.add_argument(
+        "--task", action="append", help="may be repeated (default: those of the suite)"
+    )
     rollouts.add_argument("--robot", default="panda", help="simulated robot")
     rollouts.add_argument("--episodes", type=_count, default=400, help="per task (400)")
     rollouts.add_argument("--first", type=int, default=0, help="first scene in the range")

@@ -25,6 +25,7 @@ def main(options: argparse.Namespace) -> int:
             checkpoint=options.policy or default_checkpoint(),
             folder=options.folder,
             suite=options.suite,
+            tasks=tuple(options.task or ()),
             robot=options.robot,
             episodes=options.episodes,
             first=options.first,

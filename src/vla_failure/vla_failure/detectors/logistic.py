@@ -12,6 +12,9 @@ from scipy.special import expit
 
 from ..episodes import FailureDetectionError, Float32Array, FloatArray
 
+# A gradient of the mean loss that counts as none.
+_FLAT = 1e-4
+
 
 @dataclass(frozen=True)
 class Logistic:
@@ -81,6 +84,11 @@ def fit_logistic(
         method="L-BFGS-B",
         bounds=[(low, None)] * count + [(None, None)],
     )
-    if not result.success:
+    gradient = np.asarray(result.jac)
+    if nonnegative:  # at a bound only its other side counts
+        at_bound = np.append(result.x[:-1] <= 0.0, False)
+        gradient = np.where(at_bound, np.minimum(gradient, 0.0), gradient)
+    # The line search may give up within rounding of the optimum, which is as good.
+    if not result.success and not np.abs(gradient).max() < _FLAT:
         raise FailureDetectionError(f"the logistic regression has no optimum: {result.message}")
     return Logistic(mean, spread, result.x[:-1], float(result.x[-1]))

@@ -14,6 +14,7 @@ import numpy as np
 from vla_policy import load_policy, read_manifest
 from vla_policy.evaluation import SUITES, EvaluationConfig, check_seeds, run_jobs, worker
 from vla_sim import seeds as sim_seeds
+from vla_sim import tasks
 
 from .. import store
 from ..binding import Binding
@@ -32,7 +33,8 @@ class RolloutConfig:
     Attributes:
         checkpoint: Folder of the policy.
         folder: Receives the rollouts.
-        suite: How scenes are drawn, and which tasks; see ``vla eval``.
+        suite: How scenes are drawn; see ``vla eval``.
+        tasks: Names of the tasks; none for those of the suite.
         robot: Name of the robot.
         episodes: Per task.
         first: Offset of the first seed in the range of rollouts.
@@ -46,6 +48,7 @@ class RolloutConfig:
     checkpoint: Path
     folder: Path
     suite: str = "core"
+    tasks: tuple[str, ...] = ()
     robot: str = "panda"
     episodes: int = 400
     first: int = 0
@@ -58,6 +61,8 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         if self.suite not in SUITES:
             raise FailureDetectionError(f"unknown suite {self.suite!r}; valid: {', '.join(SUITES)}")
+        for task in self.tasks:
+            tasks.get(task)  # which knows the valid ones
         Perturbation.draw(self.perturbations, 0)  # which checks them
         for name, least in (
             ("episodes", 1),
@@ -145,20 +150,21 @@ def missing_shards(config: RolloutConfig) -> list[Shard]:
     seeds = sim_seeds.seeds("rollouts", config.episodes, config.first)
     shards = [
         Shard(config, task, seeds[begin : begin + config.shard])
-        for task in SUITES[config.suite]
+        for task in config.tasks or SUITES[config.suite]
         for begin in range(0, len(seeds), config.shard)
     ]
     return [shard for shard in shards if not store.has_shard(config.folder, shard.name)]
 
 
 def rollout_settings(config: RolloutConfig) -> dict[str, Any]:
-    """What must be the same for all rollouts of a folder.
+    """What must be the same for all rollouts of a folder; tasks may be added.
 
     The seeds too: other ones are cut into other shards, which would overlap.
     """
     seeds = sim_seeds.seeds("rollouts", config.episodes, config.first)
     return {
         "suite": config.suite,
+        "robot": config.robot,
         "perturbations": list(config.perturbations),
         "samples": config.samples,
         "sampled_per_task": config.sampled,

@@ -127,12 +127,10 @@ class _Recorder:
             success_time=result.time_s if result.success else None,
             onset_step=lost,
         )
-        with np.errstate(over="ignore"):  # what overflows is refused by ``Episode``
-            features = np.stack(self._features).astype(np.float16)
         return Episode(
             info=info,
             times=np.array(self._times),
-            features=features,
+            features=np.stack(self._features).astype(np.float16),
             chunks=np.stack(self._chunks),
             states=np.stack(self._states),
             samples=np.stack(self._samples) if self._samples else None,
