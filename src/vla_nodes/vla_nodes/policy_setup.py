@@ -62,6 +62,7 @@ def _connect(config: PolicyConfig) -> Any:
             joint_names=config.joint_names,
             certificates=config.certificates,
             call_timeout=config.server_timeout,
+            encode_ahead=config.act_rate > 0.0,
         )
         policy.reset(config.seed)
     except PolicyError as error:

@@ -35,7 +35,7 @@ from vla_policy.schedules import SCHEDULES, make_schedule
 from vla_policy.serving import messages, openpi, wire
 from vla_policy.serving.client import ClientConfig, RemotePolicy, ServerUnreachableError
 from vla_policy.serving.server import PolicyServer, ServerConfig
-from vla_policy.serving.service import Service
+from vla_policy.serving.service import InferItem, Service, Session
 from vla_policy.types import ObservationMismatchError, PolicyError, RobotState
 from vla_sim import robots
 
@@ -80,17 +80,19 @@ def address(policy: NanoPi0Policy) -> Iterator[str]:
 
 
 def remote(address: str, expected: dict[str, Any] | None = None, **more: Any) -> RemotePolicy:
-    return RemotePolicy(ClientConfig(url=f"ws://{address}", **more), expected)
+    config = ClientConfig(url=f"ws://{address}", **{"encode_ahead": True, **more})
+    return RemotePolicy(config, expected)
 
 
 def raw(address: str, path: str = messages.PATH) -> ClientConnection:
     return connect(f"ws://{address}{path}", compression=None, max_size=None, proxy=None)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 def test_it_is_the_policy_itself(
-    address: str, checkpoint: Path, observation: FakeObservation
+    address: str, checkpoint: Path, observation: FakeObservation, ahead: bool
 ) -> None:
-    local, far = load_policy(checkpoint), remote(address)
+    local, far = load_policy(checkpoint), remote(address, encode_ahead=ahead)
     assert far.spec == local.spec
     for seed in (0, 7):
         local.reset(seed)
@@ -104,15 +106,16 @@ def test_it_is_the_policy_itself(
                 )
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_do_behind_a_server_what_they_do_here(
-    address: str, checkpoint: Path, observation: FakeObservation, name: str
+    address: str, checkpoint: Path, observation: FakeObservation, name: str, ahead: bool
 ) -> None:
     """Also those that need the flow (rtc) or another state than the observation's (vlash)."""
     arm = RobotModel(robots.get("panda").description())
     q = np.array([0.1, -0.4, 0.0, -2.2, 0.1, 1.9, 0.8])
     runs = []
-    for policy in (load_policy(checkpoint), remote(address)):
+    for policy in (load_policy(checkpoint), remote(address, encode_ahead=ahead)):
         policy.reset(4)
         plan = make_schedule(name, policy, 0.2, arm)
         runs.append([])
@@ -131,6 +134,34 @@ def test_schedules_do_behind_a_server_what_they_do_here(
                 getattr(theirs, field.name), getattr(ours, field.name), field.name
             )
     assert runs[0][1].conditioned_steps == (4 if name == "rtc" else 0)
+
+
+def test_a_context_that_was_inferred_from_can_be_acted_on_again(
+    address: str, checkpoint: Path, observation: FakeObservation
+) -> None:
+    state = RobotState.of(observation)
+    later = dataclasses.replace(state, q=state.q + 0.1)
+    local, far = load_policy(checkpoint), remote(address, encode_ahead=False)
+    contexts = [policy.encode(observation) for policy in (local, far)]
+    for now in (state, later, state):
+        ours, theirs = (p.act(c, now) for p, c in zip((local, far), contexts, strict=True))
+        np.testing.assert_array_equal(theirs.commanded, ours.commanded)
+
+
+def test_a_bad_observation_in_a_batch_of_whole_inferences_spoils_no_other(
+    policy: NanoPi0Policy, observation: FakeObservation
+) -> None:
+    state, bad = RobotState.of(observation), dataclasses.replace(observation, instruction=" ")
+    nan = dataclasses.replace(state, q=np.full(7, np.nan))
+    session = Session()
+    wanted = [
+        InferItem(session, observation, state),
+        InferItem(session, bad, state),
+        InferItem(session, observation, nan),
+    ]
+    (context, chunk), *errors = Service(policy).infer(wanted)
+    assert (context.inference_id, chunk.inference_id) == (0, 0)
+    assert [type(error) for error in errors] == [ObservationMismatchError] * 2
 
 
 def test_robots_that_go_on_from_chunks_of_their_own_share_a_batch(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that computes for all clients, several of them at once where they wait together."""
+"""Computes for all clients, for several of them at once where they wait together."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ class Batcher:
         self._compute = compute
         self._max_batch = max_batch
         self._waiting: queue.Queue[_Job | None] = queue.Queue(max_waiting)
+        self._computing = threading.Lock()
+        self._ahead: _Job | None = None  # of another kind, taken out of the queue already
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self.batches = 0
         self.items = 0
@@ -55,12 +57,26 @@ class Batcher:
         self._waiting.put(None)
         self._thread.join(timeout=30.0)
 
-    async def submit(self, kind: str, item: Any) -> Any:
+    async def submit(self, kind: str, item: Any, *, alone: bool = False) -> Any:
         """The result for an item.
+
+        Args:
+            kind: Of the computation.
+            item: What it is for.
+            alone: Whether nobody else could share a batch. Then it is computed here and now, which
+                saves the change of threads; the loop stands still meanwhile.
 
         Raises:
             PolicyError: If too many wait already, or as the computation says.
         """
+        if alone and self._computing.acquire(blocking=False):
+            try:
+                (result,) = self._results(kind, [item])
+            finally:
+                self._computing.release()
+            if isinstance(result, Exception):
+                raise result
+            return result
         loop = asyncio.get_running_loop()
         job = _Job(kind, item, loop, loop.create_future())
         try:
@@ -70,38 +86,47 @@ class Batcher:
         return await job.answer
 
     def _run(self) -> None:
-        ahead: _Job | None = None
-        while True:
-            first = ahead if ahead is not None else self._waiting.get()
-            ahead = None
-            if first is None:
-                return
-            batch, stopping = [first], False
-            while len(batch) < self._max_batch:
-                try:
-                    job = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    stopping = True
-                    break
-                if job.kind != first.kind:
-                    ahead = job
-                    break
-                batch.append(job)
-            self._finish(batch)
-            if stopping:
-                return
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Computes a batch; whether another one may follow.
+
+        A function of its own, so that nothing holds its items while the next ones are awaited.
+        """
+        first = self._ahead if self._ahead is not None else self._waiting.get()
+        self._ahead = None
+        if first is None:
+            return False
+        batch, go_on = [first], True
+        while len(batch) < self._max_batch:
+            try:
+                job = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                go_on = False
+                break
+            if job.kind != first.kind:
+                self._ahead = job
+                break
+            batch.append(job)
+        self._finish(batch)
+        return go_on
 
     def _finish(self, batch: Sequence[_Job]) -> None:
-        try:
-            results = self._compute[batch[0].kind]([job.item for job in batch])
-        except Exception as error:  # one batch's failure must not end the service
-            results = [error] * len(batch)
-        self.batches += 1
-        self.items += len(batch)
+        with self._computing:
+            results = self._results(batch[0].kind, [job.item for job in batch])
         for job, result in zip(batch, results, strict=True):
             job.loop.call_soon_threadsafe(_settle, job.answer, result)
+
+    def _results(self, kind: str, items: Sequence[Any]) -> Sequence[Any]:
+        self.batches += 1
+        self.items += len(items)
+        try:
+            return self._compute[kind](items)
+        except Exception as error:  # one batch's failure must not end the service
+            return [error] * len(items)
 
 
 def _settle(answer: asyncio.Future[Any], result: Any) -> None:

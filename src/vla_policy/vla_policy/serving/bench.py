@@ -104,7 +104,7 @@ def run(rounds: int = 200) -> dict[str, float]:
     """
     process = multiprocessing.get_context("spawn")
     pipes, servers = [], []
-    for target in (_serve_ours, _serve_openpi):
+    for target in (_serve_ours, _serve_openpi, _serve_ours):  # each with one client
         here, there = process.Pipe()
         server = process.Process(target=target, args=(there,), daemon=True)
         server.start()
@@ -154,7 +154,7 @@ def _compare(
 
         message = openpi.from_observation(observation)
         theirs = WebsocketClientPolicy("127.0.0.1", ports[1])
-        mixed = WebsocketClientPolicy("127.0.0.1", ports[0])
+        mixed = WebsocketClientPolicy("127.0.0.1", ports[2])
         calls["openpi"] = lambda: theirs.infer(message)
         calls["openpi_client"] = lambda: mixed.infer(message)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -164,6 +164,10 @@ def _compare(
             call()
             if turn >= 5:  # the first ones warm caches up
                 times[name].append(1e3 * (time.perf_counter() - began))
+    far.close()  # the next ones shall be alone, too
+    if "openpi" in calls:
+        theirs._ws.close()
+        mixed._ws.close()
     figures = {}
     for name, taken in times.items():
         figures[f"transport_{size}_{name}_p50_ms"] = statistics.median(taken)

@@ -48,6 +48,9 @@ class ClientConfig:
         certificates: PEM file of the authorities to trust; empty for the system's.
         connect_timeout: Longest wait for a connection, s.
         call_timeout: Longest wait for an answer, s.
+        encode_ahead: Whether ``encode`` computes on the server already. That pays where several
+            chunks are made of one context; without it the first one's request carries the
+            observation, and all is one way there and back.
     """
 
     url: str
@@ -55,6 +58,7 @@ class ClientConfig:
     certificates: str = ""
     connect_timeout: float = 5.0
     call_timeout: float = 2.0
+    encode_ahead: bool = False
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("ws://", "wss://")):
@@ -84,6 +88,7 @@ class Connection:
         self._pause = 0.0
         self._not_before = 0.0  # steady time, s
         self._why = ""
+        wire.keep_memory()
         self._loop = asyncio.new_event_loop()
         self._socket: Any = None
         self.connections = 0
@@ -200,6 +205,21 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+@dataclass
+class _Remote:
+    """A context on the server, or the observation that it is to be made of.
+
+    Attributes:
+        observation: Until it has been sent.
+        connection: That knows the context.
+        number: Of the context there.
+    """
+
+    observation: ObservationLike | None = None
+    connection: int = 0
+    number: int = 0
+
+
 class RemotePolicy(Policy):
     """A policy behind this suite's own protocol.
 
@@ -218,7 +238,9 @@ class RemotePolicy(Policy):
     def __init__(self, config: ClientConfig, expected: Mapping[str, Any] | None = None) -> None:
         self._expected = dict(expected or {})
         self._connection = Connection(config, messages.PATH)
+        self._encode_ahead = config.encode_ahead
         self._seed = 0
+        self._count = 0
         self._request = 0
         self._known: messages.Served | None = None
         # Those who encode and those who act share the connection.
@@ -231,27 +253,27 @@ class RemotePolicy(Policy):
 
     def reset(self, seed: int = 0) -> None:
         """Restarts the inference count; see ``Policy.reset``."""
-        self._seed = seed
+        self._seed, self._count = seed, 0
         with self._lock:
             self._connect()
             self._call("reset", seed=seed)
 
     def encode(self, observation: ObservationLike) -> Context:
         """Encodes images and instruction on the server; see ``Policy.encode``."""
-        message = messages.from_observation(observation)
-        with self._lock:
-            self._connect()
-            answer = self._call("encode", observation=message)
-            connection = self._connection.connections
-        number = answer.get("context")
-        if not isinstance(number, int):
-            raise messages.MessageError(f"the server's context is {number!r}, not a number")
-        return Context(
+        remote = _Remote(observation)
+        if self._encode_ahead:
+            message = messages.from_observation(observation)
+            with self._lock:
+                self._connect()
+                self._encoded(remote, self._call("encode", observation=message))
+        context = Context(
             stamp_ns=int(observation.stamp_ns),
             instruction=observation.instruction,
-            inference_id=number,
-            prefix=connection,
+            inference_id=self._count,
+            prefix=remote,
         )
+        self._count += 1
+        return context
 
     def act(
         self,
@@ -264,18 +286,31 @@ class RemotePolicy(Policy):
             raise PolicyError(
                 "a policy behind a server takes continuations, and no function of its flow"
             )
+        remote: _Remote = context.prefix
+        values = {"state": messages.from_state(state)}
+        if guidance is not None:
+            values["continuation"] = messages.from_continuation(guidance)
         with self._lock:
-            if context.prefix != self._connection.connections or not self._connection.is_open:
+            if remote.observation is not None:
+                self._connect()
+                observation = messages.from_observation(remote.observation)
+                answer = self._call("infer", observation=observation, **values)
+                self._encoded(remote, answer)
+            elif remote.connection == self._connection.connections and self._connection.is_open:
+                answer = self._call("act", context=remote.number, **values)
+            else:
                 raise ServerUnreachableError(
                     "the connection was lost since the observation was encoded"
                 )
-            answer = self._call(
-                "act",
-                context=context.inference_id,
-                state=messages.from_state(state),
-                continuation=messages.from_continuation(guidance),
-            )
         return messages.to_chunk(answer.get("chunk"), self.spec)
+
+    def _encoded(self, remote: _Remote, answer: Mapping[str, Any]) -> None:
+        """Notes where a context is; its observation is not needed any more."""
+        number = answer.get("context")
+        if not isinstance(number, int):
+            raise messages.MessageError(f"the server's context is {number!r}, not a number")
+        remote.observation = None
+        remote.connection, remote.number = self._connection.connections, number
 
     def _connect(self) -> None:
         first = self._connection.open()

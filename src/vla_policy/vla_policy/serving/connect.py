@@ -27,6 +27,7 @@ def connect(
     joint_names: Sequence[str] | None = None,
     certificates: str = "",
     call_timeout: float = ClientConfig.call_timeout,
+    encode_ahead: bool = False,
 ) -> Policy:
     """Connects to a server, with the token in ``VLA_POLICY_TOKEN``.
 
@@ -36,6 +37,7 @@ def connect(
         joint_names: The only ones that will do; None for any.
         certificates: PEM file of the authorities to trust; empty for the system's.
         call_timeout: Longest wait for an answer, s.
+        encode_ahead: See ``ClientConfig``.
 
     Raises:
         PolicyError: If there is no server, or it serves something that does not fit.
@@ -47,6 +49,7 @@ def connect(
         token=os.environ.get(TOKEN, ""),
         certificates=certificates,
         call_timeout=call_timeout,
+        encode_ahead=encode_ahead,
     )
     if contract is None:
         return RemotePolicy(config, {"joint_names": tuple(joint_names)} if joint_names else {})

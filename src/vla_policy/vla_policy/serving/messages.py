@@ -11,11 +11,12 @@ call       with                                answered with
 reset      seed                                nothing more
 encode     observation                         context: a number that the connection knows
 act        context, state, continuation        chunk
+infer      observation, state, continuation    context and chunk, of one computation
 =========  ==================================  ===================================================
 
 ``continuation`` is what real-time chunking goes on from (``Continuation``): what is left of the
 chunk under way, absolute, and its weights. A server whose policy has a flow takes it; it may be
-left out.
+left out, and so may the state of ``infer``, which is then the observation's.
 """
 
 from __future__ import annotations
@@ -233,9 +234,9 @@ def _reference_shape(spec: PolicySpec) -> tuple[int, ...]:
     return (4, 4) if spec.action.quantity == "pose" else (len(spec.joint_names),)
 
 
-def from_continuation(continuation: Continuation | None) -> dict[str, Any] | None:
+def from_continuation(continuation: Continuation) -> dict[str, Any]:
     """What a chunk shall go on from as a message."""
-    return None if continuation is None else dict(vars(continuation))
+    return dict(vars(continuation))
 
 
 def to_continuation(message: Any, spec: PolicySpec) -> Continuation | None:

@@ -33,9 +33,13 @@ def metadata(spec: PolicySpec) -> dict[str, Any]:
     return {
         "policy_id": spec.policy_id,
         "spec": spec.to_dict(),
-        "observation": [*(IMAGE + camera for camera in spec.cameras), *_STATE.values(), PROMPT],
+        "observation": _names(spec),
         "actions": list(spec.action.names),
     }
+
+
+def _names(spec: PolicySpec) -> list[str]:
+    return [*(IMAGE + camera for camera in spec.cameras), *_STATE.values(), PROMPT]
 
 
 def from_observation(observation: Observation) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def to_observation(message: Mapping[str, Any], spec: PolicySpec, stamp_ns: int) 
     Raises:
         ObservationMismatchError: Naming what is missing or unusable.
     """
-    needed = metadata(spec)["observation"]
+    needed = _names(spec)
     missing = [name for name in needed if name not in message]
     if missing:
         raise ObservationMismatchError(

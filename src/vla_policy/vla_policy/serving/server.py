@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,12 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy
 from ..types import PolicyError, RobotState
 from . import messages, openpi, wire
 from .batching import Batcher
-from .service import Service, Session
+from .service import InferItem, Service, Session
 
 logger = logging.getLogger("vla.serve")
 HEALTH = "/healthz"
@@ -88,7 +89,7 @@ class PolicyServer:
     """Serves one policy to several clients.
 
     Args:
-        policy: That computes; in a thread of its own.
+        policy: That computes; for several clients in a thread of its own.
         config: Where and for whom.
     """
 
@@ -96,7 +97,12 @@ class PolicyServer:
         self._config = config
         self._service = Service(policy)
         self._batcher = Batcher(
-            {"encode": self._service.encode, "act": self._service.act}, max_batch=config.max_batch
+            {
+                "encode": self._service.encode,
+                "act": self._service.act,
+                "infer": self._service.infer,
+            },
+            max_batch=config.max_batch,
         )
         self._connections = 0
 
@@ -117,6 +123,7 @@ class PolicyServer:
         Raises:
             OSError: If the address cannot be used or the certificate cannot be read.
         """
+        wire.keep_memory()
         context = None
         if self._config.certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -176,18 +183,22 @@ class PolicyServer:
         policy = self._service.policy
         served = messages.Served(policy.spec, policy.has_flow, self._config.max_message_bytes)
         await connection.send(wire.pack(messages.hello(served)))
-        async for data in connection:
-            number: Any = None
-            try:
-                request = wire.unpack(data)
-                number = request.get("id")
-                answer = await self._answer(request, session)
-            except (PolicyError, wire.WireError) as error:
-                answer = {"error": messages.from_error(error)}
-            except Exception as error:
-                logger.exception("a request failed")
-                answer = {"error": messages.from_error(error)}
-            await connection.send(wire.pack({"id": number, **answer}))
+        while True:
+            await connection.send(await self._reply(await connection.recv(), session))
+
+    async def _reply(self, data: bytes | str, session: Session) -> bytes:
+        # A function of its own, so that nothing holds the message while the next one arrives.
+        number: Any = None
+        try:
+            request = wire.unpack(data)
+            number = request.get("id")
+            answer = await self._answer(request, session)
+        except (PolicyError, wire.WireError) as error:
+            answer = {"error": messages.from_error(error)}
+        except Exception as error:
+            logger.exception("a request failed")
+            answer = {"error": messages.from_error(error)}
+        return wire.pack({"id": number, **answer})
 
     async def _answer(self, request: dict[str, Any], session: Session) -> dict[str, Any]:
         call = request.get("call")
@@ -199,36 +210,50 @@ class PolicyServer:
             return {}
         if call == "encode":
             observation = messages.to_observation(request.get("observation"))
-            context = await self._batcher.submit("encode", (session, observation))
+            context = await self._submit("encode", (session, observation))
             return {"context": session.keep(context)}
         if call == "act":
             context = session.context(request.get("context"))
             state = messages.to_state(request.get("state"))
-            policy = self._service.policy
-            continuation = messages.to_continuation(request.get("continuation"), policy.spec)
-            if continuation is not None and not policy.has_flow:
-                raise PolicyError("this policy has no flow that could go on from another chunk")
-            item = ActItem(context, state, session.seed, continuation)
-            return {"chunk": messages.from_chunk(await self._batcher.submit("act", item))}
-        raise messages.MessageError(f"no call {call!r}; valid: reset, encode, act")
+            item = ActItem(context, state, session.seed, self._continuation(request))
+            return {"chunk": messages.from_chunk(await self._submit("act", item))}
+        if call == "infer":
+            observation = messages.to_observation(request.get("observation"))
+            state = RobotState.of(observation)
+            if "state" in request:
+                state = messages.to_state(request["state"])
+            wanted = InferItem(session, observation, state, self._continuation(request))
+            context, chunk = await self._submit("infer", wanted)
+            return {"context": session.keep(context), "chunk": messages.from_chunk(chunk)}
+        raise messages.MessageError(f"no call {call!r}; valid: reset, encode, act, infer")
+
+    async def _submit(self, kind: str, item: Any) -> Any:
+        return await self._batcher.submit(kind, item, alone=self._connections == 1)
+
+    def _continuation(self, request: Mapping[str, Any]) -> Continuation | None:
+        policy = self._service.policy
+        continuation = messages.to_continuation(request.get("continuation"), policy.spec)
+        if continuation is not None and not policy.has_flow:
+            raise PolicyError("this policy has no flow that could go on from another chunk")
+        return continuation
 
     async def _serve_openpi(self, connection: ServerConnection, session: Session) -> None:
+        await connection.send(wire.pack(openpi.metadata(self._service.policy.spec)))
+        while True:
+            await connection.send(await self._reply_openpi(await connection.recv(), session))
+
+    async def _reply_openpi(self, data: bytes | str, session: Session) -> bytes | str:
+        began = time.monotonic()
         spec = self._service.policy.spec
-        await connection.send(wire.pack(openpi.metadata(spec)))
-        async for data in connection:
-            began = time.monotonic()
-            try:
-                observation = openpi.to_observation(wire.unpack(data), spec, time.time_ns())
-                context = await self._batcher.submit("encode", (session, observation))
-                state = RobotState.of(observation)
-                chunk = await self._batcher.submit("act", ActItem(context, state, session.seed))
-            except (PolicyError, wire.WireError) as error:
-                # That a text means an error is the protocol's own convention.
-                await connection.send(str(error))
-                continue
-            answer = openpi.from_chunk(chunk, state, spec)
-            answer["server_timing"] = {"infer_ms": 1e3 * (time.monotonic() - began)}
-            await connection.send(wire.pack(answer))
+        try:
+            observation = openpi.to_observation(wire.unpack(data), spec, time.time_ns())
+            state = RobotState.of(observation)
+            _, chunk = await self._submit("infer", InferItem(session, observation, state))
+        except (PolicyError, wire.WireError) as error:
+            return str(error)  # that a text means an error is the protocol's own convention
+        answer = openpi.from_chunk(chunk, state, spec)
+        answer["server_timing"] = {"infer_ms": 1e3 * (time.monotonic() - began)}
+        return wire.pack(answer)
 
 
 def _port(server: Server) -> int:

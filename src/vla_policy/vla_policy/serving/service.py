@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy, Context
-from ..types import ActionChunk, ObservationLike, PolicyError
+from ..types import ActionChunk, ObservationLike, PolicyError, RobotState
 
 # A client acts on its newest context; a few older ones are kept for those that overlap.
 _KEPT_CONTEXTS = 4
@@ -46,6 +47,16 @@ class Session:
         return self.contexts[number]
 
 
+@dataclass(frozen=True)
+class InferItem:
+    """An observation, and the chunk that is wanted for it; see ``ActItem``."""
+
+    session: Session
+    observation: ObservationLike
+    state: RobotState
+    continuation: Continuation | None = None
+
+
 class Service:
     """Computes for several clients at once with one policy.
 
@@ -64,15 +75,38 @@ class Service:
             session.count += 1
         return _batched(self.policy.encode_batch, numbered)
 
+    def infer(self, requests: Sequence[InferItem]) -> Sequence[Any]:
+        """Contexts with chunks, or errors, of observations; in order."""
+        contexts = self.encode([(one.session, one.observation) for one in requests])
+        chunks = iter(
+            self.act(
+                [
+                    ActItem(context, one.state, one.session.seed, one.continuation)
+                    for one, context in zip(requests, contexts, strict=True)
+                    if isinstance(context, Context)
+                ]
+            )
+        )
+        return [
+            _both(context, next(chunks)) if isinstance(context, Context) else context
+            for context in contexts
+        ]
+
     def act(self, requests: Sequence[ActItem]) -> Sequence[Any]:
         """Chunks, or errors; in order."""
         return _batched(self.policy.act_batch, requests)
+
+
+def _both(context: Context, chunk: ActionChunk | Exception) -> Any:
+    return chunk if isinstance(chunk, Exception) else (context, chunk)
 
 
 def _batched(
     compute: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[Any]
 ) -> Sequence[Any]:
     """Results of a batch; where one item spoils it, of each item by itself."""
+    if not items:
+        return []
     try:
         return compute(items)
     except Exception as error:  # whoever sent the bad item is told, the others are served

@@ -7,7 +7,9 @@ maps with ``__npgeneric__``, as openpi writes them, so that one encoding serves 
 
 from __future__ import annotations
 
+import ctypes
 import math
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -17,6 +19,8 @@ import numpy as np
 _KINDS = "biuf"
 MAX_MESSAGE_BYTES = 64 * 2**20
 _MAX_ENTRIES = 4096
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
+_KEPT_BYTES = 16 * 2**20
 
 
 class WireError(ValueError):
@@ -62,6 +66,18 @@ def unpack(data: bytes | str) -> dict[str, Any]:
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
         raise WireError("a message must be a map with names as keys")
     return message
+
+
+def keep_memory() -> None:
+    """Lets the C library keep what a message took for the next one; where it is not glibc, nothing.
+
+    Else some 300 KB are given back to the system and mapped anew with each message, which costs
+    about a hundred page faults or 0.3 ms.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
 def _encode(value: Any) -> Any:
