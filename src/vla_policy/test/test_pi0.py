@@ -197,6 +197,19 @@ def test_a_folder_that_is_no_pi0_is_refused(
         pi0_layout.read_folder(tmp_path)
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_empty_cameras_are_counted_once(tmp_path: Path, folder: Path, saved: bool) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["empty_cameras"] = 1
+    if saved:
+        image = {"type": "VISUAL", "shape": [3, 480, 640]}
+        config["input_features"]["observation.images.empty_camera_0"] = image
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    read = pi0_layout.read_folder(tmp_path)
+    assert read.cameras == ("base", "wrist", "absent", "empty_camera_0")
+    assert read.shape.cameras == 4
+
+
 def test_shards_outside_of_the_folder_are_not_read(
     tmp_path: Path, golden: tuple[dict[str, Tensor], dict[str, Any]]
 ) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from test_serving import remote, served
 from vla_policy import ActionSpec, RobotState, load_policy
 from vla_policy.evaluation import EvaluationConfig, evaluate
 from vla_policy.interface import ActItem
+from vla_policy.pi0_contract import read_contract
 from vla_policy.pi0_policy import Pi0Policy
 from vla_policy.samplers import KeepOutSphere, guided, reward_objective
 from vla_policy.schedules import make_schedule
@@ -161,8 +163,10 @@ def assert_lerobots(policy: Pi0Policy, observation: FakeObservation, name: str) 
 def test_a_chunk_is_lerobots(
     folder: Path, observation: FakeObservation, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
+    before = load(folder).spec.policy_id
     write_normaliser(folder, mode)
     policy = load(folder, monkeypatch)
+    assert (policy.spec.policy_id == before) == (mode == "MEAN_STD")
     assert policy.spec.cameras == ("scene", "hand")
     assert policy.spec.state_names[0] == "joint_position/joint0"
     assert (policy.spec.image_size, policy.spec.fits_images) == (SIZE, True)
@@ -251,6 +255,39 @@ def test_padding_is_zero_for_the_network(made: Path, observation: FakeObservatio
     assert encoded.shape == (1, HORIZON, 32)
     assert not encoded[..., 7:].any()
     assert not policy.network_state(state)[:, 9:].any()
+
+
+def test_joint_velocities_of_droid(folder: Path, observation: FakeObservation) -> None:
+    network = json.loads((folder / "config.json").read_text())
+    for name, kind in (("input_features", "observation.state"), ("output_features", "action")):
+        network[name][kind]["shape"] = [32]  # as a base model says
+    (folder / "config.json").write_text(json.dumps(network))
+    (folder / "policy_preprocessor.json").unlink()
+    rows = {"mean": [0.0] * 8, "std": [0.1] * 8}
+    statistics = {"samples": 1, "state": rows, "action": rows}
+    (folder / "statistics.json").write_text(json.dumps(statistics))
+    write_contract(
+        folder,
+        joint_names=list(JOINTS[:7]),
+        state=["joint_position", "gripper_closed"],
+        action="droid_joint_velocity",
+    )
+    policy = load(folder)
+    seven = replace(observation, q=np.full(7, 0.3), dq=np.zeros(7))
+    chunk = policy.act(policy.encode(seven), RobotState.of(seven))
+    assert chunk.is_joint
+    assert chunk.commanded.shape == (HORIZON, 7)
+    frame = policy.action_frame(RobotState.of(seven))
+    assert frame.encode(chunk.commanded, chunk.gripper_opening).shape == (1, HORIZON, 32)
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(robot: .*?)```", text, re.DOTALL)
+    (tmp_path / "policy.yaml").write_text(example)
+    contract = read_contract(tmp_path)
+    assert list(contract.cameras.values()) == ["scene", "wrist", None]
+    assert len(contract.state_names) == contract.action.action.dim + 1 == 8
 
 
 def test_a_server_gives_the_same_chunks(made: Path, observation: FakeObservation) -> None:

@@ -191,7 +191,9 @@ def _of_lerobot(path: Path, config: dict[str, Any]) -> Pi0Folder:
         raise ValueError(f"image_resolution is {height} x {width}; valid: a square")
     features = config.get("input_features") or {}
     cameras = tuple(name.removeprefix(CAMERA) for name in features if name.startswith(CAMERA))
-    cameras += tuple(f"empty_camera_{i}" for i in range(config.get("empty_cameras", 0)))
+    # LeRobot adds them to the features by itself, so that a saved configuration may have them.
+    empty = (f"empty_camera_{i}" for i in range(config.get("empty_cameras", 0)))
+    cameras += tuple(name for name in empty if name not in cameras)
     shape = _shape(
         language,
         expert,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from .pi0_layout import CONFIG, Pi0Folder, load_network, read_folder, weight_fil
 from .pi0_lora import CONFIG as ADAPTER_CONFIG
 from .pi0_lora import WEIGHTS as ADAPTER_WEIGHTS
 from .pi0_lora import merge_adapter
-from .pi0_statistics import read_statistics, statistics_file
+from .pi0_statistics import read_statistics, statistics_files
 from .policy import NetworkPolicy
 from .spec import PolicySpec
 from .state_parts import StatePart
@@ -111,7 +112,7 @@ def _spec(
     contract: Pi0Contract, cameras: tuple[str, ...], shape: NanoPi0Config, folder: Path
 ) -> PolicySpec:
     try:
-        return PolicySpec(
+        spec = PolicySpec(
             cameras=cameras,
             image_size=shape.image_size,
             joint_names=contract.joint_names,
@@ -125,10 +126,10 @@ def _spec(
             robot=contract.robot,
             action=contract.action.action,
             fits_images=True,
-            policy_id=_identity(_files(folder, contract)),
         )
     except ValueError as error:
         raise CheckpointError(f"{folder / FILE}: {error}") from error
+    return replace(spec, policy_id=_identity(spec, _files(folder, contract)))
 
 
 def _check(network: Pi0Folder, contract: Pi0Contract, folder: Path) -> None:
@@ -154,15 +155,15 @@ def _check(network: Pi0Folder, contract: Pi0Contract, folder: Path) -> None:
 
 def _files(folder: Path, contract: Pi0Contract) -> Iterable[Path]:
     """What decides the policy's behaviour."""
-    yield from (folder / FILE, folder / TOKENIZER, statistics_file(folder))
+    yield from (folder / FILE, folder / TOKENIZER, *statistics_files(folder))
     yield contract.weights / CONFIG
     yield from weight_files(contract.weights)
     if contract.adapter is not None:
         yield from (contract.adapter / ADAPTER_CONFIG, contract.adapter / ADAPTER_WEIGHTS)
 
 
-def _identity(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
+def _identity(spec: PolicySpec, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256(json.dumps(spec.to_dict()).encode())
     for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -33,15 +33,15 @@ _KNOWN = (
 _INTERVALS = {"MIN_MAX": ("min", "max"), "QUANTILES": ("q01", "q99"), "QUANTILE10": ("q10", "q90")}
 
 
-def statistics_file(folder: Path) -> Path:
-    """The file with a folder's statistics.
+def statistics_files(folder: Path) -> list[Path]:
+    """The file with a folder's statistics, and the one that says how they are meant.
 
     Raises:
         CheckpointError: If there is none, or two.
     """
     found = [path for path in (folder / OWN, _state_file(folder)) if path and path.is_file()]
     if len(found) == 1:
-        return found[0]
+        return found if found[0].name == OWN else [found[0], folder / PROCESSOR]
     if found:
         raise CheckpointError(
             f"{folder} has statistics in {' and in '.join(path.name for path in found)}; keep one"
@@ -68,7 +68,7 @@ def read_statistics(
     Raises:
         CheckpointError: Naming what is missing or of another length.
     """
-    path = statistics_file(folder)
+    path = statistics_files(folder)[0]
     if path.name == OWN:
         own = _own(path, horizon)
         parts = {
