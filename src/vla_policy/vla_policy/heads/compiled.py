@@ -60,7 +60,9 @@ class CompiledFlow(FlowHead):
         guidance: Guidance | None,
     ) -> tuple[Tensor, Tensor]:
         """A chunk and its features; see ``Head.sample``."""
-        prefixes = [self._pack(prefix.row(row)) for row in range(len(noise))]
+        count = len(noise)
+        rows_of = [prefix] if count == 1 else [prefix.row(row) for row in range(count)]
+        prefixes = [self._pack(one) for one in rows_of]
         if guidance is not None:
             # Its gradient runs through each step by itself.
             return euler(guidance(self._flow(prefixes, state)), noise, self.steps)
@@ -102,11 +104,13 @@ class CompiledFlow(FlowHead):
 
     @staticmethod
     def _pack(prefix: Prefix) -> list[Tensor]:
-        return [*prefix.keys, *prefix.values, prefix.valid, prefix.patches]
+        """Keys and values as one tensor, so that they are copied at once."""
+        return [torch.stack([*prefix.keys, *prefix.values]), prefix.valid, prefix.patches]
 
     def _unpack(self, packed: Sequence[Tensor]) -> Prefix:
-        n = self._layers
-        return Prefix(tuple(packed[:n]), tuple(packed[n : 2 * n]), packed[-2], packed[-1])
+        both, valid, patches = packed
+        layers = both.unbind()
+        return Prefix(layers[: self._layers], layers[self._layers :], valid, patches)
 
 
 class _Fixed:
