@@ -92,6 +92,7 @@ void bind_collision(nb::module_& m) {
            nb::arg("monitor"), nb::arg("rate") = 200.0, nb::keep_alive<1, 2>(),
            nb::keep_alive<1, 3>())
       .def_prop_ro("computed", &CollisionThread::computed)
+      .def_prop_ro("handed_over_ns", &CollisionThread::handed_over_ns)
       .def_prop_ro("longest", &CollisionThread::longest);
 }
 

@@ -23,6 +23,12 @@ namespace {
 /// A vertex that a hull of fewer points misses by less is left to the radius. m
 constexpr double kFineEnough = 5e-4;
 
+/// Nearer than this, several points of a pair are looked for, by tilting by this angle; points
+/// nearer to each other than this are one. m, rad, m
+constexpr double kManifold = 0.05;
+constexpr double kTilt = 5e-3;
+constexpr double kSamePoint = 5e-3;
+
 /// The body around the vertices of a mesh: the vertices that stand out most, one by one, until the
 /// others are near enough to their hull or there are as many as there may be.
 CollisionBody body_around(const std::vector<Vector3>& vertices) {
@@ -216,7 +222,7 @@ struct CollisionMonitor::Impl {
         pair_names.push_back({bodies[i].name, bodies[j].name});
       }
     }
-    nearest.reserve(pairs.size());
+    nearest.reserve(5 * pairs.size());
   }
 
   void check_name(const std::string& name) const {
@@ -275,19 +281,54 @@ struct CollisionMonitor::Impl {
         throw std::runtime_error("no distance between " + named(pair_names[i]));
       }
       if (found.distance > horizon) continue;
-      PairDistance out;
-      out.pair = i;
-      out.distance = found.distance;
-      out.point_first = T_base_world.act(found.point_first);
-      out.point_second = T_base_world.act(found.point_second);
-      out.row = velocity_row(b.joint, found.point_second, found.normal) -
-                velocity_row(a.joint, found.point_first, found.normal);
-      nearest.push_back(std::move(out));
+      add_distance(i, found);
+      if (found.distance < kManifold) add_manifold(i, found);
     }
     const auto nearer = [](const PairDistance& a, const PairDistance& b) {
       return a.distance < b.distance;
     };
     std::stable_sort(nearest.begin(), nearest.end(), nearer);
+  }
+
+  void add_distance(std::size_t pair, const BodyDistance& found) {
+    const Placed& a = bodies[pairs[pair].first];
+    const Placed& b = bodies[pairs[pair].second];
+    PairDistance out;
+    out.pair = pair;
+    out.distance = found.distance;
+    out.point_first = T_base_world.act(found.point_first);
+    out.point_second = T_base_world.act(found.point_second);
+    out.row = velocity_row(b.joint, found.point_second, found.normal) -
+              velocity_row(a.joint, found.point_first, found.normal);
+    nearest.push_back(std::move(out));
+  }
+
+  /// Where two faces are nearly parallel, one pair of points says nothing of the others: the body
+  /// would tip over it. The first body is tilted a little each way, and what is nearest then is
+  /// added where it is another point (as MuJoCo's multiccd does).
+  void add_manifold(std::size_t pair, const BodyDistance& found) {
+    const Placed& a = bodies[pairs[pair].first];
+    const Placed& b = bodies[pairs[pair].second];
+    const Vector3 across = found.normal.unitOrthogonal();
+    const Vector3& pivot = found.point_first;
+    const std::size_t begin = nearest.size() - 1;
+    for (const Vector3& axis : {across, Vector3(found.normal.cross(across))}) {
+      for (const double angle : {kTilt, -kTilt}) {
+        const Matrix3 turn = Eigen::AngleAxisd(angle, axis).toRotationMatrix();
+        const coal::Transform3s T_a(turn * a.T_world_body.getRotation(),
+                                    pivot + turn * (a.T_world_body.getTranslation() - pivot));
+        BodyDistance tilted = distance_between(a.body, T_a, b.body, b.T_world_body);
+        if (!std::isfinite(tilted.distance) || !tilted.normal.allFinite()) continue;
+        tilted.point_first = pivot + turn.transpose() * (tilted.point_first - pivot);
+        tilted.distance = tilted.normal.dot(tilted.point_second - tilted.point_first);
+        const Vector3 point = T_base_world.act(tilted.point_first);
+        bool known = false;
+        for (std::size_t i = begin; i < nearest.size(); ++i) {
+          known = known || (nearest[i].point_first - point).norm() < kSamePoint;
+        }
+        if (!known) add_distance(pair, tilted);
+      }
+    }
   }
 
   /// How fast a point that moves with a joint moves along a direction, per joint velocity.

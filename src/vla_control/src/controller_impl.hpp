@@ -70,6 +70,7 @@ struct Controller::Impl {
   void compute_dynamics(const JointState& joints) noexcept;
   void sense(const JointState& joints, double period) noexcept;
   void watch_distances(const JointState& joints) noexcept;
+  [[nodiscard]] double distances_shrink() const noexcept;
   void task_torque(const JointState& joints, double period, JointVector& tau) noexcept;
   void joint_task(const JointState& joints, double period) noexcept;
   void steer_posture(double period) noexcept;

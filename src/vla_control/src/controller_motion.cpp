@@ -43,6 +43,7 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
   const bool sound = measured && (!force_sensor.has_value() || force_sensor->alive());
   if (resetting && sound && motion->can_resume(joints.q)) resume_motion();
   advance_phase(time_ns);
+  if (distance_barrier.on()) distance_barrier.advance(motion->target_q(), distances_shrink());
   const JointState* known = measured ? &joints : nullptr;
   if (!motion->letting_go() && !follow_reference(period)) {
     raise(Fault::kTrackingDeviation, time_ns);
@@ -50,7 +51,7 @@ void Controller::Impl::update(const JointState& joints, std::int64_t time_ns, do
   }
   if (motion->letting_go()) motion->yield(known);
   const JointMotionLimiter::Activity& activity = motion->activity();
-  barrier_activations += activity.position ? 1U : 0U;
+  barrier_activations += activity.position || motion->slowed() ? 1U : 0U;
   wrench_saturations += activity.velocity || activity.acceleration ? 1U : 0U;
   motion->command(good.q, out);
   publish(good, no_torque, time_ns);
@@ -68,7 +69,9 @@ bool Controller::Impl::follow_reference(double period) noexcept {
   const std::int64_t lead_ns = motion->lead_ns();
   const ReferenceSample ahead = lead_ns > 0 ? reference.sample(now_ns + lead_ns) : sample;
   const JointVector* wanted = phase == Phase::kTracking ? &nullspace.posture() : nullptr;
-  return motion->follow(give_way(ahead.pose, period), wanted, model);
+  const Pose pose = give_way(ahead.pose, period);
+  if (!distance_barrier.on()) return motion->follow(pose, wanted, model, nullptr, 1.0);
+  return motion->follow(pose, wanted, model, &distance_barrier, distances_shrink());
 }
 
 ActivationRefusal Controller::Impl::check_motion(const JointState& joints) noexcept {

@@ -135,10 +135,13 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
 
 void Controller::Impl::watch_distances(const JointState& joints) noexcept {
   if (!distance_barrier.on()) return;
-  // Distances that are not fresh allow ever less, and nothing when they are twice as old.
+  distance_barrier.advance(joints.q, joints.dq, task_law.space(), distances_shrink());
+}
+
+/// Distances that are not fresh allow ever less, and nothing when they are twice as old.
+double Controller::Impl::distances_shrink() const noexcept {
   const double late = distances_age / config.barrier.distance_stale_s - 1.0;
-  const double shrink = distances_seen ? std::clamp(1.0 - late, 0.0, 1.0) : 0.0;
-  distance_barrier.advance(joints.q, joints.dq, task_law.space(), shrink);
+  return distances_seen ? std::clamp(1.0 - late, 0.0, 1.0) : 0.0;
 }
 
 void Controller::Impl::task_torque(const JointState& joints, double period,

@@ -14,8 +14,11 @@ namespace {
 constexpr double kLeastRow = 1e-4;
 /// Bounds the inertia along a row. kg
 constexpr double kMostMass = 100.0;
-/// Share of the torque limits that braking counts on; gravity and the law need the rest.
+/// Share of the limits of torque or acceleration that braking counts on; the rest is for gravity
+/// and the law, or for what else the command does.
 constexpr double kBrakingShare = 0.5;
+/// Over this time a commanded velocity comes to the margin at last. s
+constexpr double kCommandReaction = 0.08;
 /// Rows are looked at from this fraction of the allowed speed on: weak joints may allow less.
 constexpr double kWatched = 4.0;
 /// Sweeps over the rows. Two rows of a hand before a table need two.
@@ -42,6 +45,9 @@ void DistanceBarrier::configure(const ControllerConfig& config) {
   reaction_ = barrier_reaction(config.rate);
   const auto n = static_cast<Eigen::Index>(config.torque_limit.size());
   braking_torque_ = kBrakingShare * JointVector::Map(config.torque_limit.data(), n);
+  if (config.output == OutputKind::kMotion) {
+    acceleration_ = kBrakingShare * JointVector::Map(config.tracking.max_acceleration.data(), n);
+  }
   reset();
 }
 
@@ -77,6 +83,42 @@ void DistanceBarrier::advance(const JointVector& q, const JointVector& dq,
     near.allowed =
         strength < braking_ ? shrink * braking_speed(room, strength, reaction_) : allowed;
   }
+}
+
+void DistanceBarrier::advance(const JointVector& q, double shrink) noexcept {
+  smallest_ = std::numeric_limits<double>::infinity();
+  near_count_ = 0;
+  for (int i = 0; i < distances_.count; ++i) {
+    const Distance& one = distances_.nearest[static_cast<std::size_t>(i)];
+    const double distance = one.distance + one.row.dot(q - distances_.q);
+    smallest_ = std::min(smallest_, distance);
+    const double square = one.row.squaredNorm();
+    if (square < kLeastRow * kLeastRow) continue;
+    Near& near = near_[static_cast<std::size_t>(near_count_++)];
+    near.row = one.row;
+    near.room = distance - margin_;
+    // A change of the velocity along the row is as fast as its slowest joint.
+    const double strength =
+        square * (acceleration_.array() / one.row.array().abs().max(1e-9)).minCoeff();
+    near.allowed =
+        shrink * braking_speed(near.room, std::min(braking_, strength), kCommandReaction);
+  }
+}
+
+bool DistanceBarrier::slow(JointVector& dq) noexcept {
+  bool active = false;
+  for (int i = 0; i < near_count_; ++i) near_[static_cast<std::size_t>(i)].force = 0.0;
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (int i = 0; i < near_count_; ++i) {
+      Near& near = near_[static_cast<std::size_t>(i)];
+      const double excess = -near.row.dot(dq) - near.allowed;
+      const double push = std::max(near.force + excess, 0.0);
+      dq += (push - near.force) / near.row.squaredNorm() * near.row;
+      near.force = push;
+      active = active || push > 0.0;
+    }
+  }
+  return active;
 }
 
 bool DistanceBarrier::apply(JointVector& tau, const OperationalSpace& space) noexcept {

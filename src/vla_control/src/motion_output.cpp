@@ -95,6 +95,7 @@ void MotionOutput::reset(const JointVector& q, const RobotModel& model) noexcept
   expected_ = place_ = q;
   velocity_command_ = JointVector::Zero(q.size());
   activity_ = {};
+  slowed_ = false;
   resume(model);
 }
 
@@ -118,12 +119,14 @@ Vector6 MotionOutput::twist_to(const Pose& wanted, const Vector6& error) const n
   return twist;
 }
 
-bool MotionOutput::follow(const Pose& wanted, const JointVector* posture,
-                          const RobotModel& model) noexcept {
+bool MotionOutput::follow(const Pose& wanted, const JointVector* posture, const RobotModel& model,
+                          DistanceBarrier* barrier, double share) noexcept {
   const JointVector& q = limiter_.target_q();
   const Vector6 error = pose_error(wanted, model.forward_kinematics(q));
-  const JointVector dq = kinematics_.joint_velocity(model.jacobian(q), twist_to(wanted, error), q,
-                                                    posture != nullptr ? *posture : q);
+  JointVector dq = kinematics_.joint_velocity(model.jacobian(q), twist_to(wanted, error), q,
+                                              posture != nullptr ? *posture : q);
+  dq *= share;
+  slowed_ = (barrier != nullptr && barrier->slow(dq)) || share < 1.0;
   before_ = wanted;
   // Written so that NaN fails.
   const bool close = error.head<3>().norm() <= max_error_ &&
@@ -153,6 +156,7 @@ void MotionOutput::let_go(const JointState* measured) noexcept {
 }
 
 void MotionOutput::yield(const JointState* measured) noexcept {
+  slowed_ = false;
   const JointMotionLimiter::Settings& limits = limiter_.settings();
   if (measured != nullptr) {
     const bool away =

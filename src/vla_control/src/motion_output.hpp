@@ -5,6 +5,7 @@
 
 #include "vla_control/config.hpp"
 #include "vla_control/differential_kinematics.hpp"
+#include "vla_control/distance_barrier.hpp"
 #include "vla_control/joint_motion_limiter.hpp"
 #include "vla_control/robot_model.hpp"
 #include "vla_control/types.hpp"
@@ -30,10 +31,11 @@ class MotionOutput {
   [[nodiscard]] std::int64_t lead_ns() const noexcept;
 
   /// One cycle along the poses handed in, cycle by cycle. \param posture approached by redundant
-  /// joints; nullptr = they leave it as it is
+  /// joints; nullptr = they leave it as it is \param barrier slows it down; nullptr = none does
+  /// \param share of the velocity that may stay, in [0, 1]
   /// \return false, having done nothing, if the command cannot stay with them
-  [[nodiscard]] bool follow(const Pose& wanted, const JointVector* posture,
-                            const RobotModel& model) noexcept;
+  [[nodiscard]] bool follow(const Pose& wanted, const JointVector* posture, const RobotModel& model,
+                            DistanceBarrier* barrier, double share) noexcept;
 
   /// From now on the joints are taken, braking first, to where they are measured now, so that a
   /// blocked arm no longer presses; and again to where the arm comes to stand, if that is
@@ -53,12 +55,16 @@ class MotionOutput {
 
   void command(const JointVector& measured, JointMotion& out) noexcept;
   [[nodiscard]] const JointVector& q() const noexcept { return limiter_.command_q(); }
+  /// Where the joints are taken to; the command trails it by lead_ns().
+  [[nodiscard]] const JointVector& target_q() const noexcept { return limiter_.target_q(); }
   [[nodiscard]] const JointVector& dq() const noexcept { return limiter_.command_dq(); }
   [[nodiscard]] Pose tool(const RobotModel& model) const noexcept {
     return model.forward_kinematics(limiter_.target_q());
   }
   /// What the last cycle shortened.
   [[nodiscard]] const JointMotionLimiter::Activity& activity() const noexcept { return activity_; }
+  /// Whether the barrier has slowed it down.
+  [[nodiscard]] bool slowed() const noexcept { return slowed_; }
 
  private:
   [[nodiscard]] Vector6 twist_to(const Pose& wanted, const Vector6& error) const noexcept;
@@ -81,6 +87,7 @@ class MotionOutput {
   Pose before_;                      // wanted in the cycle before
   JointVector expected_;             // rad, of the measured joints
   JointVector velocity_command_;     // rad/s, with feedback
+  bool slowed_ = false;
   bool letting_go_ = false;
   bool placed_ = false;     // place_ is known
   JointVector place_;       // rad

@@ -81,10 +81,6 @@ void complete_motion(ControllerConfig& config, const RobotModel& model) {
     }
     return;
   }
-  if (config.barrier.distance_braking > 0.0) {
-    throw std::invalid_argument(
-        "barrier.distance_braking is set, but the output is MOTION; that barrier acts on torques");
-  }
   complete_tracking(config, model);
   if (config.admittance.on()) {
     check_admittance(config);

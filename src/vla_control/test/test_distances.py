@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from arm import HOME, Plant, glide, make_config, moved
+from drives import ACCELERATION, Drives, assert_within_limits, motion_config
 
 import vla_control as vc
 from vla_control import RejectReason as R
@@ -19,15 +20,17 @@ BRAKING = 4.0
 class Wall:
     """A plane that the tool point may not pass: the simplest distance there is."""
 
-    def __init__(self, plant: Plant, normal: list[float], room: float, rows: int = 1) -> None:
+    def __init__(
+        self, plant: Plant | Drives, normal: list[float], room: float, rows: int = 1
+    ) -> None:
         self.normal = np.array(normal)
         self.rows = rows
         self.offset = self.normal @ plant.pose[:3, 3] - room
 
-    def distance(self, plant: Plant) -> float:
+    def distance(self, plant: Plant | Drives) -> float:
         return float(self.normal @ plant.pose[:3, 3] - self.offset)
 
-    def push(self, plant: Plant, **changes: object) -> bool:
+    def push(self, plant: Plant | Drives, **changes: object) -> bool:
         row = self.normal @ plant.kinematics.jacobian(plant.q)[:3]
         arguments: dict[str, object] = {
             "time_ns": plant.time_ns,
@@ -246,6 +249,78 @@ def test_every_phase_is_guarded() -> None:
     assert wall.distance(plant) >= MARGIN - 1e-3
 
 
-def test_where_positions_are_commanded_it_is_refused() -> None:
-    with pytest.raises(ValueError, match="the output is MOTION; that barrier acts on torques"):
-        guarded(output=vc.OutputKind.MOTION)
+class Commanded(Drives):
+    """Drives before a wall, whose distances come every so many cycles."""
+
+    def approach(self, wall: Wall, seconds: float, every: int = 10) -> list[vc.ControllerState]:
+        states = []
+        for cycle in range(round(seconds / self.period)):
+            if cycle % every == 0:
+                assert wall.push(self)
+            self.step()
+            states.append(self.controller.state())
+        return states
+
+
+def commanded(rate: float, **changes: object) -> Commanded:
+    return Commanded(motion_config(rate=rate, **changes), lag=0.01)
+
+
+@pytest.mark.parametrize("rate", [125.0, 1000.0])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_commanded_joints_rest_before_a_wall(rate: float, rows: int) -> None:
+    jerk = 500.0 * ACCELERATION
+
+    def nearest(**changes: object) -> tuple[float, list[vc.ControllerState]]:
+        drives = commanded(rate, **changes)
+        if rate > 500.0:
+            drives = commanded(rate, tracking__max_jerk=jerk.tolist(), **changes)
+        wall = Wall(drives, [0.0, 0.0, 1.0], 0.07, rows)
+        wall.push(drives)
+        drives.step()
+        assert drives.push(glide(drives.pose, [0.0, 0.1, -0.12])) is R.NONE
+        start = drives.pose[1, 3]
+        states = drives.approach(wall, 2.0, every=max(1, round(0.01 * rate)))
+        assert_within_limits(drives.log, drives.period, jerk if rate > 500.0 else None)
+        # Along it, but for what the least change of the joints costs.
+        assert drives.pose[1, 3] - start > 0.07
+        return wall.distance(drives), states
+
+    passed, states = nearest()
+    assert passed < -0.04  # the control
+    assert not any(s.barrier_active for s in states)
+    rested, states = nearest(barrier__distance_braking=BRAKING)
+    assert MARGIN - 5e-4 <= rested < MARGIN + 5e-3
+    assert any(s.barrier_active for s in states)
+    assert states[-1].smallest_distance == pytest.approx(rested, abs=1e-3)
+    assert states[-1].phase is vc.Phase.HOLDING
+
+
+def test_commanded_joints_come_to_rest_without_fresh_distances() -> None:
+    drives = commanded(500.0, barrier__distance_braking=BRAKING)
+    wall = Wall(drives, [0.0, 0.0, 1.0], 1.0)
+    wall.push(drives)
+    drives.step()
+    assert drives.push(glide(drives.pose, [0.2, 0.0, -0.1])) is R.NONE
+    assert drives.approach(wall, 0.3)[-1].phase is vc.Phase.TRACKING
+    silent = drives.run(1.0)
+    lost = next(i for i, s in enumerate(silent) if s.unmonitored)
+    assert silent[lost].phase is vc.Phase.BRAKING
+    assert silent[-1].phase is vc.Phase.HOLDING
+    assert np.abs(drives.dq).max() < 1e-3
+    assert drives.push(glide(drives.pose, [0.1, 0.0, 0.0])) is R.UNMONITORED
+    drives.approach(wall, 0.05)
+    assert drives.push(glide(drives.pose, [0.1, 0.0, 0.0])) is R.NONE
+
+
+def test_commanded_joints_far_behind_their_reference_are_a_fault() -> None:
+    """The reference goes on behind the wall; it may not run away from the arm."""
+    drives = commanded(500.0, barrier__distance_braking=BRAKING, max_position_error=0.05)
+    wall = Wall(drives, [0.0, 0.0, 1.0], 0.05)
+    wall.push(drives)
+    drives.step()
+    assert drives.push(glide(drives.pose, [0.0, 0.0, -0.15])) is R.NONE
+    states = drives.approach(wall, 2.0)
+    assert states[-1].fault is vc.Fault.TRACKING_DEVIATION
+    assert wall.distance(drives) >= MARGIN - 5e-4
+    assert np.abs(drives.dq).max() < 1e-3

@@ -37,7 +37,6 @@ class Tour {
     config.chunk.joint_velocity_share = joints > 6 ? 0.9 : 0.0;
     config.output = output;
     if (moving_) {
-      config.barrier.distance_braking = 0.0;
       config.tracking.max_acceleration.assign(static_cast<std::size_t>(joints), 20.0);
       config.tracking.max_jerk.assign(static_cast<std::size_t>(joints), 5000.0);
       config.tracking.velocity_feedback = 1.0;
@@ -160,7 +159,7 @@ class Tour {
   void cycle(const JointState& state, std::int64_t step_ns) noexcept {
     now_ += step_ns;
     if (++cycles_ % 10 == 0 && controller_->measured(sample_)) {
-      distances_ = make_distances(state_, now_, 0.004);
+      distances_ = make_distances(state_, now_, moving_ ? 0.1 : 0.004);
       (void)controller_->push_distances(distances_);
     }
     if (moving_) {

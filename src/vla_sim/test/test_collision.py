@@ -165,6 +165,32 @@ def test_wrong_configuration_is_named(arguments: dict[str, object], message: str
         monitor.compute(np.full(7, np.nan))
 
 
+def test_a_face_over_a_face_is_known_by_its_corners() -> None:
+    """With one pair of points alone the gripper would tip over it, into the plate."""
+    robot = robots.get("fr3")
+    tool = model_of("fr3").forward_kinematics(robot.home_q)[:3, 3]
+    plate = vla_control.Obstacle("plate", tool + [0.0, 0.0, 0.025], [0.4, 0.4, 0.02])
+    pair = ("gripper_base", "plate")
+    monitor = collision.make_monitor(robot, [plate])
+
+    def near(q: np.ndarray) -> list[vla_control.PairDistance]:
+        return [one for one in monitor.compute(q) if monitor.pairs[one.pair] == pair]
+
+    flat = near(robot.home_q)
+    assert len(flat) >= 4
+    assert {round(one.distance, 4) for one in flat} == {0.02}
+    rng = np.random.default_rng(0)
+    missed = []
+    for _ in range(20):
+        dq = rng.normal(size=7)
+        dq *= 0.03 / np.linalg.norm(dq)
+        found = near(robot.home_q + dq)[0].distance
+        told = [one.distance + one.row @ dq for one in flat]
+        assert min(told) == pytest.approx(found, abs=3e-4)
+        missed.append(told[0] - found)
+    assert max(missed) > 1e-3  # the control: one alone
+
+
 @pytest.mark.parametrize("robot", ["panda", "ur5e"])
 def test_an_arm_sent_into_itself_or_the_table_stops_before(robot: str) -> None:
     free = collisions.run(robot, 6, barrier=False)
@@ -205,11 +231,18 @@ def test_a_thread_keeps_a_controller_monitored() -> None:
         monitored = monitored or not state.unmonitored
         time.sleep(1e-3)
     assert thread.computed >= 40
+    assert start < thread.handed_over_ns <= time.monotonic_ns()
     assert monitored
     expected = collision.make_monitor(robot, [collision.table()]).compute(robot.home_q)
     assert controller.state().smallest_distance == pytest.approx(expected[0].distance, abs=1e-9)
     with pytest.raises(ValueError, match=r"rate .* outside \[20, 1000\]"):
         vla_control.CollisionThread(controller, monitor, 1e4)
+
+
+def test_periods_of_a_thread_are_told() -> None:
+    periods = collisions.hand_over_periods("ur5e", 0.5, busy=1)
+    assert len(periods) > 5
+    assert periods.min() > 0.0
 
 
 def test_the_simulation_can_do_without() -> None:

@@ -68,7 +68,8 @@ class CollisionMonitor {
   /// Of the bodies that are meshes: largest distance in m by which a body exceeds its hull.
   [[nodiscard]] double largest_excess() const noexcept;
   /// Pairs within the horizon, the nearest first. A pair of links with several bodies counts once
-  /// per pair of bodies.
+  /// per pair of bodies, and one that is near once per pair of points that is nearest when one body
+  /// is tilted a little: the corners of a face over another.
   /// \throws std::invalid_argument if `q` has the wrong size or is not finite
   [[nodiscard]] const std::vector<PairDistance>& compute(const JointVector& q);
   /// The nearest of them, for Controller::push_distances(). \return false, leaving `out` as it

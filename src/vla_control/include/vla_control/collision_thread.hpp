@@ -11,8 +11,8 @@
 
 namespace vla_control {
 
-/// Computes distances for a running controller in a thread of its own, from the joints that the
-/// loop has measured last.
+/// Computes distances for a running controller in a thread of its own, "vla_distances", from the
+/// joints that the loop has measured last.
 class CollisionThread {
  public:
   /// Both must outlive the thread; the monitor is its own from now on.
@@ -25,6 +25,8 @@ class CollisionThread {
 
   /// Distances handed over so far.
   [[nodiscard]] std::uint64_t computed() const noexcept { return computed_.load(); }
+  /// When that was last, ns of the steady clock; 0 = never.
+  [[nodiscard]] std::int64_t handed_over_ns() const noexcept { return handed_over_ns_.load(); }
   /// Longest time one computation took, s.
   [[nodiscard]] double longest() const noexcept { return longest_.load(); }
 
@@ -35,6 +37,7 @@ class CollisionThread {
   CollisionMonitor& monitor_;
   std::chrono::nanoseconds period_;
   std::atomic<std::uint64_t> computed_{0};
+  std::atomic<std::int64_t> handed_over_ns_{0};
   std::atomic<double> longest_{0.0};
   std::atomic<bool> stop_{false};
   std::thread thread_;  // last: it uses all others

@@ -37,10 +37,11 @@ struct JointSample {
 /// computed outside the loop and are advanced with their rows in between: d + row (q - q0).
 /// RT-safe.
 ///
-/// Works as the other barriers do: a damper takes off what closes faster than braking_speed(), and
-/// a torque that drives two bodies together fades out over the last stretch. Rows that are nearly
-/// parallel (a hand and its wrist before a table) share one push: what all rows together need is
-/// found by a few sweeps of projected Gauss-Seidel.
+/// With torques it works as the other barriers do: a damper takes off what closes faster than
+/// braking_speed(), and a torque that drives two bodies together fades out over the last stretch.
+/// Where velocities are commanded, they are kept below that speed, by the least change of joint
+/// velocities. Rows that are nearly parallel (a hand and its wrist before a table) share one push:
+/// what all rows together need is found by a few sweeps of projected Gauss-Seidel.
 class DistanceBarrier {
  public:
   void configure(const ControllerConfig& config);
@@ -49,13 +50,18 @@ class DistanceBarrier {
   void take(const Distances& distances) noexcept { distances_ = distances; }
   [[nodiscard]] std::int64_t time_ns() const noexcept { return distances_.time_ns; }
 
-  /// Begins a cycle. `shrink` in [0, 1] scales the allowed closing speeds: 1 = fresh distances.
+  /// Begins a cycle with torques. `shrink` in [0, 1] scales the allowed closing speeds: 1 = fresh
+  /// distances.
   void advance(const JointVector& q, const JointVector& dq, const OperationalSpace& space,
                double shrink) noexcept;
+  /// Begins a cycle with velocities; `q`: where the joints are taken to.
+  void advance(const JointVector& q, double shrink) noexcept;
   /// Least distance of this cycle, m; infinity when nothing is near.
   [[nodiscard]] double smallest() const noexcept { return smallest_; }
   /// Adds to `tau`, all torques but the bias forces, what fades and damps. \return true if it acts
   bool apply(JointVector& tau, const OperationalSpace& space) noexcept;
+  /// Takes off `dq` what closes too fast. \return true if it acts
+  bool slow(JointVector& dq) noexcept;
 
  private:
   struct Near {
@@ -66,7 +72,7 @@ class DistanceBarrier {
     double closing = 0.0;  // m/s
     double allowed = 0.0;  // m/s
     double least = 0.0;    // m/s^2 along the row, the least it may accelerate with
-    double force = 0.0;    // N along the row, of the solution
+    double force = 0.0;    // N along the row, of the solution; m/s where velocities are commanded
   };
 
   double braking_ = 0.0;        // m/s^2
@@ -74,6 +80,7 @@ class DistanceBarrier {
   double fade_ = 0.01;          // m
   double reaction_ = 0.08;      // s
   JointVector braking_torque_;  // Nm that braking may take
+  JointVector acceleration_;    // rad/s^2 that it may take where velocities are commanded
   Distances distances_;
   double smallest_ = 0.0;
   int near_count_ = 0;

@@ -843,7 +843,7 @@ class CollisionMonitor:
         """Largest distance in m by which the body of a mesh exceeds its hull."""
 
     def compute(self, q: ArrayLike) -> list[PairDistance]:
-        """Pairs within the horizon, the nearest first."""
+        """Pairs within the horizon, the nearest first; near ones with several pairs of points."""
 
 class CollisionThread:
     """Computes distances for a running controller in its own thread.
@@ -856,5 +856,8 @@ class CollisionThread:
     ) -> None: ...
     @property
     def computed(self) -> int: ...
+    @property
+    def handed_over_ns(self) -> int:
+        """When distances were handed over last, ns of ``time.monotonic_ns``; 0 = never."""
     @property
     def longest(self) -> float: ...

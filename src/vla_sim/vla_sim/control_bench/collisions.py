@@ -11,6 +11,8 @@ another.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -163,6 +165,42 @@ def compute_time(robot: str, calls: int = 2000, seed: int = 0) -> FloatArray:
     return out
 
 
+def hand_over_periods(robot: str, seconds: float = 20.0, *, busy: int = 0) -> FloatArray:
+    """Return how long a thread at 200 Hz took from one hand-over of distances to the next, s.
+
+    Args:
+        robot: Whose distances are computed, beside a control loop at 1 kHz.
+        seconds: How long it is watched.
+        busy: Processes that compute without a pause meanwhile.
+    """
+    spec = robots.get(robot)
+    config = spec.controller_config(barrier__distance_braking=collision.BRAKING)
+    controller = vla_control.Controller(spec.description(), config)
+    monitor = collision.make_monitor(spec, [collision.table()])
+    rest = np.zeros(len(spec.home_q))
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+    try:
+        now = time.monotonic()
+        controller.activate(spec.home_q, rest, time.monotonic_ns())
+        thread = vla_control.CollisionThread(controller, monitor, 200.0)
+        seen = []
+        end = now + seconds
+        while now < end:
+            controller.update(spec.home_q, rest, time.monotonic_ns(), 1e-3)
+            if thread.computed > (seen[-1][1] if seen else 0):
+                seen.append((thread.handed_over_ns, thread.computed))
+            now += 1e-3
+            time.sleep(max(0.0, now - time.monotonic()))
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    times, counts = np.array(seen).T
+    passed = np.diff(counts)
+    # Of hand-overs that the loop has slept through, each counts with their mean.
+    return np.repeat(np.diff(times) * 1e-9 / passed, passed)
+
+
 def main() -> None:
     """Print the figures of ``docs/control.md`` as JSON."""
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 30
@@ -171,6 +209,11 @@ def main() -> None:
         took = compute_time(robot)
         figures[f"distances_p50_us_{robot}"] = float(np.percentile(took, 50) * 1e6)
         figures[f"distances_p99_us_{robot}"] = float(np.percentile(took, 99) * 1e6)
+        for name, busy in (("", 0), ("_busy", os.cpu_count() or 1)):
+            periods = hand_over_periods(robot, busy=busy) * 1e3
+            figures[f"distances_period{name}_p50_ms_{robot}"] = float(np.percentile(periods, 50))
+            figures[f"distances_period{name}_p99_ms_{robot}"] = float(np.percentile(periods, 99))
+            figures[f"distances_period{name}_max_ms_{robot}"] = float(periods.max())
         for name, barrier in (("", True), ("_without", False)):
             least = np.array([a.least for a in run(robot, trials, barrier=barrier)])
             figures[f"collisions{name}_{robot}"] = int((least < 0.0).sum())
