@@ -108,6 +108,9 @@ CallbackReturn CartesianController::on_configure(const rclcpp_lifecycle::State&)
   try {
     create_core();
     topics_ = std::make_unique<ControllerTopics>(get_node(), core_, params_.state_rate);
+    // Not at activation, which is a cycle of the loop: no thread is started or joined there, and
+    // none inherits the loop's priority.
+    collision_watch_ = CollisionWatch::start(params_, core_);
     watch_gains();
   } catch (const std::exception& error) {
     RCLCPP_ERROR(get_node()->get_logger(), "not configured: %s", error.what());
@@ -178,6 +181,7 @@ CallbackReturn CartesianController::on_error(const rclcpp_lifecycle::State&) {
 
 void CartesianController::release() {
   gains_timer_.reset();
+  collision_watch_.reset();
   topics_.reset();
   if (core_) core_->active = false;
   core_.reset();

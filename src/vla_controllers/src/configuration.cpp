@@ -107,6 +107,10 @@ void set_limits(const Params& params, vla_control::ControllerConfig& config) {
   config.barrier.joint_braking = params.barrier.joint_braking;
   config.barrier.joint_margin = params.barrier.joint_margin;
   config.barrier.workspace_braking = params.barrier.workspace_braking;
+  config.barrier.distance_braking = params.barrier.distance_braking;
+  config.barrier.distance_margin = params.barrier.distance_margin;
+  config.barrier.distance_fade = params.barrier.distance_fade;
+  config.barrier.distance_stale_s = params.barrier.distance_stale;
   config.energy_tank.capacity = params.energy_tank.capacity;
   config.energy_tank.refill_power = params.energy_tank.refill_power;
   config.heartbeat_timeout_s = params.heartbeat_timeout;
@@ -235,6 +239,10 @@ std::vector<std::string> notices(const Params& params) {
   compare("max_angular_velocity", params.max_angular_velocity, defaults.max_angular_velocity);
   compare("wrench_limits.force", params.wrench_limits.force, defaults.wrench_limits.force);
   compare("wrench_limits.torque", params.wrench_limits.torque, defaults.wrench_limits.torque);
+  if (params.barrier.distance_braking <= 0.0) {
+    lines.emplace_back(
+        "barrier.distance_braking is 0: nothing keeps the arm off itself and its surroundings");
+  }
   if (output_of(params.command_interfaces) == vla_control::OutputKind::kMotion &&
       params.force_sensor.name.empty()) {
     lines.emplace_back(

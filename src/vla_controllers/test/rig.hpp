@@ -53,26 +53,51 @@ inline vla_control::RobotDescription fr3() {
   return description;
 }
 
-/// Parameters with which an FR3 is configured; each may be replaced or, with an empty value, left
-/// out.
-inline std::vector<rclcpp::Parameter> fr3_parameters(
-    const std::vector<rclcpp::Parameter>& changes = {}) {
-  std::vector<rclcpp::Parameter> parameters{
-      {"joints", fr3().joint_names},
-      {"base_frame", "fr3_link0"},
-      {"tool_frame", "fr3_link8"},
-      {"command_includes_gravity", false},
-      {"effort_state", "total"},
-      {"control_rate", kRate},
-      {"command_interfaces", std::vector<std::string>{"effort"}},
-      {"heartbeat_timeout", 0.0},
-  };
+/// Where it begins, rad.
+inline std::vector<double> fr3_home() { return {0.0, -0.13, 0.0, -2.38, 0.0, 2.25, 0.785}; }
+
+/// Parameters of which some are replaced or, with an empty value, left out.
+inline std::vector<rclcpp::Parameter> changed(std::vector<rclcpp::Parameter> parameters,
+                                              const std::vector<rclcpp::Parameter>& changes) {
   for (const rclcpp::Parameter& change : changes) {
     std::erase_if(parameters,
                   [&](const auto& other) { return other.get_name() == change.get_name(); });
     if (change.get_type() != rclcpp::ParameterType::PARAMETER_NOT_SET) parameters.push_back(change);
   }
   return parameters;
+}
+
+/// Parameters with which an FR3 is configured, some of them changed().
+inline std::vector<rclcpp::Parameter> fr3_parameters(
+    const std::vector<rclcpp::Parameter>& changes = {}) {
+  return changed(
+      {
+          {"joints", fr3().joint_names},
+          {"base_frame", "fr3_link0"},
+          {"tool_frame", "fr3_link8"},
+          {"command_includes_gravity", false},
+          {"effort_state", "total"},
+          {"control_rate", kRate},
+          {"command_interfaces", std::vector<std::string>{"effort"}},
+          {"heartbeat_timeout", 0.0},
+      },
+      changes);
+}
+
+/// What keeps an FR3 off itself and off a table whose top is at `table` (m).
+inline std::vector<rclcpp::Parameter> watch_parameters(
+    double table, const std::vector<rclcpp::Parameter>& changes = {}) {
+  std::vector<rclcpp::Parameter> all{
+      {"barrier.distance_braking", 4.0},
+      {"collision.home", fr3_home()},
+      // The cylinders of this URDF overlap at the joints.
+      {"collision.may_touch",
+       std::vector<std::string>{"fr3_link0", "fr3_link2", "fr3_link2", "fr3_link4", "fr3_link4",
+                                "fr3_link6", "fr3_link4", "fr3_link7"}},
+      {"obstacles", std::vector<std::string>{"table"}},
+      {"obstacle.table.position", std::vector<double>{0.0, 0.0, table}},
+  };
+  return changed(std::move(all), changes);
 }
 
 /// An FR3 that takes positions and velocities instead, with or without a force sensor.
@@ -103,8 +128,7 @@ class Rig {
         loader_("controller_interface", "controller_interface::ControllerInterface"),
         controller(loader_.createSharedInstance("vla_controllers/CartesianController")),
         node(std::make_shared<rclcpp::Node>("tester")) {
-    q.resize(7);
-    q << 0.0, -0.13, 0.0, -2.38, 0.0, 2.25, 0.785;
+    q = JointVector::Map(fr3_home().data(), 7);
     dq.setZero(7);
     tau.setZero(7);
     controller_interface::ControllerInterfaceParams params;
@@ -200,6 +224,7 @@ class Rig {
   void run(double seconds) {
     for (int i = 0; i < static_cast<int>(seconds * kRate); ++i) {
       step();
+      if (paced) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       if (i % 20 == 0) executor_.spin_some();
       if (heartbeat && i % 20 == 0) owners->publish(*heartbeat);
     }
@@ -241,6 +266,9 @@ class Rig {
 
   /// A motion of the tool along y with a smooth profile, observed now.
   vla_msgs::msg::ActionChunk motion(double distance, double duration, std::uint64_t sequence) {
+    return motion(Vector3(0.0, distance, 0.0), duration, sequence);
+  }
+  vla_msgs::msg::ActionChunk motion(const Vector3& way, double duration, std::uint64_t sequence) {
     constexpr int kSteps = 30;
     vla_msgs::msg::ActionChunk chunk;
     chunk.header.stamp.sec = static_cast<std::int32_t>(ros_ns / 1'000'000'000);
@@ -256,9 +284,10 @@ class Rig {
     for (int i = 0; i < kSteps; ++i) {
       const double s = static_cast<double>(i) / (kSteps - 1);
       geometry_msgs::msg::Pose pose;
-      pose.position.x = start.position.x();
-      pose.position.y = start.position.y() + distance * s * s * s * (10.0 - 15.0 * s + 6.0 * s * s);
-      pose.position.z = start.position.z();
+      const Vector3 at = start.position + s * s * s * (10.0 - 15.0 * s + 6.0 * s * s) * way;
+      pose.position.x = at.x();
+      pose.position.y = at.y();
+      pose.position.z = at.z();
       pose.orientation.x = quat.x();
       pose.orientation.y = quat.y();
       pose.orientation.z = quat.z();
@@ -290,6 +319,7 @@ class Rig {
   rclcpp::Node::SharedPtr node;
   bool initialised = false;
   bool stepping = true;  // whether until() lets time go by
+  bool paced = false;    // whether run() takes as long as the time that goes by, as until() does
   bool drive_carries_gravity = true;
   std::int64_t ros_ns = kStart;
   JointVector q, dq, tau;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
-#include <rcutils/logging.h>
 
 #include <cmath>
 #include <limits>
 #include <string>
 
+#include "logged.hpp"
 #include "rig.hpp"
 
 namespace {
@@ -13,30 +13,19 @@ namespace {
 using rclcpp::Parameter;
 using vla_controllers::testing::fr3_parameters;
 using vla_controllers::testing::fr3_urdf;
+using vla_controllers::testing::keep_log;
 using vla_controllers::testing::kMilli;
+using vla_controllers::testing::logged;
 using vla_controllers::testing::Rig;
 using vla_msgs::msg::ControllerState;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-std::string logged;  // NOLINT: what the logger was told since the last clear()
-
-void keep(const rcutils_log_location_t*, int, const char*, rcutils_time_point_value_t,
-          const char* format, va_list* arguments) {
-  char line[4096];
-  va_list copy;
-  va_copy(copy, *arguments);
-  (void)vsnprintf(line, sizeof line, format, copy);
-  va_end(copy);
-  logged += line;
-  logged += '\n';
-}
-
 class CartesianController : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     rclcpp::init(0, nullptr);
-    rcutils_logging_set_output_handler(&keep);
+    keep_log();
   }
   static void TearDownTestSuite() { rclcpp::shutdown(); }
   void SetUp() override { logged.clear(); }
@@ -127,13 +116,20 @@ TEST_F(CartesianController, ExamplesConfigureAndNameNoUnknownParameter) {
   struct Example {
     std::string system, arm;
     unsigned int rate;
-    std::vector<Parameter> changes;  // the URDF here has no hand
+    std::vector<Parameter> changes;  // the URDF here has no hand, and other collision geometry
   };
+  const Parameter fr3_pairs(
+      "collision.may_touch",
+      std::vector<std::string>{"fr3_link0", "fr3_link2", "fr3_link2", "fr3_link4", "fr3_link4",
+                               "fr3_link6", "fr3_link4", "fr3_link7"});
+  const Parameter ur5e_pairs("collision.may_touch",
+                             std::vector<std::string>{"base_link_inertia", "upper_arm_link",
+                                                      "forearm_link", "wrist_2_link"});
   for (const Example& example :
-       {Example{"franka", "fr3", 1000, {Parameter("tool_frame", "fr3_link8")}},
-        Example{"ur5e", "ur5e", 500, {}},
+       {Example{"franka", "fr3", 1000, {Parameter("tool_frame", "fr3_link8"), fr3_pairs}},
+        Example{"ur5e", "ur5e", 500, {ur5e_pairs}},
         // Its joints and frames are named as the UR5e's.
-        Example{"ur5", "ur5e", 125, {}}}) {
+        Example{"ur5", "ur5e", 125, {ur5e_pairs}}}) {
     const std::string file =
         std::string(REPOSITORY) + "/config/" + example.system + "/controllers.yaml";
     Rig rig(example.changes, vla_controllers::testing::urdf(example.arm), example.rate, file);

@@ -39,6 +39,18 @@ PARAMETERS = {
     "rotor_inertia": [0.1] * 7,
     "heartbeat_timeout": 1.0,
     "clock_jump_periods": 1000,
+    # Busy machines may keep the thread that watches waiting.
+    "barrier": {"distance_braking": 4.0, "distance_stale": 0.25},
+    "collision": {
+        "home": HOME,
+        # The cylinders of this URDF overlap at the joints.
+        "may_touch": [
+            *("fr3_link0", "fr3_link2", "fr3_link2", "fr3_link4"),
+            *("fr3_link4", "fr3_link6", "fr3_link4", "fr3_link7"),
+        ],
+    },
+    "obstacles": ["table"],
+    "obstacle": {"table": {"position": [0.0, 0.0, 0.2]}},
 }
 
 
@@ -206,7 +218,8 @@ def hold(bench: Bench) -> None:
     assert bench.until(lambda: bench.state.phase == ControllerState.PHASE_HOLDING)
     assert list(bench.state.joint_names) == JOINTS
     assert list(bench.state.q) == pytest.approx(HOME, abs=1e-3)
-    assert bench.until(lambda: bench.state.grant == 1)
+    assert bench.until(lambda: bench.state.grant == 1 and not bench.state.unmonitored)
+    assert 0.05 < bench.state.smallest_distance < 0.2
 
 
 def move(bench: Bench) -> None:

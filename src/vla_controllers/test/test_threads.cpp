@@ -15,6 +15,7 @@ using vla_controllers::testing::fr3_parameters;
 using vla_controllers::testing::kMilli;
 using vla_controllers::testing::kStart;
 using vla_controllers::testing::Rig;
+using vla_controllers::testing::watch_parameters;
 using State = vla_msgs::msg::ControllerState;
 
 /// The thread of a controller manager: updates, and now and then another activation.
@@ -59,7 +60,11 @@ TEST(Threads, TheLoopAndTheCallbacksShareNothingUnguarded) {
   rclcpp::init(0, nullptr);
   {
     // ROS time stands still here while the loop's goes on, which shall not count as a jump.
-    Rig rig(fr3_parameters({{"clock_jump", 10.0}, {"state_rate", 200.0}}));
+    // The loop runs faster than time: its distances would be stale.
+    Rig rig(fr3_parameters(watch_parameters(0.0, {{"clock_jump", 10.0},
+                                                  {"state_rate", 200.0},
+                                                  {"collision.rate", 1000.0},
+                                                  {"barrier.distance_stale", 1.0}})));
     ASSERT_TRUE(rig.configure());
     ASSERT_TRUE(rig.activate());
     ASSERT_TRUE(rig.connect());

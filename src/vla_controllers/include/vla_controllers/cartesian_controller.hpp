@@ -9,6 +9,7 @@
 #include "controller_interface/controller_interface.hpp"
 #include "vla_control/types.hpp"
 #include "vla_controllers/cartesian_controller_parameters.hpp"
+#include "vla_controllers/collision_watch.hpp"
 #include "vla_controllers/command_output.hpp"
 #include "vla_controllers/controller_topics.hpp"
 
@@ -51,6 +52,7 @@ class CartesianController : public controller_interface::ControllerInterface {
   cartesian_controller::Params params_;
   std::shared_ptr<ControllerCore> core_;
   std::unique_ptr<ControllerTopics> topics_;
+  std::unique_ptr<CollisionWatch> collision_watch_;
   rclcpp::TimerBase::SharedPtr gains_timer_;
 
   // Loop.

@@ -30,7 +30,7 @@ namespace vla_controllers {
     const cartesian_controller::Params& params);
 
 /// What whoever starts the arm has to know, one line each: limits that are raised beyond their
-/// defaults, and that an arm is not compliant.
+/// defaults, that distances are not watched, and that an arm is not compliant.
 [[nodiscard]] std::vector<std::string> notices(const cartesian_controller::Params& params);
 
 }  // namespace vla_controllers
