@@ -331,6 +331,18 @@ struct CollisionMonitor::Impl {
     }
   }
 
+  /// Where there is not room for all, every pair counts before further points of one.
+  void order_by_pair() {
+    std::vector<bool> seen(pairs.size());
+    std::vector<std::size_t> further;
+    order.clear();
+    for (std::size_t i = 0; i < nearest.size(); ++i) {
+      (seen[nearest[i].pair] ? further : order).push_back(i);
+      seen[nearest[i].pair] = true;
+    }
+    order.insert(order.end(), further.begin(), further.end());
+  }
+
   /// How fast a point that moves with a joint moves along a direction, per joint velocity.
   [[nodiscard]] JointVector velocity_row(pinocchio::JointIndex joint, const Vector3& point,
                                          const Vector3& direction) const {
@@ -356,6 +368,7 @@ struct CollisionMonitor::Impl {
   std::vector<Pair> pairs;
   std::vector<CollisionPair> pair_names;
   std::vector<PairDistance> nearest;
+  std::vector<std::size_t> order;  // in which they are handed over
 };
 
 CollisionMonitor::CollisionMonitor(const RobotDescription& description,
@@ -379,6 +392,7 @@ const std::vector<PairDistance>& CollisionMonitor::compute(const JointVector& q)
 bool CollisionMonitor::compute(const JointSample& sample, Distances& out) noexcept {
   try {
     impl_->compute(sample.q);
+    impl_->order_by_pair();
   } catch (...) {
     return false;  // the controller sees that nothing fresh comes
   }
@@ -387,8 +401,9 @@ bool CollisionMonitor::compute(const JointSample& sample, Distances& out) noexce
   out.count = std::min(static_cast<int>(impl_->nearest.size()), kMaxDistances);
   for (int i = 0; i < out.count; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    out.nearest[at].distance = impl_->nearest[at].distance;
-    out.nearest[at].row = impl_->nearest[at].row;
+    const PairDistance& one = impl_->nearest[impl_->order[at]];
+    out.nearest[at].distance = one.distance;
+    out.nearest[at].row = one.row;
   }
   return true;
 }

@@ -169,7 +169,8 @@ def test_a_face_over_a_face_is_known_by_its_corners() -> None:
     """With one pair of points alone the gripper would tip over it, into the plate."""
     robot = robots.get("fr3")
     tool = model_of("fr3").forward_kinematics(robot.home_q)[:3, 3]
-    plate = vla_control.Obstacle("plate", tool + [0.0, 0.0, 0.025], [0.4, 0.4, 0.02])
+    tool[2] += 0.025
+    plate = vla_control.Obstacle("plate", tool, [0.4, 0.4, 0.02])
     pair = ("gripper_base", "plate")
     monitor = collision.make_monitor(robot, [plate])
 

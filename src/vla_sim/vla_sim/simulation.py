@@ -85,8 +85,7 @@ class SimSnapshot:
 class Simulation:
     """One robot at one task, in lockstep or in real time.
 
-    An arm whose drives take positions only is told positions: position tracking, not compliant, and
-    nothing keeps it off itself and the table.
+    An arm whose drives take positions only is told positions: position tracking, not compliant.
 
     All methods are for one thread. While running in real time the C++ thread owns the plant; then
     only ``observe``, ``push_chunk``, ``judge``, ``render``, ``scene_state`` and the properties may
@@ -132,10 +131,10 @@ class Simulation:
         self.data = mujoco.MjData(self.model)
         arm, gravity = self.robot.arm, not self.plant_config.gravity_compensation
         positions = position_drives.required(arm)
-        output = {"barrier__distance_braking": collision.BRAKING}
         overrides = {
             "command_includes_gravity": gravity,
-            **(position_drives.settings(arm) if positions else output),
+            "barrier__distance_braking": collision.BRAKING,
+            **(position_drives.settings(arm) if positions else {}),
             **(controller_overrides or {}),
         }
         self._description = self.robot.description()

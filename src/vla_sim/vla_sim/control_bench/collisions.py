@@ -183,7 +183,7 @@ def hand_over_periods(robot: str, seconds: float = 20.0, *, busy: int = 0) -> Fl
         now = time.monotonic()
         controller.activate(spec.home_q, rest, time.monotonic_ns())
         thread = vla_control.CollisionThread(controller, monitor, 200.0)
-        seen = []
+        seen: list[tuple[int, int]] = []
         end = now + seconds
         while now < end:
             controller.update(spec.home_q, rest, time.monotonic_ns(), 1e-3)
