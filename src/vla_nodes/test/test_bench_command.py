@@ -46,3 +46,8 @@ def test_a_soak_prints_what_it_has_seen(capsys: pytest.CaptureFixture[str]) -> N
     assert result["figures"]["soak_cycles_ur5e"] == 1500
     assert result["figures"]["soak_violations_ur5e"] == 0
     assert set(result["settings"]["failures_and_first_s"]) == {"ur5e"}
+
+
+def test_an_arm_that_takes_no_torques_is_not_soaked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "control", "--soak", "3", "--robot", "ur5"]) == 1
+    assert "ur5 takes positions" in capsys.readouterr().err

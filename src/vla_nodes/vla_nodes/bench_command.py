@@ -12,7 +12,7 @@ from rich.table import Table
 
 from vla_nodes import figures
 from vla_nodes.progress import progress_bar
-from vla_sim import robots
+from vla_sim import position_drives, robots
 from vla_sim.control_bench import page, plots, programs, soak, table
 from vla_sim.robots import RobotError, RobotSpec
 
@@ -20,8 +20,10 @@ from vla_sim.robots import RobotError, RobotSpec
 def main(options: argparse.Namespace) -> int:
     """Runs the table of the controller's figures in lockstep simulation and prints it."""
     try:
-        chosen = [robots.get(name) for name in options.robot or table.ROBOTS]
-        if options.soak is not None:
+        soaked = options.soak is not None
+        default = table.ROBOTS if soaked else (*table.ROBOTS, table.POSITION_ROBOT)
+        chosen = [robots.get(name) for name in options.robot or default]
+        if soaked:
             return _soak(chosen, options)
         names = tuple(robot.name for robot in chosen)
         results = _run(chosen, options.quick)
@@ -44,7 +46,14 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _soak(chosen: list[RobotSpec], options: argparse.Namespace) -> int:
-    """Soaks the arms, prints what was seen and tells by the exit code whether anything broke."""
+    """Soaks the arms, prints what was seen and tells by the exit code whether anything broke.
+
+    Raises:
+        RobotError: An arm takes no torques.
+    """
+    for robot in chosen:
+        if position_drives.required(robot.arm):
+            raise RobotError(f"the soak is of arms that take torques; {robot.name} takes positions")
     found: dict[str, float] = {}
     failures = {}
     with progress_bar() as progress:
@@ -90,12 +99,16 @@ def _run(chosen: list[RobotSpec], quick: bool) -> table.Results:
             progress.advance(bar)
 
         results = table.run_table(chosen, quick=quick, progress=show)
-    for robot in chosen:
+    for robot in _with_torques(chosen):
         cycles = 5_000 if quick else 200_000
         for figure, value in programs.update_cost(len(robot.joint_names), cycles).items():
             results.figures[f"{figure}{table.suffix_of(robot.name)}"] = value
     results.figures.update(programs.allocations())
     return results
+
+
+def _with_torques(chosen: list[RobotSpec]) -> list[RobotSpec]:
+    return [robot for robot in chosen if not position_drives.required(robot.arm)]
 
 
 def _settings(names: tuple[str, ...], quick: bool, results: table.Results) -> dict[str, object]:
@@ -115,5 +128,5 @@ def _write(folder: Path, chosen: list[RobotSpec], text: str, numbers: dict[str, 
     names = tuple(robot.name for robot in chosen)
     (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
     (folder / "table.md").write_text(page.markdown(numbers, names), encoding="utf-8")
-    for robot in chosen:
+    for robot in _with_torques(chosen):
         plots.draw_all(robot, table.home_pose(robot), folder)

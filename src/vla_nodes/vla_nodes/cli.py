@@ -230,7 +230,9 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     control = bench_commands.add_parser("control", help="the controller, in lockstep simulation")
     control.set_defaults(module="vla_nodes.bench_command")
     control.add_argument(
-        "--robot", action="append", help="name, or path of a YAML; may be repeated (panda, ur5e)"
+        "--robot",
+        action="append",
+        help="name, or path of a YAML; may be repeated (panda, ur5e, ur5)",
     )
     control.add_argument("--quick", action="store_true", help="a few rows on two draws, in seconds")
     control.add_argument(

@@ -12,7 +12,7 @@ import yaml
 
 import vla_control
 from vla_sim import arms, robots
-from vla_sim.control_bench import curves, measures, runs
+from vla_sim.control_bench import curves, measures, runs, table
 from vla_sim.control_bench.hardware import Hardware, Rig
 
 # The arm of docs/adding_an_arm.md: six joints, turning about z, y, y, z, y, z.
@@ -112,7 +112,7 @@ def test_every_arm_holds_itself_and_points_down(name: str) -> None:
         model.forward_kinematics(robot.home_q), np.array([0.02, 0.05, -0.03]), travel=0.8, total=1.0
     )
     feed = runs.Feed(period=None, latency=0.0, steps=20)
-    record = runs.run(rig, runs.ours(rig, 500.0, runs.Gains()), move, feed)
+    record = runs.run(rig, table.ours(rig, 500.0, runs.Gains()), move, feed)
     assert record.rejected == 0
     assert measures.position_error(record, move).max() < 2e-3
 

@@ -238,9 +238,16 @@ def test_a_jump_of_the_acceleration_would_be_seen(monkeypatch: pytest.MonkeyPatc
 
 def test_tables_hold_what_was_measured_and_nothing_else() -> None:
     figures = {"figure8_rms_mm": 2.5, "figure8_rms_mm_worst": 3.0, "figure8_rms_mm_ur5e": 4.0}
+    figures["figure8_rms_mm_baseline"] = 35.0
+    words = "figure of eight: distance, RMS, mm"
     assert [row for _, _, rows in page.tables(figures, ("panda",)) for row in rows] == [
-        ["figure of eight: distance, RMS, mm", "≤ 3", "2.50 (3.00)", "", ""]
+        [words, "≤ 3", "2.50 (3.00)", "35.0", ""]
     ]
+    # Nothing is compared with an arm that is told positions.
+    alone = [
+        row for _, _, rows in page.tables({"figure8_rms_mm_ur5": 2.5}, ("ur5",)) for row in rows
+    ]
+    assert alone == [[words, "2.50"]]
     text = page.markdown(figures, ("panda", "ur5e"))
     assert "4.00" in text
     assert "wiping" not in text
@@ -250,7 +257,8 @@ def test_tables_hold_what_was_measured_and_nothing_else() -> None:
 def test_the_page_shows_the_figures_that_lie_beside_it() -> None:
     figures = json.loads((ROOT / "docs" / "control" / "figures.json").read_text())["figures"]
     shown = (ROOT / "docs" / "control.md").read_text()
-    assert page.markdown(figures, table.ROBOTS).strip() in shown
+    names = (*table.ROBOTS, table.POSITION_ROBOT)
+    assert page.markdown(figures, names).strip() in shown
 
 
 def test_the_programs_are_called() -> None:

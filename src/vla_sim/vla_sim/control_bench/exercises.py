@@ -220,6 +220,46 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class Press:
+    """Down onto a rigid plate and 30 mm further than it allows, by an arm that is told positions.
+
+    Attributes:
+        speed: m/s.
+    """
+
+    speed: float
+    height: float = 0.05
+    beyond: float = 0.03
+    gains: Gains = dataclasses.field(default_factory=lambda: Gains(translational=400.0))
+
+    @property
+    def name(self) -> str:
+        """A word for it, with the speed in mm/s."""
+        return f"press_{round(1e3 * self.speed)}"
+
+    def surroundings(self, hardware: Hardware) -> Hardware:
+        """A plate without friction under the tool."""
+        return dataclasses.replace(hardware, wall_below=self.height)
+
+    def run(self, rig: Rig, subject: Subject, home: FloatArray, seed: int) -> Record:
+        """Do it once; a compliant arm takes seconds to come to rest."""
+        down, way = np.array([0.0, 0.0, -1.0]), self.height + self.beyond
+        curve = curves.approach(home, down, self.speed, way, 6.0)
+        return runs.run(rig, subject, curve, Feed(period=None, latency=0.0, steps=40))
+
+    def measure(self, record: Record, robot: RobotSpec, home: FloatArray) -> dict[str, float]:
+        """Measure the force of the plate, upwards."""
+        force = record.columns["force"][:, 2]
+        width = round(0.01 / record.period)
+        smooth = np.convolve(force, np.full(width, 1.0 / width), mode="valid")
+        return {
+            f"{self.name}_peak_force_n": float(smooth.max()),
+            f"{self.name}_end_force_n": float(force[-round(0.5 / record.period) :].mean()),
+            f"{self.name}_pressed_s": float(np.sum(force > 1.0)) * record.period,
+        }
+
+
+@dataclass(frozen=True)
 class Wipe:
     """Back and forth on a rigid, frictionless plate for 5 s, pressing with 10 N."""
 

@@ -59,6 +59,8 @@ _SOAK = (
     ("soak_workspace_overshoot_mm", "... tool beyond the workspace, mm", ""),
 )
 _LAWS = ("", "baseline", "baseline_preview")
+# What is told of pressing, without a sensor and with one.
+_PRESSING = ("peak_force_n", "end_force_n", "pressed_s")
 _HARDWARE_WORDS = {
     "": "headline",
     "friction_b": "friction B: 0.5 Nm, 2 Nms/rad",
@@ -85,6 +87,7 @@ def tables(figures: Mapping[str, float], names: tuple[str, ...]) -> list[Table]:
             (f"{name}: median (worst) of the draws", *_laws(figures, suffix)),
             (f"{name}: this controller", *_controller(figures, suffix)),
             (f"{name}: figure of eight on other hardware", *_hardware(figures, suffix)),
+            (f"{name}: down onto a rigid plate, told positions", *_pressing(figures, suffix)),
             (f"{name}: soak", *_soak(figures, suffix)),
         ]
     return [(title, head, rows) for title, head, rows in found if rows]
@@ -107,7 +110,10 @@ def _laws(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[li
         keys = [f"{name}{suffix}{f'_{law}' if law else ''}" for law in _LAWS]
         if keys[0] in figures:
             rows.append([words, goal, *(_cell(figures, key) for key in keys)])
-    return head, rows
+    if f"figure8_rms_mm{suffix}_baseline" in figures:
+        return head, rows
+    # An arm that is told positions: nothing is compared with it, and the goals are not for it.
+    return ["", "measured"], [[row[0], row[2]] for row in rows if "torque" not in row[0]]
 
 
 def _controller(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:
@@ -117,7 +123,8 @@ def _controller(figures: Mapping[str, float], suffix: str) -> tuple[list[str], l
         kind = next((end for end in kinds if name.endswith(end)), "")
         key = f"{name.removesuffix(kind)}{suffix}{kind}"
         if name == "allocations_per_update":
-            key = name
+            # Counted for all arms together; it goes with what an update costs.
+            key = name if rows else ""
         if key in figures:
             rows.append([words, goal, _cell(figures, key)])
     return ["", "to reach", "measured"], rows
@@ -127,6 +134,19 @@ def _soak(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[li
     keys = [(f"{name}{suffix}", words, goal) for name, words, goal in _SOAK]
     rows = [[words, goal, _cell(figures, key)] for key, words, goal in keys if key in figures]
     return ["", "to hold", "seen"], rows
+
+
+def _pressing(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:
+    head = ["speed, m/s"]
+    for kind in ("no sensor", "sensor"):
+        head += [f"{kind}: largest mean over 10 ms, N", "at the end, N", "touched for, s"]
+    rows = []
+    for speed in table.PRESS_SPEEDS:
+        name = f"press_{round(1e3 * speed)}"
+        keys = [f"{name}_{k}{suffix}{end}" for end in ("", "_force_sensor") for k in _PRESSING]
+        if all(key in figures for key in keys):
+            rows.append([f"{speed:g}", *(_cell(figures, key) for key in keys)])
+    return head, rows
 
 
 def _hardware(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:

@@ -15,21 +15,35 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import vla_control
+from vla_sim import position_drives
 from vla_sim.control_bench import exercises, runs
 from vla_sim.control_bench.exercises import Exercise
 from vla_sim.control_bench.hardware import Hardware, ModelError, Rig
 from vla_sim.control_bench.runs import Gains, Subject
+from vla_sim.control_bench.tracking import Tracking
 from vla_sim.robots import RobotSpec
 from vla_sim.typing import FloatArray
 
+# Arms that take torques, and one that is told positions.
 ROBOTS = ("panda", "ur5e")
+POSITION_ROBOT = "ur5"
+# Rate at which the drives of such an arm close their own loop, Hz.
+_DRIVE_RATE = 1000.0
 # Rotor inertia of the headline, kg m^2.
 _ROTOR = 0.1
 
 Law = Callable[[Rig, float, Gains], Subject]
 
+
+def ours(rig: Rig, rate: float, gains: Gains) -> Subject:
+    """Return the controller with the output that the arm's drives take."""
+    if position_drives.required(rig.robot.arm):
+        return Tracking(rig, gains)
+    return runs.ours(rig, rate, gains)
+
+
 LAWS: dict[str, Law] = {
-    "": runs.ours,
+    "": ours,
     "baseline": runs.peer_with_poses,
     "baseline_preview": runs.peer_with_preview,
     "position_loop": runs.position_loop,
@@ -94,12 +108,15 @@ def hardware_of(robot: RobotSpec, name: str = "") -> Hardware:
         "plate_friction": {"wall_friction": 0.3},
         "payload": {"payload": 0.5},
         "payload_tared": {"payload": 0.5},
+        "force_sensor": {"force_sensor": True},
     }
     if name not in changed:
         raise ValueError(f"unknown hardware {name!r}; valid: {', '.join(filter(None, changed))}")
     return dataclasses.replace(headline, **changed[name])  # type: ignore[arg-type]
 
 
+# Of an arm that is told positions, onto a plate, m/s.
+PRESS_SPEEDS = (0.05, 0.1, 0.2)
 HARDWARE = (
     "friction_b",
     "no_rotor",
@@ -111,10 +128,16 @@ HARDWARE = (
 )
 
 
-def rows(quick: bool) -> Iterator[Row]:
-    """Yield the rows of the table; with ``quick`` only the most telling ones."""
+def rows(robot: RobotSpec, quick: bool) -> Iterator[Row]:
+    """Yield the rows of a robot's table; with ``quick`` only the most telling ones."""
     figure8 = exercises.Figure8(laps=0.25 if quick else 1.0)
     yield Row(figure8)
+    if position_drives.required(robot.arm):
+        yield Row(exercises.Step())
+        for speed in () if quick else PRESS_SPEEDS:
+            yield Row(exercises.Press(speed))
+            yield Row(exercises.Press(speed), hardware="force_sensor")
+        return
     yield Row(figure8, "baseline")
     if quick:
         yield Row(exercises.Step())
@@ -137,7 +160,8 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def run_row(robot: RobotSpec, row: Row, count: int, results: Results) -> None:
     """Run one row on every draw and add its figures."""
-    rate = robot.arm.drives.control_rate
+    positions = position_drives.required(robot.arm)
+    rate = _DRIVE_RATE if positions else robot.arm.drives.control_rate
     hardware = row.exercise.surroundings(hardware_of(robot, row.hardware))
     rig = Rig(robot, hardware, rate)
     home = home_pose(robot)
@@ -170,11 +194,11 @@ def run_table(
     """
     results = Results()
     for robot in chosen:
-        for row in rows(quick):
+        for row in rows(robot, quick):
             words = (robot.name, row.exercise.name, row.law, row.hardware)
             progress(" ".join(filter(None, words)))
             run_row(robot, row, draws(quick), results)
-        if not quick:
+        if not quick and not position_drives.required(robot.arm):
             step = exercises.acceleration_step(robot)
             results.figures[f"seam_acceleration_step{suffix_of(robot.name)}"] = step
     return results
@@ -198,4 +222,4 @@ def home_pose(robot: RobotSpec) -> FloatArray:
 
 def count_rows(chosen: Sequence[RobotSpec], quick: bool) -> int:
     """Return how many rows ``run_table`` will run."""
-    return len(chosen) * sum(1 for _ in rows(quick))
+    return sum(1 for robot in chosen for _ in rows(robot, quick))
