@@ -141,7 +141,7 @@ def test_a_policy_for_droid_is_asked_and_read_in_its_own_terms(
     np.testing.assert_allclose(chunk.gripper_opening, [0.08] * 5 + [0.0] * 5)
     assert (chunk.stamp_ns, chunk.is_joint) == (seen.stamp_ns, True)
     assert chunk.step_dt == pytest.approx(1.0 / 15.0)
-    assert len(chunk.policy_id) == 64
+    assert len(chunk.policy_id) == 16
 
 
 def test_a_policy_for_libero_moves_the_tool(
@@ -158,6 +158,18 @@ def test_a_policy_for_libero_moves_the_tool(
         chunk.poses_tool_in_base[:, 0, 3], 0.5 + 0.05 * np.arange(1, 11), atol=1e-12
     )
     np.testing.assert_array_equal(chunk.gripper_opening, 0.0)
+
+
+def test_a_server_without_a_name_is_known_by_what_it_says(write: Callable[..., Path]) -> None:
+    def policy_id(metadata: dict[str, Any], **changes: Any) -> str:
+        with running(velocities, **metadata) as (address, _):
+            return connect(write("droid", server=address, **changes)).spec.policy_id
+
+    known = policy_id({"checkpoint": "a"})
+    assert policy_id({"checkpoint": "a"}) == known
+    others = policy_id({"checkpoint": "b"}), policy_id({"checkpoint": "a"}, execute_steps=7)
+    assert known not in others
+    assert policy_id({"policy_id": "its own"}) == "its own"
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (96, 96), (300, 200), (224, 224)])

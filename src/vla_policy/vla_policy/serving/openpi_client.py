@@ -116,9 +116,10 @@ class OpenpiPolicy(Policy):
             raise
         told = first.get("policy_id")
         # A server that does not say which policy it serves: then by what it does say.
-        said = hashlib.sha256(repr((self._contract, sorted(first.items()))).encode()).hexdigest()
+        said = repr((self._contract.identity, sorted(first.items())))
+        digest = hashlib.sha256(said.encode()).hexdigest()[:16]
         self.spec = replace(
-            self._contract.spec, policy_id=told if isinstance(told, str) and told else said
+            self._contract.spec, policy_id=told if isinstance(told, str) and told else digest
         )
 
     def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:

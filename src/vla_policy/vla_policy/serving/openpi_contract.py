@@ -64,6 +64,12 @@ class OpenpiContract:
         """Names in a request."""
         return (*self.images, *self.state, self.prompt)
 
+    @property
+    def identity(self) -> str:
+        """All that it says but the address, as text."""
+        state = {name: [part.names for part in parts] for name, parts in self.state.items()}
+        return repr((self.images, state, self.prompt, self.spec))
+
     def seen(self, observation: ObservationLike) -> dict[str, Any]:
         """The part of a request that is seen and told: images and instruction.
 
