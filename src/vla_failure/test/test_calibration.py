@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from made_rollouts import BINDING
 
 from vla_failure import FailureDetectionError
-from vla_failure.binding import Binding
 from vla_failure.calibration import (
     AdaptiveBand,
     Calibration,
@@ -248,21 +248,6 @@ def test_failures_and_silence_teach_nothing() -> None:
         AdaptiveBand(shape, prior, ALPHA, rate=1.0)
     with pytest.raises(FailureDetectionError, match="n = 3"):
         AdaptiveBand(shape, prior[:3], ALPHA)
-
-
-BINDING = Binding(
-    policy_id="p",
-    feature_name="pre_velocity",
-    feature_shape=(5, 16, 320),
-    sampler="euler",
-    schedule="asynchronous",
-    execute_steps=8,
-    step_dt=0.05,
-    latency_s=0.1,
-    cameras=("scene", "wrist"),
-    image_size=96,
-    robot="panda",
-)
 
 
 def test_a_calibration_comes_back_as_it_was_and_knows_what_it_is_for(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_episode, make_episodes
+from made_rollouts import make_episode, make_episodes
 
 from vla_failure import FailureDetectionError
 from vla_failure.detectors import CONTROLS, DETECTORS, Detector, score_episode
@@ -105,7 +105,7 @@ def test_only_controls_and_sample_detectors_are_barred_from_the_headline() -> No
 def test_a_running_detector_needs_no_torch(fitted: dict[str, Detector], tmp_path: Path) -> None:
     save_detector(tmp_path, fitted["fused"])
     code = (
-        "import sys; from pathlib import Path; from conftest import make_episode;"
+        "import sys; from pathlib import Path; from made_rollouts import make_episode;"
         "from vla_failure.detectors import score_episode;"
         "from vla_failure.detectors.saving import load_detector;"
         f"score_episode(load_detector(Path({str(tmp_path)!r})), make_episode(1));"

@@ -2,43 +2,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import WIDTH, make_episode
-from test_calibration import BINDING
+from made_rollouts import binding, write_rollouts
 
-from vla_failure import FailureDetectionError, store
-from vla_failure.binding import Binding
+from vla_failure import FailureDetectionError
 from vla_failure.calibration import Calibration
 from vla_failure.detectors.saving import detector_id, load_detector
 from vla_failure.fitting import calibrate, fit
 
 SETTINGS = {"accumulate": "mean"}
-
-
-def binding(policy: str) -> Binding:
-    return replace(BINDING, policy_id=policy, feature_shape=(5, 16, WIDTH))
-
-
-def write_rollouts(folder: Path, policy: str, seeds: int = 120) -> Path:
-    episodes = [
-        make_episode(
-            seed,
-            "failure" if (seed + number) % 3 == 0 else "success",
-            task=task,
-            episode_id=f"{policy}-{task}-{seed}",
-            policy_id=policy,
-            shift=4.0,
-            **({"onset_step": 6} if (seed + number) % 3 == 0 else {}),
-        )
-        for seed in range(seeds)
-        for number, task in enumerate(("pick", "push"))
-    ]
-    store.write_manifest(folder, {"binding": binding(policy).to_dict()})
-    store.write_shard(folder, "all", episodes)
-    return folder
 
 
 @pytest.fixture

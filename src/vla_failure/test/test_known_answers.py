@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import STEP_DT, make_episode, make_episodes, make_info
+from made_rollouts import STEP_DT, make_episode, make_episodes, make_info
 
 from vla_failure.detectors import DETECTORS, score_episode
 from vla_failure.detectors.base import View

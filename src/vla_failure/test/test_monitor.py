@@ -11,9 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from conftest import WIDTH, make_episode
-from test_calibration import BINDING
-from test_fitting import SETTINGS, write_rollouts
+from made_rollouts import BINDING, WIDTH, make_episode, write_rollouts
 
 from vla_failure import FailureDetectionError
 from vla_failure.binding import Binding
@@ -236,7 +234,7 @@ def test_a_drift_test_that_could_never_fire_is_refused() -> None:
 
 def test_from_disk(tmp_path: Path) -> None:
     good, out = write_rollouts(tmp_path / "good", "p"), tmp_path / "detector"
-    fit([good], out, "mahalanobis", SETTINGS)
+    fit([good], out, "mahalanobis", {"accumulate": "mean"})
     seen = list(make_episode(1, shift=0.0).steps())
     config = MonitorConfig(drift_level=0.05)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_episode
+from made_rollouts import make_episode
 
 from vla_failure import FailureDetectionError, Outcome, store
 from vla_failure.binding import Binding

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from conftest import make_episode
+from made_rollouts import make_episode
 
 from vla_failure import FailureDetectionError
 from vla_failure.episodes import Episode

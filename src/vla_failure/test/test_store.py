@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_episode, make_info
+from made_rollouts import make_episode, make_info
 from safetensors.numpy import load_file, save_file
 
 from vla_failure import FailureDetectionError, Outcome, store

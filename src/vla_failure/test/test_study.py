@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_episode
+from made_rollouts import make_episode
 
 from vla_failure import FailureDetectionError
 from vla_failure.detectors import CONTROLS

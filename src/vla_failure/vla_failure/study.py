@@ -150,7 +150,7 @@ def cross_validate(
 
 
 def unseen_figures(folds: Sequence[Fold], study: Study) -> dict[str, float]:
-    """Figures on tasks that were held out; ``docs/benchmarks.md`` says what each means."""
+    """Figures on tasks that were held out; ``docs/failure.md`` says what each means."""
     repeats = [[f for f in folds if f.repeat == r] for r in range(study.repeats)]
     names = [*study.all_candidates, BEST_OTHER]
     figures: dict[str, float] = {}

@@ -3,13 +3,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
+from vla_failure.binding import Binding
 from vla_failure.episodes import Episode, EpisodeInfo, Outcome
 
 WIDTH, HORIZON, STATES = 6, 16, 4
 STEP_DT, EXECUTE_STEPS = 0.05, 8
 PERIOD = STEP_DT * EXECUTE_STEPS
+BINDING = Binding(
+    policy_id="p",
+    feature_name="pre_velocity",
+    feature_shape=(5, 16, 320),
+    sampler="euler",
+    schedule="asynchronous",
+    execute_steps=8,
+    step_dt=0.05,
+    latency_s=0.1,
+    cameras=("scene", "wrist"),
+    image_size=96,
+    robot="panda",
+)
 
 
 def make_info(seed: int = 0, outcome: str = "success", **changes: object) -> EpisodeInfo:
@@ -84,3 +101,28 @@ def make_episodes(count: int = 40, **settings: object) -> list[Episode]:
         )
         for seed in range(count)
     ]
+
+
+def binding(policy: str) -> Binding:
+    return replace(BINDING, policy_id=policy, feature_shape=(5, 16, WIDTH))
+
+
+def write_rollouts(folder: Path, policy: str, seeds: int = 120) -> Path:
+    from vla_failure import store  # scoring alone does without pyarrow, and is tested to
+
+    episodes = [
+        make_episode(
+            seed,
+            "failure" if (seed + number) % 3 == 0 else "success",
+            task=task,
+            episode_id=f"{policy}-{task}-{seed}",
+            policy_id=policy,
+            shift=4.0,
+            **({"onset_step": 6} if (seed + number) % 3 == 0 else {}),
+        )
+        for seed in range(seeds)
+        for number, task in enumerate(("pick", "push"))
+    ]
+    store.write_manifest(folder, {"binding": binding(policy).to_dict()})
+    store.write_shard(folder, "all", episodes)
+    return folder
