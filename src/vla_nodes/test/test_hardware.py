@@ -14,7 +14,7 @@ import yaml
 import vla_control
 from vla_nodes import hardware
 from vla_nodes.system import SystemDescriptionError, load_system, prepared
-from vla_sim import robots
+from vla_sim import collision, robots
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -83,7 +83,18 @@ def test_the_description_fits_scene_and_parameters(tmp_path: Path) -> None:
         tool_frame=values["tool_frame"],
         locked_joints=locked,
     )
-    vla_control.RobotModel(description)
+    touching = values["collision"]["may_touch"]
+    table = values["obstacle"]["table"]
+    monitor = vla_control.CollisionMonitor(
+        description,
+        values["collision"]["home"],
+        obstacles=[vla_control.Obstacle("table", table["position"], table["size"])],
+        ignored_pairs=list(zip(touching[::2], touching[1::2], strict=True)),
+    )
+    wanted = collision.make_monitor(robot, [collision.table()])
+    assert monitor.pairs == wanted.pairs
+    found, same = monitor.compute(robot.home_q), wanted.compute(robot.home_q)
+    assert [one.distance for one in found] == pytest.approx([one.distance for one in same])
 
 
 def test_an_unknown_task_is_named(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def describe(robot_name: str, task: str, seed: int, folder: Path) -> str:
     mjcf.write_mjcf(robot, tasks.get(task).draw(seed, robot).layout, scene)
     share = get_package_share_path("vla_description")
     with tempfile.NamedTemporaryFile("w", suffix=".urdf", encoding="utf-8") as urdf:
-        urdf.write(robot.urdf_xml)
+        urdf.write(robot.located_urdf())
         urdf.flush()
         document = xacro.process_file(
             str(share / "urdf" / "arm.urdf.xacro"),

@@ -121,10 +121,20 @@ class RobotSpec:
             setattr(owner, leaf, value)
         return config
 
+    def located_urdf(self, scheme: str = "file://") -> str:
+        """Return the URDF with absolute addresses of its meshes.
+
+        Programs that look for packages on ``AMENT_PREFIX_PATH`` alone find them so.
+        """
+        return re.sub(
+            r"package://([^/]+)",
+            lambda m: f"{scheme}{arms.share_of(m[1])}/{m[1]}",
+            self.urdf_xml,
+        )
+
     def mujoco_urdf(self) -> str:
         """Return the URDF as MuJoCo can load it: absolute collision meshes, no visuals."""
-        xml = re.sub(r"<visual>.*?</visual>", "", self.urdf_xml, flags=re.DOTALL)
-        xml = re.sub(r"package://([^/]+)", lambda m: f"{arms.share_of(m[1])}/{m[1]}", xml)
+        xml = re.sub(r"<visual>.*?</visual>", "", self.located_urdf(""), flags=re.DOTALL)
         options = (
             "<mujoco>"
             '<compiler fusestatic="false" strippath="false" discardvisual="false"/>'
