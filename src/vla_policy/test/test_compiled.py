@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FakeObservation, tiny_config
+from test_serving import remote, served
 from torch import Tensor
 
 from vla_policy import PolicyError, RobotState, load_policy
@@ -133,6 +134,14 @@ def test_a_policy_is_compiled(checkpoint: object, observation: FakeObservation) 
         chunks[1].poses_tool_in_base, chunks[0].poses_tool_in_base, atol=TOLERANCE
     )
     np.testing.assert_allclose(chunks[1].features, chunks[0].features, atol=1e-3)
+    compiled.reset()
+    counted = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert counted > 0
+    with served(compiled) as (address, _):  # which computes in another thread
+        there = remote(address)
+        far = there.act(there.encode(observation), state)
+    np.testing.assert_allclose(far.features, chunks[1].features, atol=1e-6)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == counted, "compiled anew"
     compiled._head = RegressionHead(compiled.network.config)
     with pytest.raises(PolicyError, match="from the flow"):
         compiled.compile(TRACED)
