@@ -117,7 +117,7 @@ def _laws(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[li
 
 
 def _controller(figures: Mapping[str, float], suffix: str) -> tuple[list[str], list[list[str]]]:
-    rows = []
+    rows: list[list[str]] = []
     for name, words, goal in _CONTROLLER:
         kinds = ("_position_loop", "_plate_friction")
         kind = next((end for end in kinds if name.endswith(end)), "")
