@@ -11,7 +11,7 @@ setup(
         "vla_policy": [
             "py.typed",
             "checkpoints/*/*",
-            "action_contracts/*.yaml",
+            "actions/contracts/*.yaml",
             "serving/openpi_servers/*.yaml",
         ]
     },

@@ -19,8 +19,9 @@ from vla_failure.rollouts.collecting import RolloutConfig, collect_rollouts, mis
 from vla_failure.rollouts.onset import find_onset, first_lost
 from vla_failure.rollouts.perturbations import PERTURBATIONS, Perturbation
 from vla_failure.rollouts.recording import record_episode
-from vla_policy import default_checkpoint, load_policy, rollout
-from vla_policy.evaluation import LOCKSTEP_OVERRIDES
+from vla_policy import default_checkpoint, load_policy
+from vla_policy.evaluation import rollout
+from vla_policy.evaluation.evaluate import LOCKSTEP_OVERRIDES
 from vla_policy.interface import Policy
 from vla_sim import seeds, tasks
 from vla_sim.simulation import Simulation

@@ -17,9 +17,9 @@ import yaml
 from vla_nodes import convert
 from vla_nodes.inference import check_chunk
 from vla_policy import ActionChunk, Context, Policy, PolicySpec, RobotState, load_action_contract
-from vla_policy.evaluation import LOCKSTEP_OVERRIDES
+from vla_policy.evaluation.evaluate import LOCKSTEP_OVERRIDES
+from vla_policy.evaluation.rollout import TIME_LIMITS, run_episode
 from vla_policy.interface import ActItem, BatchPolicy
-from vla_policy.rollout import TIME_LIMITS, run_episode
 from vla_policy.serving.connect import connect
 from vla_policy.serving.server import PolicyServer, ServerConfig
 from vla_sim.experts import Expert

@@ -15,9 +15,9 @@ from rich.table import Table
 from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
-from vla_policy.delay_comparison import arms_of, compare_delays
-from vla_policy.evaluation import SUITES, EvaluationConfig, evaluate_pairs, evaluate_suites
-from vla_policy.evaluation_page import draw_page
+from vla_policy.evaluation.delay_comparison import arms_of, compare_delays
+from vla_policy.evaluation.evaluate import SUITES, EvaluationConfig, evaluate_pairs, evaluate_suites
+from vla_policy.evaluation.page import draw_page
 from vla_sim.suites import PERTURBATIONS
 
 

@@ -25,8 +25,8 @@ from vla_nodes.configs import PolicyConfig
 from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import make_contract
 from vla_policy import RobotState, load_policy
+from vla_policy.bench.policy import make_observation, make_policy, random_network, reduced_size
 from vla_policy.policy import NetworkPolicy
-from vla_policy.policy_bench import make_observation, make_policy, random_network, reduced_size
 
 _HEIGHT, _WIDTH = 480, 640
 _STAMP = 1_000_000_000

@@ -14,7 +14,7 @@ from rich.table import Table
 from vla_nodes import figures, message_bench
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError
-from vla_policy.policy_bench import Setting, run
+from vla_policy.bench.policy import Setting, run
 
 
 def main(options: argparse.Namespace) -> int:

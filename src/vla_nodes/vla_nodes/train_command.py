@@ -10,8 +10,8 @@ from typing import Any
 
 from vla_nodes import figures
 from vla_policy import PolicyError, default_checkpoint
-from vla_policy.head_training import HeadConfig, train_head
-from vla_policy.recipe import TrainConfig, train
+from vla_policy.training.head_training import HeadConfig, train_head
+from vla_policy.training.recipe import TrainConfig, train
 
 
 def main(options: argparse.Namespace) -> int:

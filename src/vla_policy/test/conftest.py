@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy.action_spec import ACTION_DIM
+from vla_policy.actions.spec import ACTION_DIM
 from vla_policy.checkpoint import save_checkpoint
 from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config
 from vla_policy.spec import PolicySpec

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PI0ForConditionalGeneration
 
-from vla_policy import pi0_layout
 from vla_policy.nano_pi0 import NanoPi0
+from vla_policy.pi0 import layout as pi0_layout
 
 GOLDEN = Path(__file__).parent / "golden"
 sys.path.insert(0, str(GOLDEN))

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vla_policy import load_action_contract
-from vla_policy.action_contracts import names
+from vla_policy.actions.contracts import names
 from vla_policy.poses import make_pose
 
 DOWN = make_pose(np.array([0.5, 0.0, 0.2]), np.diag([1.0, -1.0, -1.0]))

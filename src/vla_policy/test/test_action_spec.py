@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from vla_policy.action_spec import ACTION_DIM, NANO_PI0_ACTION, ActionSpec
-from vla_policy.gripper import GripperConvention
+from vla_policy.actions.gripper import GripperConvention
+from vla_policy.actions.spec import ACTION_DIM, NANO_PI0_ACTION, ActionSpec
 from vla_policy.poses import invert_pose, make_pose
 
 HORIZON = 16

@@ -9,7 +9,7 @@ from conftest import FakeObservation
 from safetensors.torch import load_file
 
 from vla_policy import RobotState, default_checkpoint, load_policy, read_manifest
-from vla_policy.evaluation import check_seeds
+from vla_policy.evaluation.evaluate import check_seeds
 from vla_sim import robots, seeds
 
 

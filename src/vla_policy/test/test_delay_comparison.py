@@ -4,9 +4,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vla_policy import default_checkpoint, rollout
-from vla_policy.delay_comparison import Arm, arms_of, compare_delays
-from vla_policy.evaluation import EvaluationConfig
+from vla_policy import default_checkpoint
+from vla_policy.evaluation import rollout
+from vla_policy.evaluation.delay_comparison import Arm, arms_of, compare_delays
+from vla_policy.evaluation.evaluate import EvaluationConfig
 
 
 def test_the_delay_free_arm_comes_first_and_once() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vla_policy.objective import interpolate, sample_time
 from vla_policy.samplers import euler
+from vla_policy.training.objective import interpolate, sample_time
 
 
 def test_a_straight_flow_is_integrated_exactly() -> None:

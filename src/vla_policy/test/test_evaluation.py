@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from vla_policy.checkpoint import add_selection_seeds, read_manifest
-from vla_policy.evaluation import EvaluationConfig, check_seeds, evaluate
-from vla_policy.evaluation_figures import figures, table
-from vla_policy.evaluation_page import draw_page
-from vla_policy.rollout import EpisodeResult
+from vla_policy.evaluation.evaluate import EvaluationConfig, check_seeds, evaluate
+from vla_policy.evaluation.figures import figures, table
+from vla_policy.evaluation.page import draw_page
+from vla_policy.evaluation.rollout import EpisodeResult
 from vla_policy.types import CheckpointError, SeedOverlapError
 
 

@@ -12,8 +12,8 @@ from conftest import FakeObservation
 from torch import Tensor
 
 from vla_policy import RobotState, default_checkpoint, load_policy
-from vla_policy.action_frame import ActionFrame
-from vla_policy.action_spec import ACTION_DIM, NANO_PI0_ACTION, ActionSpec
+from vla_policy.actions.frame import ActionFrame
+from vla_policy.actions.spec import ACTION_DIM, NANO_PI0_ACTION, ActionSpec
 from vla_policy.continuation import Continuation, overlap_weights
 from vla_policy.policy import NanoPi0Policy
 from vla_policy.samplers import (

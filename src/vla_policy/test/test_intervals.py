@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vla_policy.intervals import (
+from vla_policy.evaluation.intervals import (
     paired_difference_interval,
     paired_ratio_interval,
     wilson_interval,

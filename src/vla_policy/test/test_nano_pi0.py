@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config, sincos_2d
-from vla_policy.objective import Batch, Objective, split_batch
+from vla_policy.training.objective import Batch, Objective, split_batch
 
 BATCH, COPIES = 2, 4
 

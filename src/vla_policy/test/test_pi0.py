@@ -23,10 +23,10 @@ from pi0_folders import (
 )
 from torch import Tensor
 
-from vla_policy import pi0_layout
 from vla_policy.nano_pi0 import NanoPi0
-from vla_policy.pi0_inputs import PaligemmaTokenizer, fit_images
-from vla_policy.pi0_lora import merge_adapter
+from vla_policy.pi0 import layout as pi0_layout
+from vla_policy.pi0.inputs import PaligemmaTokenizer, fit_images
+from vla_policy.pi0.lora import merge_adapter
 from vla_policy.samplers import euler
 from vla_policy.types import CheckpointError
 

@@ -29,10 +29,10 @@ from safetensors.numpy import save_file
 from test_serving import remote, served
 
 from vla_policy import ActionSpec, RobotState, load_policy
-from vla_policy.evaluation import EvaluationConfig, evaluate
+from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate
 from vla_policy.interface import ActItem
-from vla_policy.pi0_contract import read_contract
-from vla_policy.pi0_policy import Pi0Policy
+from vla_policy.pi0.contract import read_contract
+from vla_policy.pi0.policy import Pi0Policy
 from vla_policy.samplers import KeepOutSphere, guided, reward_objective
 from vla_policy.schedules import make_schedule
 from vla_policy.types import CheckpointError, ObservationMismatchError
@@ -314,7 +314,7 @@ def test_it_is_evaluated_on_the_simulated_arm(
     # The tests' tokenizer knows few words and spells the others.
     network = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**network, "tokenizer_max_length": 60}))
-    monkeypatch.setattr("vla_policy.evaluation.TIME_LIMITS", {"touch": 0.5})
+    monkeypatch.setattr("vla_policy.evaluation.evaluate.TIME_LIMITS", {"touch": 0.5})
     config = EvaluationConfig(folder, suite="touch", episodes=1, workers=1)
     with pytest.raises(CheckpointError, match=r"manifest\.json is missing"):
         evaluate(config)  # who knows what scenes it has seen
@@ -425,7 +425,7 @@ def test_statistics_of_another_length_are_refused(folder: Path) -> None:
 def test_it_computes_in_bfloat16_too(
     folder: Path, observation: FakeObservation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vla_policy import pi0_policy
+    from vla_policy.pi0 import policy as pi0_policy
 
     exact = load(folder, monkeypatch)
     load_network = pi0_policy.load_network

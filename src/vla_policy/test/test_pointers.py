@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vla_policy.kinematic_demonstrations import collect_kinematic
-from vla_policy.objective import _patch_loss
-from vla_policy.pointers import CLASSES, HIDDEN, patch_indices, project
+from vla_policy.training.kinematic_demonstrations import collect_kinematic
+from vla_policy.training.objective import _patch_loss
+from vla_policy.training.pointers import CLASSES, HIDDEN, patch_indices, project
 from vla_sim import samples, scene
 
 

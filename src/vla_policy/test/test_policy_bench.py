@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vla_policy.latency import PARTS
+from vla_policy.bench.latency import PARTS
+from vla_policy.bench.policy import Setting, run
+from vla_policy.bench.roofline import Roofline
 from vla_policy.nano_pi0 import NanoPi0
-from vla_policy.pi0_layout import full_size
-from vla_policy.policy_bench import Setting, run
-from vla_policy.roofline import Roofline
+from vla_policy.pi0.layout import full_size
 
 
 def test_figures_without_a_gpu() -> None:

@@ -15,15 +15,15 @@ from safetensors.torch import load_file, save_file
 from vla_policy import RobotState, default_checkpoint, load_policy, read_manifest
 from vla_policy.checkpoint import load_flow_policy
 from vla_policy.checkpoint_delta import save_delta
-from vla_policy.head_training import (
+from vla_policy.heads import RegressionHead
+from vla_policy.samplers import guided
+from vla_policy.training.head_training import (
     HeadConfig,
     ReadOut,
     fit_head,
     train_head,
     validate_head,
 )
-from vla_policy.heads import RegressionHead
-from vla_policy.samplers import guided
 from vla_policy.types import CheckpointError, PolicyError
 
 EMPTY = {"demonstrations": [], "validation_seeds": [7], "selection_seeds": []}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_policy.rotations import SIZES, encode_rotations, rotation_from_6d
+from vla_policy.actions.rotations import SIZES, encode_rotations, rotation_from_6d
 
 
 def test_noisy_columns_still_give_a_rotation() -> None:

@@ -14,30 +14,30 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy import (
-    RobotState,
-    kinematic_demonstrations,
-    load_policy,
-    read_manifest,
-    rollout,
-)
-from vla_policy.action_spec import NANO_PI0_ACTION
-from vla_policy.causality import (
+from vla_policy import RobotState, load_policy, read_manifest
+from vla_policy.actions.spec import NANO_PI0_ACTION
+from vla_policy.checkpoint import default_checkpoint, load_flow_policy
+from vla_policy.control import to_control_chunk
+from vla_policy.evaluation import rollout
+from vla_policy.evaluation.causality import (
     chosen_object,
     colour_pair,
     seen_move_changes_the_chunk,
     unseen_move_changes_nothing,
 )
-from vla_policy.checkpoint import default_checkpoint, load_flow_policy
-from vla_policy.control import to_control_chunk
-from vla_policy.demonstrations import DemonstrationSet, all_instructions, load_demonstrations
-from vla_policy.evaluation import EvaluationConfig, evaluate
-from vla_policy.kinematic_demonstrations import collect_kinematic
-from vla_policy.recipe import train
-from vla_policy.rollout import black_images, run_episode
+from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate
+from vla_policy.evaluation.rollout import black_images, run_episode
 from vla_policy.schedules import SCHEDULES
 from vla_policy.tokenizer import InstructionTokenizer
-from vla_policy.training import TrainConfig
+from vla_policy.training import kinematic_demonstrations
+from vla_policy.training.demonstrations import (
+    DemonstrationSet,
+    all_instructions,
+    load_demonstrations,
+)
+from vla_policy.training.kinematic_demonstrations import collect_kinematic
+from vla_policy.training.recipe import train
+from vla_policy.training.trainer import TrainConfig
 from vla_sim import samples, scene
 from vla_sim.seeds import SeedError
 from vla_sim.simulation import Simulation
@@ -232,7 +232,7 @@ def test_colour_pairs_name_two_cubes_of_one_scene(
 def test_an_evaluation_repeats_itself(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(rollout.TIME_LIMITS, "pick", 1.6)
     monkeypatch.setitem(rollout.TIME_LIMITS, "touch", 1.2)
-    monkeypatch.setattr("vla_policy.evaluation.SUITES", {"two": ("pick", "touch")})
+    monkeypatch.setattr("vla_policy.evaluation.evaluate.SUITES", {"two": ("pick", "touch")})
     config = EvaluationConfig(checkpoint, suite="two", episodes=2, workers=1)
     try:
         first, second = evaluate(config), evaluate(config)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from vla_policy.augmentation import augment_images, normalise_images
-from vla_policy.dataset import ImageStore, TrainingData
-from vla_policy.optimisation import schedule_factor
 from vla_policy.statistics import Statistics
-from vla_policy.training import LOG_FILE, STATE_FILE, TrainConfig, Trainer
+from vla_policy.training.augmentation import augment_images, normalise_images
+from vla_policy.training.dataset import ImageStore, TrainingData
+from vla_policy.training.optimisation import schedule_factor
+from vla_policy.training.trainer import LOG_FILE, STATE_FILE, TrainConfig, Trainer
 
 COUNT = 24
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies that turn images, joint state and an instruction into action chunks.
 
-Training, evaluation, serving and the hand-over to the controller are modules of their own
-(``recipe``, ``evaluation``, ``causality``, ``serving``, ``control``): importing this package loads
-no simulator, and torch only with the first name that needs it.
+Training, evaluation, serving and the hand-over to the controller are imported by themselves
+(``training``, ``evaluation``, ``serving``, ``control``): importing this package loads no simulator,
+and torch only with the first name that needs it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .action_contracts import ActionContract, load_action_contract
-from .action_spec import ActionSpec
+from .actions.contracts import ActionContract, load_action_contract
+from .actions.spec import ActionSpec
 from .interface import Context, Policy
 from .spec import PolicySpec
 from .types import (

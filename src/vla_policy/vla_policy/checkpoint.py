@@ -263,7 +263,7 @@ def load_flow_policy(folder: Path, device: str = "cpu", threads: int | None = 1)
 
 
 def _load_pi0(folder: Path, device: str, threads: int | None) -> Policy:
-    from .pi0_policy import load_pi0  # which few need
+    from .pi0.policy import load_pi0  # which few need
 
     return load_pi0(folder, device, threads)
 

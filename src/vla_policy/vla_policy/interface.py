@@ -13,7 +13,7 @@ from .spec import PolicySpec
 from .types import ActionChunk, ObservationLike, PolicyError, RobotState
 
 if TYPE_CHECKING:  # a client of a server does without torch
-    from .action_frame import ActionFrame
+    from .actions.frame import ActionFrame
     from .samplers import Guidance
 
 

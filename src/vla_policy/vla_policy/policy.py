@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .action_frame import ActionFrame
-from .augmentation import normalise_images
+from .actions.frame import ActionFrame
 from .continuation import Continuation
 from .heads import CompiledFlow, FlowHead, Head, flow_velocity
 from .interface import ActItem, BatchPolicy, Context
@@ -24,6 +23,7 @@ from .spec import PolicySpec
 from .state_encoding import encode_state, state_names
 from .statistics import Statistics
 from .tokenizer import InstructionTokenizer
+from .training.augmentation import normalise_images
 from .types import (
     ActionChunk,
     Array,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .rotations import encode_rotations, rotation_from_6d
+from .actions.rotations import encode_rotations, rotation_from_6d
 from .types import Array
 
 POSE_DIM = 9

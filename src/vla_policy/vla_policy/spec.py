@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .action_spec import NANO_PI0_ACTION, ActionSpec
+from .actions.spec import NANO_PI0_ACTION, ActionSpec
 from .types import CheckpointError
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rotations import SIZES, check_euler_convention, encode_rotations
+from .actions.rotations import SIZES, check_euler_convention, encode_rotations
 from .types import Array, RobotState
 
 _EULER = "euler_"

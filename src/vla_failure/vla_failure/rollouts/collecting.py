@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vla_policy import load_policy, read_manifest
-from vla_policy.evaluation import SUITES, EvaluationConfig, check_seeds, run_jobs, worker
+from vla_policy.evaluation.evaluate import SUITES, EvaluationConfig, check_seeds, run_jobs, worker
 from vla_sim import seeds as sim_seeds
 from vla_sim import tasks
 

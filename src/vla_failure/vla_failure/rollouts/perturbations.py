@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_policy.rollout import ChunkFilter, ObservationFilter
+from vla_policy.evaluation.rollout import ChunkFilter, ObservationFilter
 from vla_policy.types import ActionChunk
 from vla_sim.demonstrations import displaced
 from vla_sim.simulation import SimObservation

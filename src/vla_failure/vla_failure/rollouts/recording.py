@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vla_policy.evaluation.rollout import TIME_LIMITS, EpisodeResult, Inference, run_episode
 from vla_policy.interface import ActItem, BatchPolicy, Policy
-from vla_policy.rollout import TIME_LIMITS, EpisodeResult, Inference, run_episode
 from vla_policy.state_encoding import encode_state
 from vla_policy.types import RobotState
 from vla_sim.simulation import SimSnapshot, Simulation

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..action_frame import ActionFrame
+from ..actions.frame import ActionFrame
 from ..continuation import Continuation
 from .guidance import MAX_WEIGHT, Objective, guidance_weight, guided
 from .velocity import Guidance

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..action_frame import ActionFrame
+from ..actions.frame import ActionFrame
 from ..types import Array
 from .guidance import MAX_WEIGHT, Objective, guidance_weight
 

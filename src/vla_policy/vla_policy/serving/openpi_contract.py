@@ -17,7 +17,7 @@ import numpy.typing as npt
 import yaml
 from PIL import Image
 
-from ..action_contracts import load_action_contract
+from ..actions.contracts import load_action_contract
 from ..instruction import check_instruction
 from ..spec import PolicySpec
 from ..state_parts import StatePart, make_state_parts

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes in lockstep simulation, and figures of them."""
