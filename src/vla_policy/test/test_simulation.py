@@ -180,6 +180,9 @@ def test_a_policy_goes_on_learning_with_its_own_statistics(folder: Path, tmp_pat
     weights = after.network.state_dict()
     assert all(torch.equal(w, weights[name]) for name, w in before.network.state_dict().items())
     assert after.tokenizer.unknown_words("wipe the puck") == []
+    past, manifest = read_manifest(base), read_manifest(Path(result["checkpoint"]))
+    assert manifest["demonstrations"][:-1] == past["demonstrations"]
+    assert manifest["selection_seeds"] == past["selection_seeds"] != []
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def train(
         rate: Chunk starts per second of an episode that are used.
         kinematic_scenes: Scenes in each of three sets per task that are demonstrated without
             physics beside ``folders``; see ``kinematic_demonstrations``. They teach seeing and
-            choosing; the checkpoint that comes with the package saw 1500.
+            choosing; the checkpoint that comes with the package saw 2500.
         device: ``cpu``, ``cuda`` or None for CUDA where present.
         latency_s: Inference latency stored with the checkpoint, s.
         report: Called with every log entry.
@@ -126,8 +126,10 @@ def train(
         )
     checkpoint = out_dir / "checkpoint"
 
+    past = None if base is None else read_manifest(base)
+
     def save(trainer: Trainer) -> None:
-        export(trainer, demonstrations, checkpoint, latency_s)
+        export(trainer, demonstrations, checkpoint, latency_s, past)
 
     trainer = Trainer(
         config or TrainConfig(),
@@ -181,13 +183,25 @@ def _kinematic(folders: Sequence[Path], out_dir: Path, scenes: int) -> list[Path
 
 
 def export(
-    trainer: Trainer, demonstrations: DemonstrationSet, folder: Path, latency_s: float
+    trainer: Trainer,
+    demonstrations: DemonstrationSet,
+    folder: Path,
+    latency_s: float,
+    past: dict[str, Any] | None = None,
 ) -> str:
-    """Writes the averaged weights as a checkpoint and returns its policy id."""
-    selected = read_manifest(folder)["selection_seeds"] if (folder / MANIFEST).is_file() else []
+    """Writes the averaged weights as a checkpoint and returns its policy id.
+
+    Args:
+        trainer: With the weights.
+        demonstrations: What they learnt from.
+        folder: Of the checkpoint.
+        latency_s: Stored with it, s.
+        past: Manifest of the policy that they began as, whose scenes they have seen too.
+    """
+    before = read_manifest(folder) if (folder / MANIFEST).is_file() else past
     manifest = {
-        **demonstrations.manifest,
-        "selection_seeds": selected,
+        **with_past(demonstrations.manifest, past),
+        "selection_seeds": before["selection_seeds"] if before else [],
         "training": {
             "samples": trainer.samples,
             "elapsed_s": trainer.elapsed,
@@ -205,6 +219,17 @@ def export(
         training_log=read_log(trainer.out_dir),
         manifest=manifest,
     )
+
+
+def with_past(manifest: dict[str, Any], past: dict[str, Any] | None) -> dict[str, Any]:
+    """A manifest with the scenes of an earlier one before its own."""
+    if past is None:
+        return manifest
+    return {
+        **manifest,
+        "demonstrations": [*past["demonstrations"], *manifest["demonstrations"]],
+        "validation_seeds": sorted({*past["validation_seeds"], *manifest["validation_seeds"]}),
+    }
 
 
 def read_log(out_dir: Path) -> list[dict[str, Any]]:
