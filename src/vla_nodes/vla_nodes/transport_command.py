@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vla_nodes import figures
-from vla_policy.serving import bench
+from vla_policy.bench import transport
 
 PAIRS = {
     "ours": "our client, our server",
@@ -20,14 +20,14 @@ PAIRS = {
 
 def main(options: argparse.Namespace) -> int:
     """Measures round trips over loopback and prints them."""
-    measured = bench.run(options.rounds)
+    measured = transport.run(options.rounds)
     if options.json:
         print(figures.report(measured, {"rounds": options.rounds}))
         return 0
     table = Table(title="Round trip of an observation and a chunk, ms")
     for name in ("images", "between", "median", "99 %"):
         table.add_column(name, justify="left" if name in ("images", "between") else "right")
-    for size in bench.SIZES:
+    for size in transport.SIZES:
         for pair, title in PAIRS.items():
             name = f"transport_{size}_{pair}"
             if f"{name}_p50_ms" in measured:

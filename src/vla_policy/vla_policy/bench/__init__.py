@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a policy takes, and what the hardware would allow."""
+"""How long a policy and its way over the network take, and what the hardware would allow."""

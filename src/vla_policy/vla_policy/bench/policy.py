@@ -22,7 +22,6 @@ from ..nano_pi0 import NanoPi0, NanoPi0Config
 from ..pi0.layout import full_size
 from ..pi0.policy import FEATURES, Pi0Policy
 from ..policy import NetworkPolicy
-from ..serving.bench import round_trips
 from ..spec import PolicySpec
 from ..state_parts import make_state_parts
 from ..statistics import Statistics
@@ -30,6 +29,7 @@ from ..tokenizer import InstructionTokenizer
 from ..types import Array
 from .latency import measure_parts, sampler_cost_ratio
 from .roofline import Roofline, measure_machine
+from .transport import round_trips
 
 INSTRUCTION = "pick up the red cube"
 _JOINTS = tuple(f"joint{i}" for i in range(1, 8))

@@ -22,11 +22,11 @@ from vla_data.observation import Observation
 
 from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy, Context
+from ..serving import openpi
+from ..serving.client import ClientConfig, RemotePolicy
+from ..serving.server import PolicyServer, ServerConfig
 from ..spec import PolicySpec
 from ..types import ActionChunk, ObservationLike, RobotState
-from . import openpi
-from .client import ClientConfig, RemotePolicy
-from .server import PolicyServer, ServerConfig
 
 if TYPE_CHECKING:
     from ..samplers import Guidance
@@ -202,7 +202,7 @@ def _serve_openpi(pipe: Pipe) -> None:
     import msgpack
     from websockets.asyncio.server import ServerConnection, serve
 
-    from . import wire
+    from ..serving import wire
 
     actions = np.zeros((_HORIZON, 10), dtype=np.float32)
 
