@@ -18,7 +18,7 @@ import numpy as np
 
 from vla_sim import robots, scene, suites
 from vla_sim.rendering import Renderer
-from vla_sim.tasks import TaskInstance
+from vla_sim.tasks import TaskInstance, relation
 from vla_sim.typing import FloatArray, ImageArray
 
 FORMAT = 2
@@ -177,6 +177,17 @@ def named_positions(instance: TaskInstance, positions: dict[str, FloatArray]) ->
         "reference_position": positions.get(instance.reference, reference),
         "color_positions": np.array(colored),
     }
+
+
+def goal_position(sample: Sample) -> FloatArray:
+    """Return where the named object goes: on the named side of the bowl, or to what is named.
+
+    Shape (3,), m; NaN where the task names no place.
+    """
+    if sample.task != relation.Relation.name:
+        return sample.reference_position
+    x, y, z = sample.reference_position
+    return np.array([*relation.beside((x, y), sample.reference), z])
 
 
 def write_shard(path: Path, rows: Sequence[Sample]) -> None:

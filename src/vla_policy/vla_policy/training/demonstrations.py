@@ -29,13 +29,15 @@ from .pointers import patch_indices
 # One episode in this many is held out for validation.
 VALIDATION_EVERY = 32
 # What is regressed beside the flow: the named object in two frames, what else is named or stands
-# for it (bowl, zone, the other cube), and the cube or button of every colour, so that seeing is
-# learnt from all of these and only choosing from the words.
+# for it (bowl, zone, the other cube), where the object goes, and the cube or button of every
+# colour, so that seeing is learnt from all of these and only choosing from the words.
 POSITION_NAMES = (
     "object_in_tool",
     "object_in_base",
     "prop_in_tool",
     "prop_in_base",
+    "goal_in_tool",
+    "goal_in_base",
     *(f"{color}_in_tool" for color in scene.COLORS),
 )
 POSITION_SCALE = 0.1  # m per unit of an auxiliary target
@@ -266,9 +268,10 @@ def _paraphrases(row: samples.Sample) -> list[str]:
 
 
 def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
-    """Auxiliary targets (N, 24) in m; NaN where a scene lacks the object."""
+    """Auxiliary targets (N, 3·len(POSITION_NAMES)) in m; NaN where a scene lacks the object."""
     named = np.stack([row.target_position for row in rows])
     reference = np.stack([row.reference_position for row in rows])
+    goal = np.stack([samples.goal_position(row) for row in rows])
     by_color = np.stack([row.color_positions for row in rows])
     inverse = invert_pose(pose)
 
@@ -278,5 +281,7 @@ def _positions(rows: Sequence[samples.Sample], pose: Array) -> Array:
 
     centre = np.array([0.5, 0.0, 0.0])
     colored = [in_tool(by_color[:, index]) for index in range(len(scene.COLORS))]
-    parts = [in_tool(named), named - centre, in_tool(reference), reference - centre, *colored]
-    return np.concatenate(parts, axis=1)
+    named_ones = [
+        part for points in (named, reference, goal) for part in (in_tool(points), points - centre)
+    ]
+    return np.concatenate([*named_ones, *colored], axis=1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..nano_pi0 import ExpertOutput, NanoPi0, Prefix
 
-# The named cube, and bowl or zone.
+# The named cube, and where it goes: bowl, zone, other cube or a place on the table.
 _NAMED = 2
 # Language layers whose values must tell the named patches from the others.
 _VALUE_LAYERS = 2
@@ -106,7 +106,7 @@ class Objective(nn.Module):
         """Cross-entropy of the state token's attention in the last layers.
 
         The first head is to look at the named cube in the first camera, the second in the second
-        camera, the third at bowl or zone in the first camera: left to itself, the state token
+        camera, the third at where that goes in the first camera: left to itself, the state token
         attends to the arm's own whereabouts for a long time.
         """
         config = self.policy.config

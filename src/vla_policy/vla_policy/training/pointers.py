@@ -18,7 +18,7 @@ from vla_sim import robots, samples, scene
 from ..poses import invert_pose
 from ..types import Array
 
-CLASSES = (*scene.COLORS, "bowl", "zone", "named", "prop")
+CLASSES = (*scene.COLORS, "bowl", "zone", "named", "goal")
 HIDDEN = -1
 # The prop that is a sample's reference.
 PROPS_OF_TASKS = {"place": "bowl", "relation": "bowl", "push": "zone"}
@@ -94,7 +94,7 @@ def _points(rows: Sequence[samples.Sample]) -> Array:
     for index, row in enumerate(rows):
         points[index, : len(scene.COLORS)] = row.color_positions
         points[index, CLASSES.index("named")] = row.target_position
-        points[index, CLASSES.index("prop")] = row.reference_position
+        points[index, CLASSES.index("goal")] = samples.goal_position(row)
         prop = PROPS_OF_TASKS.get(row.task)
         if prop is not None:
             points[index, CLASSES.index(prop)] = row.reference_position

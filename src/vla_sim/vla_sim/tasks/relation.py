@@ -65,7 +65,7 @@ class Relation(CubeTask):
 
     def leaves_room(self, point: Point, arrangement: Arrangement) -> bool:
         """Return whether a thing is clear of the bowl and of where the cube goes."""
-        goal = _beside(arrangement.props[0].place, arrangement.reference)
+        goal = beside(arrangement.props[0].place, arrangement.reference)
         return super().leaves_room(point, arrangement) and distance(point, goal) >= CUBE_SPACING
 
     def aim(self, state: SceneState, target: str, reference: str) -> FloatArray | None:
@@ -73,7 +73,7 @@ class Relation(CubeTask):
         del target
         if state.bowl is None:
             return None
-        return np.array([*_beside(state.bowl, reference), 0.5 * CUBE_SIZE])
+        return np.array([*beside(state.bowl, reference), 0.5 * CUBE_SIZE])
 
     def fulfilled(self, state: SceneState, target: str, reference: str = "") -> bool:
         """Return whether the named cube lies on the named side, released."""
@@ -91,7 +91,8 @@ class Relation(CubeTask):
         return f"{target} cube {x:.3f} m beyond and {y:.3f} m to the left of the bowl"
 
 
-def _beside(bowl: Point, side: str) -> Point:
+def beside(bowl: Point, side: str) -> Point:
+    """Return the middle (x, y) of where a cube goes on a side of the bowl, m."""
     x, y = SIDES[side]
     return bowl[0] + _AWAY * x, bowl[1] + _AWAY * y
 
