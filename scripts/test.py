@@ -29,7 +29,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "log" / "test"
 GROUPS = ("lint", "unit", "cpp", "system")
-# Domain ids that DDS can map to ports on every system, minus the default one.
+# Domain ids whose ports lie below those that the system hands out, without the first ones.
 FIRST_DOMAIN, DOMAINS = 10, 90
 
 console = Console(highlight=False, width=100 if os.environ.get("CI") else None)

@@ -25,6 +25,7 @@ from vla_data import bag_info
 from vla_msgs.action import RunTask
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, Outcome
 from vla_msgs.srv import SetPaused
+from vla_nodes import exclusive
 from vla_nodes.node_tools import in_executor
 from vla_nodes.system import load_system
 from vla_sim import arms
@@ -345,23 +346,34 @@ def spoiled(good: ActionChunk) -> dict[str, ActionChunk]:
 def test_chunks_that_are_wrong_are_rejected_by_name_and_change_nothing(loop: Watcher) -> None:
     handle = loop.start_task()
     loop.wait_until_moving()
+    ours = 1_000_000  # from here on sequences are those of this test
 
     def rejected(reason: str) -> int:
         return int(loop.health["/sim"][2].get(f"rejected: {reason}", 0))
 
-    for reason in spoiled(copy.deepcopy(loop.granted[-1])):
+    def next_chunk() -> ActionChunk:
+        chunk = next(c for c in reversed(loop.granted) if c.sequence < ours)
+        chunk = copy.deepcopy(chunk)
+        chunk.header.stamp, chunk.sequence = loop.state.header.stamp, ours + len(loop.granted)
+        return chunk
+
+    def is_rejected(reason: str, before: int) -> bool:
+        # Sent again and again: on a busy machine the grant may change while one is under way.
+        loop.stray.publish(spoiled(next_chunk())[reason])
+        return rejected(reason) > before
+
+    for reason in spoiled(next_chunk()):
         before = rejected(reason)
-        good = copy.deepcopy(loop.granted[-1])
-        good.header.stamp, good.sequence = loop.state.header.stamp, good.sequence + 1
-        loop.stray.publish(spoiled(good)[reason])
-        loop.wait(reason, lambda r=reason, n=before: rejected(r) > n)
+        loop.wait(reason, lambda r=reason, n=before: is_rejected(r, n))
     loop.wait_until_moving()
     assert_within_limits(loop.states)
     # The same chunk, with nothing wrong, is taken: it was the fault that has counted.
-    good = copy.deepcopy(loop.granted[-1])
-    good.header.stamp, good.sequence = loop.state.header.stamp, good.sequence + 1000
-    loop.stray.publish(good)
-    loop.wait("taken", lambda: any(s.sequence == good.sequence for s in list(loop.states)[-50:]))
+
+    def is_taken() -> bool:
+        loop.stray.publish(next_chunk())
+        return any(state.sequence >= ours for state in list(loop.states)[-50:])
+
+    loop.wait("taken", is_taken)
     cancel(loop, handle)
 
 
@@ -379,6 +391,27 @@ def test_a_second_system_in_the_same_domain_is_refused(
     )
     assert done.returncode == 1
     assert "another supervisor runs" in " ".join(done.stderr.split())
+
+
+def test_a_second_supervisor_in_the_same_domain_is_refused(loop: Watcher, domain: int) -> None:
+    def supervisor(in_domain: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vla_nodes.supervisor_node"],
+            env={**os.environ, "ROS_DOMAIN_ID": str(in_domain)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    second = supervisor(domain)
+    assert "another supervisor runs" in second.communicate(timeout=SOON)[1]
+    assert second.returncode == 1
+    # The control: the same in a domain where none runs stays until it is told to end.
+    elsewhere = domain + 1
+    free = supervisor(elsewhere)
+    loop.wait("taken", lambda: exclusive.is_held("/control_owner", elsewhere))
+    free.send_signal(signal.SIGINT)
+    assert free.wait(SOON) == 0
+    assert not exclusive.is_held("/control_owner", elsewhere)
 
 
 def test_the_limits_check_itself_can_fail(loop: Watcher) -> None:

@@ -27,7 +27,7 @@ from vla_msgs.msg import (
     TeleopCommand,
 )
 from vla_msgs.srv import SetPaused
-from vla_nodes import convert
+from vla_nodes import convert, exclusive
 from vla_nodes.configs import SupervisorConfig
 from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
 from vla_nodes.parameters import declare
@@ -53,6 +53,9 @@ class SupervisorNode(Node):
     def __init__(self) -> None:
         """Declares parameters and builds everything."""
         super().__init__("supervisor")
+        self._right = exclusive.hold(
+            self.resolve_topic_name("control_owner"), self.context.get_domain_id()
+        )
         self.config = declare(self, SupervisorConfig, "supervisor_node")
         limits = Limits(
             recorder_timeout=self.config.recorder_timeout,

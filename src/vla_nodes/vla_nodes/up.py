@@ -18,8 +18,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
-from vla_nodes import figures, shared_memory
+from vla_nodes import exclusive, figures, shared_memory
 from vla_nodes.demo import Demo, Episode, Request
+from vla_nodes.exclusive import RIVAL, RivalError
 from vla_nodes.monitor import Monitor
 from vla_nodes.processes import LogFile, Process, ProcessGroup, describe_exit
 from vla_nodes.system import (
@@ -35,8 +36,7 @@ from vla_nodes.system import (
 from vla_nodes.view import View, episode_table
 
 LOOP_PERIOD = 0.1  # s
-DISCOVERY = 1.0  # s
-RIVAL = "another supervisor runs in this ROS domain; end it, or choose another ROS_DOMAIN_ID"
+DISCOVERY = 1.0  # s to hear of a supervisor on another machine
 
 
 class Run:
@@ -88,7 +88,7 @@ class Run:
         interrupted = False
         try:
             if _another_runs(monitor):
-                raise OSError(RIVAL)
+                raise RivalError(RIVAL)
             self.group = ProcessGroup(self.system.nodes, log, environment())
             demo.start()
             view.start()
@@ -297,9 +297,10 @@ def _spin(*nodes: Any) -> None:
 
 
 def _another_runs(monitor: Monitor) -> bool:
-    """Whether somebody else owns an arm in this domain; looks for as long as discovery takes."""
-    return monitor.wait(
-        lambda: monitor.count_publishers("control_owner") > 0, DISCOVERY, threading.Event()
+    """Whether somebody owns the arm: on this machine for sure, elsewhere if heard of in time."""
+    owner_topic = monitor.resolve_topic_name("control_owner")
+    return exclusive.is_held(owner_topic, monitor.context.get_domain_id()) or monitor.wait(
+        lambda: monitor.count_publishers(owner_topic) > 0, DISCOVERY, threading.Event()
     )
 
 
