@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vla_policy.spec import PolicySpec
 from vla_policy.state_encoding import state_names
 from vla_policy.statistics import Statistics
 from vla_policy.tokenizer import InstructionTokenizer
+from vla_sim.simulation import Simulation
 
 JOINTS = tuple(f"panda_joint{i}" for i in range(1, 8))
 
@@ -134,3 +136,11 @@ def observation() -> FakeObservation:
         instruction="pick up the red block",
         pose_tool_in_base=pose,
     )
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulation]:
+    """A simulation, to be reset to a scene."""
+    simulation = Simulation("panda", "pick", 1_000_000)
+    yield simulation
+    simulation.close()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import FakeObservation
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vla_policy import RobotState, default_checkpoint, load_policy, read_manifest
 from vla_policy.checkpoint import load_flow_policy
@@ -25,6 +26,7 @@ from vla_policy.training.head_training import (
     validate_head,
 )
 from vla_policy.types import CheckpointError, PolicyError
+from vla_sim.simulation import Simulation
 
 EMPTY = {"demonstrations": [], "validation_seeds": [7], "selection_seeds": []}
 
@@ -69,29 +71,35 @@ def test_a_head_of_full_width_stays_within_two_megabytes() -> None:
     assert 2 * parameters < 2_000_000
 
 
-def test_before_training_the_head_is_the_mean_of_the_flow(observation: FakeObservation) -> None:
+def test_before_training_the_head_is_the_mean_of_the_flow(sim: Simulation) -> None:
     policy = load_flow_policy(default_checkpoint())
-    state = RobotState.of(observation)
-    context = policy.encode(observation)
     head = RegressionHead(policy.network.config)
-    with torch.no_grad():
-        chunk, _ = head.sample(
-            policy.network,
-            context.prefix,
-            policy.network_state(state),
-            torch.zeros(1),
-            None,
-        )
-    sampled = []
-    frame = policy.action_frame(state)
-    for seed in range(8):
-        policy.reset(seed)
-        one = policy.act(context, state)
-        sampled.append(frame.encode(one.poses_tool_in_base, one.gripper_opening))
-    mean = torch.cat(sampled).mean(0)
-    spread = torch.cat(sampled).std(0)
-    # One of the samples is as far from the mean as their spread; the head's chunk is nearer.
-    assert float((chunk[0] - mean)[:, :3].abs().mean()) < float(spread[:, :3].mean())
+    chunks, means = [], []
+    for scene in (("push", 1_000_001), ("pick", 1_000_002)):
+        sim.reset(*scene)
+        observation = sim.observe()
+        state = RobotState.of(observation)
+        context, frame = policy.encode(observation), policy.action_frame(state)
+        with torch.no_grad():
+            chunk, _ = head.sample(
+                policy.network, context.prefix, policy.network_state(state), torch.zeros(1), None
+            )
+        chunks.append(chunk[0])
+        sampled = []
+        for seed in range(8):
+            policy.reset(seed)
+            one = policy.act(context, state)
+            sampled.append(frame.encode(one.poses_tool_in_base, one.gripper_opening))
+        means.append(torch.cat(sampled).mean(0))
+
+    def away(chunk: Tensor, mean: Tensor) -> float:
+        return float((chunk - mean)[:, :3].abs().mean())
+
+    for own, other in ((0, 1), (1, 0)):
+        gap = away(chunks[own], means[own])
+        # The positive controls: the other scene's mean, and that of all training actions.
+        assert gap < away(chunks[own], means[other])
+        assert gap < 0.3 * away(torch.zeros_like(means[own]), means[own])
 
 
 def test_another_base_is_refused(checkpoint: Path, delta: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,13 +182,6 @@ def test_a_policy_goes_on_learning_with_its_own_statistics(folder: Path, tmp_pat
     past, manifest = read_manifest(base), read_manifest(Path(result["checkpoint"]))
     assert manifest["demonstrations"][:-1] == past["demonstrations"]
     assert manifest["selection_seeds"] == past["selection_seeds"] != []
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[Simulation]:
-    simulation = Simulation("panda", "pick", 1_000_000)
-    yield simulation
-    simulation.close()
 
 
 def test_a_chunk_reaches_the_controller(checkpoint: Path, sim: Simulation) -> None:

@@ -2,8 +2,10 @@
 """Temporal ensembling: every step is the mean of all chunks that speak of its time.
 
 Zhao et al., 2023, "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware": weights
-``exp(-m·i)``, i = 0 for the oldest, m = 0.01. With eight steps between inferences two or three
-chunks overlap; the paper infers at every step.
+``exp(-m·i)``, i = 0 for the oldest, m = 0.01. The paper infers at every step, so that one of many
+chunks ends at a time. With eight steps between inferences two overlap, and where the older one ends
+the mean would jump by half of what they differ: so each older chunk's weight falls linearly to zero
+over what is left of it.
 """
 
 from __future__ import annotations
@@ -51,16 +53,18 @@ def ensemble(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     """
     commanded, openings = (values.copy() for values in parts[-1])
     for step in range(len(openings)):
-        known = [part for part in parts if step < len(part[1])]
+        known = [(i, part) for i, part in enumerate(parts) if step < len(part[1])]
         if len(known) == 1:
             continue
-        weights = np.exp(-DECAY * np.arange(len(known)))
+        # The newest does not fade: what is behind the others' ends is its own.
+        left = [1.0 if i == len(parts) - 1 else 1.0 - step / len(part[1]) for i, part in known]
+        weights = np.exp(-DECAY * np.arange(len(known))) * left
         weights /= weights.sum()
-        here = np.stack([part[0][step] for part in known])
+        here = np.stack([part[0][step] for _, part in known])
         if commanded.ndim == 2:
             commanded[step] = weights @ here
         else:
             turn = Rotation.from_matrix(here[:, :3, :3]).mean(weights).as_matrix()
             commanded[step] = make_pose(weights @ here[:, :3, 3], turn)
-        openings[step] = weights @ [part[1][step] for part in known]
+        openings[step] = weights @ [part[1][step] for _, part in known]
     return commanded, openings
