@@ -27,6 +27,11 @@ DANGEROUS = {
     "weights loaded loosely": r"^(?!.*\bzip\().*\bstrict\s*=\s*False",
     "unsafe YAML": r"yaml\.(load|unsafe_load|full_load)\(",
 }
+# The reader of other people's files that refuses what would run, and its test, which writes some.
+MAY_UNPICKLE = {
+    Path("src/vla_failure/vla_failure/importing/restricted.py"),
+    Path("src/vla_failure/test/test_importing.py"),
+}
 PLACES = {
     # Package clients know their registries; what else is linked are papers and standards.
     "a link": r"https?://(?!arxiv\.org/|doi\.org/|(www\.)?(apache|ros|w3|eprosima)\.(org|com)"
@@ -69,7 +74,12 @@ def test_every_source_names_its_licence(path: Path) -> None:
 
 
 def test_no_dangerous_calls() -> None:
-    assert report(DANGEROUS, others(sources(".py"))) == []
+    paths = others(sources(".py"))
+    assert set(paths) >= MAY_UNPICKLE
+    assert report(DANGEROUS, [path for path in paths if path not in MAY_UNPICKLE]) == []
+    # Those few may unpickle, and nothing else.
+    rest = {what: pattern for what, pattern in DANGEROUS.items() if what != "unpickling"}
+    assert report(rest, sorted(MAY_UNPICKLE)) == []
 
 
 def test_no_names_of_places() -> None:

@@ -13,16 +13,16 @@ from vla_failure import FailureDetectionError
 from vla_failure.detectors import CONTROLS, DETECTORS, Detector, score_episode
 from vla_failure.detectors.saving import load_detector, make_detector, save_detector
 
-# Few epochs, large steps: enough for what is told apart here.
+# Few updates, large steps: enough for what is told apart here.
 QUICK = {
-    "safe_mlp": {"epochs": 40, "learning_rate": 3e-3, "hidden": 16},
-    "safe_lstm": {"epochs": 40, "learning_rate": 1e-2, "hidden": 8},
-    "td_lstm": {"epochs": 40, "learning_rate": 1e-2, "hidden": 8},
-    "proprioception": {"epochs": 40, "learning_rate": 1e-2, "hidden": 8},
-    "rnd": {"epochs": 20, "learning_rate": 1e-3, "hidden": 32},
-    "logpzo": {"epochs": 20, "learning_rate": 1e-3, "hidden": 32},
+    "safe_mlp": {"updates": 40, "learning_rate": 3e-3, "hidden": 16},
+    "safe_lstm": {"updates": 40, "learning_rate": 1e-2, "hidden": 8},
+    "td_lstm": {"updates": 40, "learning_rate": 1e-2, "hidden": 8},
+    "proprioception": {"updates": 40, "learning_rate": 1e-2, "hidden": 8},
+    "rnd": {"updates": 20, "learning_rate": 1e-3, "hidden": 32},
+    "logpzo": {"updates": 20, "learning_rate": 1e-3, "hidden": 32},
     "pca_kmeans": {"components": 4, "clusters": 3},
-    "fused": {"epochs": 6, "learning_rate": 3e-3},
+    "fused": {"updates": 6, "learning_rate": 3e-3},
 }
 # What has nothing to see in the synthetic episodes: they all take as long, tasks and perturbations
 # fail equally often.
@@ -93,7 +93,9 @@ def test_what_is_learned_depends_on_the_seed_alone() -> None:
 def test_only_controls_and_sample_detectors_are_barred_from_the_headline() -> None:
     needing = {name for name, kind in DETECTORS.items() if kind.needs_samples}
     assert needing == {"stac", "sample_variance", "cluster_entropy"}
-    assert set(CONTROLS) == {"clock", "task_id", "perturbation_id", "proprioception", "random"}
+    assert set(CONTROLS) == {
+        *("clock", "task_id", "perturbation_id", "policy_id", "proprioception", "random")
+    }
     alone = make_episode(3)
     for name in needing:
         detector = make_detector(name)
@@ -106,6 +108,7 @@ def test_a_running_detector_needs_no_torch(fitted: dict[str, Detector], tmp_path
     save_detector(tmp_path, fitted["fused"])
     code = (
         "import sys; from pathlib import Path; from made_rollouts import make_episode;"
+        "import vla_failure.loading;"
         "from vla_failure.detectors import score_episode;"
         "from vla_failure.detectors.saving import load_detector;"
         f"score_episode(load_detector(Path({str(tmp_path)!r})), make_episode(1));"
@@ -137,7 +140,7 @@ def test_what_was_not_fitted_does_not_score() -> None:
         ("safe_mlp", {"hidden": 0}, "hidden is 0; valid: > 0"),
         ("safe_mlp", {"weight_decay": float("nan")}, "weight_decay is nan; valid: >= 0"),
         ("td_lstm", {"trace": 1.5}, "0 to 1"),
-        ("td_lstm", {"epochs": "many"}, "epochs of 'td_lstm' is 'many'; valid: int, such as 1000"),
+        ("td_lstm", {"updates": "many"}, "updates of 'td_lstm' is 'many'; valid: int, such as 500"),
         ("cosine", {"contrast": 1}, "contrast of 'cosine' is 1; valid: bool"),
         ("cosine", {"accumulate": "median"}, "none, mean, sum, max"),
     ],

@@ -115,7 +115,7 @@ def test_networks_are_those_of_torch() -> None:
 
 
 def test_td_lstm_with_a_full_trace_is_safe_lstm() -> None:
-    settings = {"epochs": 3, "hidden": 4}
+    settings = {"updates": 3, "hidden": 4}
     plain = make_detector("safe_lstm", settings)
     traced = make_detector("td_lstm", {**settings, "trace": 1.0})
     other = make_detector("td_lstm", {**settings, "trace": 0.0})
@@ -197,7 +197,7 @@ def test_distances_add_up_when_summed() -> None:
 @pytest.mark.parametrize("name", ["rnd", "logpzo"])
 def test_what_was_never_seen_is_strange(name: str) -> None:
     detector = make_detector(
-        name, {"epochs": 60, "learning_rate": 2e-3, "hidden": 32, "contrast": False}
+        name, {"updates": 60, "learning_rate": 2e-3, "hidden": 32, "contrast": False}
     )
     detector.fit(make_episodes(40))
     seen = score_episode(detector, make_episode(500))
@@ -344,7 +344,7 @@ def test_controls_say_what_they_know() -> None:
 
 
 def test_the_fused_detector_weighs_no_member_negatively() -> None:
-    detector = DETECTORS["fused"](epochs=5)  # type: ignore[call-arg]
+    detector = DETECTORS["fused"](updates=5)  # type: ignore[call-arg]
     detector.fit(make_episodes(16))
     weights = detector.member_weights()  # type: ignore[attr-defined]
     assert min(weights.values()) >= 0.0

@@ -8,11 +8,18 @@ import pytest
 from made_rollouts import PERIOD, make_episode
 
 from vla_failure import FailureDetectionError
+from vla_failure.calibration import Shape
 from vla_failure.detectors import score_episode
 from vla_failure.detectors.controls import Clock
 from vla_failure.episodes import Episode
 from vla_failure.measures.alarms import Alarm, alarm_figures
-from vla_failure.measures.intervals import auc_interval, auc_margin_interval, clopper_pearson
+from vla_failure.measures.brier import Probability, open_inferences, sequential_brier
+from vla_failure.measures.intervals import (
+    auc_interval,
+    auc_margin_interval,
+    clopper_pearson,
+    rate_margin_interval,
+)
 from vla_failure.measures.ranking import (
     Snapshot,
     average_precision,
@@ -104,7 +111,7 @@ def test_within_perturbations_the_perturbation_tells_nothing() -> None:
     scores = [np.full(10, float(e.info.perturbation == "bias")) for e in episodes]
     found = snapshots_at(episodes, scores, 0.5)
     assert macro_auc(found) == pytest.approx(0.9)
-    assert macro_auc(found, within_perturbations=True) == 0.5
+    assert macro_auc(found, within_groups=True) == 0.5
 
 
 def test_exact_intervals() -> None:
@@ -217,3 +224,53 @@ def test_alarms_by_hand() -> None:
     }
     with pytest.raises(FailureDetectionError, match="0 successes and 4 failures"):
         alarm_figures(alarms[3:])
+
+
+def test_brier_by_hand() -> None:
+    success, failure = make_episode(0), make_episode(1, "failure")
+    timeout = make_episode(2, "timeout")
+    assert [open_inferences(e) for e in (success, failure, timeout)] == [10, 5, 0]
+    # Only what comes before the onset counts, and every episode the same.
+    told = [np.full(10, 0.2), np.concatenate([np.full(5, 0.6), np.zeros(5)]), np.ones(10)]
+    found = sequential_brier([success, failure, timeout], told)
+    assert found == pytest.approx(0.5 * (0.04 + 0.16))
+    assert sequential_brier([timeout], [np.ones(10)]) is None
+
+
+def test_probabilities_are_the_shares_of_failures() -> None:
+    episodes = [
+        make_episode(seed, "failure" if seed % 4 == 0 else "success", **onset(seed))
+        for seed in range(80)
+    ]
+    rng = np.random.default_rng(0)
+    told = [rng.normal(2.0 * (not e.info.success), 1.0, 10) for e in episodes]
+    shape = Shape.of([s for e, s in zip(episodes, told, strict=True) if e.info.success])
+    blind = Probability.fit(shape, episodes, [np.zeros(10)] * 80)
+    assert blind.of(np.zeros(10)) == pytest.approx(0.25, abs=0.08)
+    sighted = Probability.fit(shape, episodes, told)
+    rising = sighted.of(np.linspace(-2.0, 4.0, 10))
+    # The same at all steps but for the band's centre: more suspicion is more probability.
+    assert rising[-1] > 0.6 > 0.2 > rising[0]
+    scores = [sequential_brier(episodes, [p.of(s) for s in told]) for p in (blind, sighted)]
+    assert scores[1] is not None
+    assert scores[0] is not None
+    assert scores[1] < scores[0]
+
+
+def onset(seed: int) -> dict[str, int]:
+    return {"onset_step": 9} if seed % 4 == 0 else {}
+
+
+def test_a_margin_of_rates_is_paired() -> None:
+    rng = np.random.default_rng(1)
+    tasks = [f"t{i}" for i in range(8)]
+    ours = {task: (rng.random(40) < 0.7).astype(float) for task in tasks}
+    other = {task: hits * (rng.random(40) < 0.8) for task, hits in ours.items()}
+    margin = rate_margin_interval([ours], [other])
+    flat = [np.concatenate([run[t] for t in tasks]).mean() for run in (ours, other)]
+    assert margin.value == pytest.approx(flat[0] - flat[1])
+    assert 0.0 < margin.low < margin.value < margin.high
+    same = rate_margin_interval([ours, other], [other, ours])
+    assert (same.low, same.value, same.high) == (0.0, 0.0, 0.0)
+    with pytest.raises(FailureDetectionError, match="same episodes"):
+        rate_margin_interval([ours], [{**other, "t0": np.ones(3)}])

@@ -19,7 +19,8 @@ from vla_failure.calibration import Band, Calibration, Shape, TaskBands
 from vla_failure.calibration.drift import DriftTest, make_drift_detector
 from vla_failure.detectors import Detector
 from vla_failure.episodes import Episode, Start, Step
-from vla_failure.fitting import calibrate, fit, load_monitor
+from vla_failure.fitting import calibrate, fit
+from vla_failure.loading import load_monitor
 from vla_failure.monitor import Decision, Monitor, MonitorConfig, Status
 
 RUNNING = replace(BINDING, feature_shape=(5, 16, WIDTH))

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 from made_rollouts import make_episode
@@ -10,15 +13,19 @@ from made_rollouts import make_episode
 from vla_failure import FailureDetectionError
 from vla_failure.detectors import CONTROLS
 from vla_failure.episodes import Episode
+from vla_failure.report.figures import Results, unseen_figures
+from vla_failure.report.page import render_page, verdicts
+from vla_failure.report.plots import draw_plots
+from vla_failure.report.study import BEST_OTHER, OURS, Fold, Study, cross_validate
+from vla_failure.report.writing import make_report
 from vla_failure.splits import Shares
-from vla_failure.study import BEST_OTHER, OURS, Fold, Study, cross_validate, unseen_figures
 
 TASKS = ("pick", "push", "stack", "touch")
-QUICK = {"epochs": 10, "learning_rate": 1e-2, "hidden": 8}
+QUICK = {"updates": 10, "learning_rate": 1e-2, "hidden": 8}
 STUDY = Study(
     {
-        "fused": [{"epochs": 2, "learning_rate": 3e-3}],
-        "safe_mlp": [{**QUICK, "epochs": 1, "learning_rate": 1e-9}, {**QUICK, "epochs": 60}],
+        "fused": [{"updates": 2, "learning_rate": 3e-3}],
+        "safe_mlp": [{**QUICK, "updates": 1, "learning_rate": 1e-9}, {**QUICK, "updates": 60}],
         "mahalanobis": [{"accumulate": "sum"}],
         "proprioception": [QUICK],
         "sample_variance": [{}],
@@ -72,7 +79,7 @@ def test_every_task_is_judged_once_per_repeat_by_what_never_saw_it(folds: list[F
 
 
 def test_figures_on_unseen_tasks(folds: list[Fold]) -> None:
-    figures = unseen_figures(folds, STUDY)
+    figures = unseen_figures(Results.of(folds, STUDY))
     assert figures["unseen_auc_clock"] == 0.5, "by construction"
     assert figures["unseen_auc_early_clock"] == figures["unseen_auc_late_clock"] == 0.5
     assert figures["unseen_auc_task_id"] == 0.5
@@ -102,6 +109,47 @@ def test_figures_on_unseen_tasks(folds: list[Fold]) -> None:
     } <= figures.keys()
     assert figures["unseen_successes_count"] + figures["unseen_failures_count"] == 160.0
     assert all(np.isfinite(value) for value in figures.values())
+
+
+def test_the_report_prints_every_control_and_says_what_it_is_of(
+    folds: list[Fold], tmp_path: Path
+) -> None:
+    policy = {"policy_id": "p", "feature_shape": [5, 16, 6]}
+    report = json.loads(json.dumps(make_report(rollouts(), folds, STUDY, [policy])))
+    rows = {row["name"]: row for row in report["detectors"]}
+    assert rows.keys() == {*STUDY.candidates, *CONTROLS}
+    assert rows["clock"]["auc"] == 0.5
+    # A forecast that knows nothing is as good as the share of failures, one third.
+    assert rows["clock"]["brier"] == pytest.approx(2 / 9, abs=0.03)
+    assert rows[OURS]["brier"] < 0.8 * rows["clock"]["brier"]
+    assert rows[OURS]["average_precision"] > rows["random"]["average_precision"]
+    assert [row["task"] for row in report["tasks"]] == sorted(TASKS)
+    for row in report["tasks"]:
+        left_out = row["succeeded_before"] + row["failed_before"] + row["timeouts"]
+        assert row["successes"] + row["failures"] + left_out == 40
+    drawn = report["curves"]
+    assert drawn["precision_recall"]["precision"][OURS][0] > 0.9
+    leads = drawn["lead_times_s"][OURS]
+    assert len(leads["lead_s"]) + leads["not_alarmed"] == leads["failures"] > 0
+    accuracy = drawn["balanced_accuracy"][OURS]
+    assert max(point["balanced_accuracy"] for point in accuracy) > 0.7
+    plots = draw_plots(report, tmp_path)
+    for name in plots:
+        height, width = matplotlib.image.imread(tmp_path / name).shape[:2]
+        assert min(height, width) > 150
+    page = render_page(report, plots)
+    assert all(f'src="{name}"' in page for name in plots)
+    assert "features of a nano policy" in page
+    assert "vla failure import openpi" in page
+    for name in CONTROLS:
+        assert f"<td>{name.replace('_', ' ')}</td>" in page
+    figures = report["figures"]
+    low = figures["unseen_auc_margin_over_best_other_low"]
+    assert ("lies above zero" in page) == (low > 0.0)
+    tied = {**figures, "unseen_auc_margin_over_best_other_low": -0.1}
+    assert "only ties" in " ".join(verdicts({**report, "figures": tied}))
+    blind = {**figures, "unseen_auc": 0.5}
+    assert "Warning: clock" in " ".join(verdicts({**report, "figures": blind}))
 
 
 def test_the_best_other_is_named_without_looking_at_held_out_tasks(folds: list[Fold]) -> None:

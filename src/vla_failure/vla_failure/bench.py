@@ -15,7 +15,7 @@ from .calibration import fit_band
 from .detectors import CONTROLS, DETECTORS, score_episode
 from .detectors.saving import make_detector
 from .episodes import Episode, EpisodeInfo, Outcome
-from .study import OURS
+from .report.study import OURS
 
 # Shapes of the nano π0 that comes with the suite.
 WIDTH, HORIZON, STATES = 320, 16, 24
@@ -38,8 +38,8 @@ def run(rounds: int = 2000) -> dict[str, float]:
     for name, kind in DETECTORS.items():
         if kind.needs_samples or name in CONTROLS:
             continue
-        learns = any(field.name == "epochs" for field in fields(kind))
-        detector = make_detector(name, {"epochs": 1} if learns else {})
+        learns = any(field.name == "updates" for field in fields(kind))
+        detector = make_detector(name, {"updates": 1} if learns else {})
         detector.fit(episodes)
         scores = [score_episode(detector, episode) for episode in episodes[::2]]
         band = fit_band(scores[:5], scores[5:], _ALPHA)

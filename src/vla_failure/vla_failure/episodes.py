@@ -48,6 +48,7 @@ class Start:
         perturbation: What is disturbed; for controls only, a running robot does not know it.
         step_dt: Time between the steps of a chunk, s.
         execute_steps: Steps of a chunk from one observation to the next.
+        policy_id: Of the policy; for controls only.
     """
 
     episode_id: str
@@ -55,6 +56,7 @@ class Start:
     perturbation: str
     step_dt: float
     execute_steps: int
+    policy_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,12 @@ class EpisodeInfo:
     def start(self) -> Start:
         """What was known when it began."""
         return Start(
-            self.episode_id, self.task, self.perturbation, self.step_dt, self.execute_steps
+            self.episode_id,
+            self.task,
+            self.perturbation,
+            self.step_dt,
+            self.execute_steps,
+            self.policy_id,
         )
 
 

@@ -14,21 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .binding import Binding
 from .calibration import Calibration, fit_task_bands
 from .calibration.drift import DriftTest, make_drift_detector
 from .detectors import Detector, score_episode
 from .detectors.saving import detector_id, load_detector, make_detector, save_detector
 from .episodes import Episode, FailureDetectionError, FloatArray
+from .loading import CALIBRATION, DRIFT
 from .measures.alarms import Alarm, alarm_figures
 from .measures.ranking import macro_auc, snapshots_at
-from .monitor import Monitor, MonitorConfig
 from .splits import Shares, Split, split_episodes
 from .store import read_manifest, read_rollouts
 
-CALIBRATION, TRAINING, DRIFT = "calibration.json", "training.json", "drift"
+TRAINING = "training.json"
 _SHARE = 0.5  # of the median time to success, at which the AUC is taken
 
 
@@ -125,26 +123,6 @@ def calibrate(rollouts: Path, folder: Path, alpha: float) -> dict[str, Any]:
             "guarantee": bands.pooled.guarantee,
         },
     }
-
-
-def load_monitor(folder: Path, running: Binding, config: MonitorConfig | None = None) -> Monitor:
-    """A monitor of what ``fit`` and ``calibrate`` left in a folder.
-
-    Args:
-        folder: Of the detector.
-        running: What runs; where it is not what was calibrated, the monitor abstains.
-        config: How alarms become decisions.
-
-    Raises:
-        FailureDetectionError: If something cannot be read. No calibration is none: the monitor
-            abstains, or goes on without, as its configuration says.
-    """
-    detector, identity = load_detector(folder), detector_id(folder)
-    if not (folder / CALIBRATION).is_file():
-        return Monitor(detector, identity, running, None, None, config)
-    calibration = Calibration.load(folder / CALIBRATION)
-    drift = DriftTest(load_detector(folder / DRIFT), np.array(calibration.drift_maxima))
-    return Monitor(detector, identity, running, calibration, drift, config)
 
 
 def _split(episodes: Sequence[Episode], training: dict[str, Any]) -> Split:

@@ -135,7 +135,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     rollouts.add_argument("--workers", type=_count, default=2, help="processes")
 
-    failure = commands.add_parser("failure", help="fit and calibrate failure detectors")
+    failure = commands.add_parser("failure", help="fit, calibrate and judge failure detectors")
     failure_commands = failure.add_subparsers(metavar="COMMAND", required=True)
     fit = failure_commands.add_parser("fit", help="fit a detector on rollouts")
     fit.set_defaults(module="vla_nodes.failure_command", run="fit")
@@ -154,6 +154,25 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     calibrate.add_argument(
         "--alpha", type=_positive, default=0.15, help="false alarms per successful episode (0.15)"
     )
+
+    judge = failure_commands.add_parser("report", help="how detectors do on tasks never seen")
+    judge.set_defaults(module="vla_nodes.failure_report_command")
+    judge.add_argument("rollouts", nargs="+", type=Path, help="folders written by `vla rollouts`")
+    judge.add_argument("--out", type=Path, required=True, help="folder that receives the report")
+    judge.add_argument(
+        "--detector", action="append", help="besides ours and the controls; may be repeated (all)"
+    )
+    judge.add_argument(
+        "--alpha", type=_positive, default=0.15, help="false alarms per successful episode (0.15)"
+    )
+    judge.add_argument("--folds", type=_count, default=4, help="disjoint sets of tasks (4)")
+    judge.add_argument("--repeats", type=_count, default=2, help="times they are dealt anew (2)")
+    judge.add_argument("--seed", type=int, default=0, help="of folds, splits and training")
+    importer = failure_commands.add_parser("import", help="rollouts of other policies")
+    importer.set_defaults(module="vla_nodes.failure_import_command")
+    importer.add_argument("layout", choices=("openvla", "openpi"), help="as SAFE's forks write it")
+    importer.add_argument("source", type=Path, help="folder with their files")
+    importer.add_argument("folder", type=Path, help="receives the rollouts")
 
     evaluation = commands.add_parser("eval", help="evaluate a policy in lockstep simulation")
     evaluation.set_defaults(module="vla_nodes.eval_command")
@@ -210,7 +229,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     serve.add_argument("--certificate", type=Path, help="PEM file; with it the server speaks TLS")
     serve.add_argument("--private-key", type=Path, help="PEM file of its key")
 
-    for command in (demos, train, rollouts, fit, calibrate, evaluation):
+    for command in (demos, train, rollouts, fit, calibrate, judge, importer, evaluation):
         command.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -104,3 +104,14 @@ class PerturbationRate(Rate):
     def group(self, known: Start | EpisodeInfo) -> str:
         """See ``Rate.group``."""
         return known.perturbation
+
+
+@dataclass
+class PolicyRate(Rate):
+    """Knows which policy runs and nothing else: rollouts of a weak and a good one leak it."""
+
+    name: ClassVar[str] = "policy_id"
+
+    def group(self, known: Start | EpisodeInfo) -> str:
+        """See ``Rate.group``."""
+        return known.policy_id

@@ -36,16 +36,18 @@ class Fused(SignalDetector):
         horizon: Of features, see ``View``.
         learning_rate: Of the members that are networks over time.
         weight_decay: Of the same.
-        epochs: Of the same.
+        updates: Of the same.
+        chunks: Whether those that look at chunks are members; they need chunks that overlap.
     """
 
     name: ClassVar[str] = "fused"
     penalty: float = 1e-3
     flow: str = "mean"
     horizon: str = "mean"
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-3
-    epochs: int = 200
+    updates: int = 300
+    chunks: bool = True
 
     def check(self) -> None:
         """See ``Detector.check``."""
@@ -118,17 +120,15 @@ class Fused(SignalDetector):
         learning: dict[str, Any] = {
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
-            "epochs": self.epochs,
+            "updates": self.updates,
         }
-        return [
+        of_features = [
             SafeMlp(**features, **learning),
             TdLstm(hidden=_LSTM_WIDTH, **features, **learning),
             Mahalanobis(accumulate="mean", **features),
             PcaKmeans(accumulate="mean", **features),
-            ActionProbe(),
-            Reversals(),
-            Jerk(),
         ]
+        return [*of_features, ActionProbe(), Reversals(), Jerk()] if self.chunks else of_features
 
     def _fit_members(self, episodes: Sequence[Episode], seed: int) -> None:
         self.arrays = {}

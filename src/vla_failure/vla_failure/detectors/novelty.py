@@ -35,21 +35,21 @@ class Novelty(SignalDetector):
         contrast: Whether the strangeness to the network of failures is taken off.
         hidden: Width.
         learning_rate: Of Adam.
-        epochs: Passes over the training data.
+        updates: Steps of Adam.
     """
 
     flow: str = "mean"
     horizon: str = "mean"
     contrast: bool = True
     hidden: int = 256
-    learning_rate: float = 1e-4
-    epochs: int = 200
+    learning_rate: float = 1e-3
+    updates: int = 1000
 
     def check(self) -> None:
         """See ``Detector.check``."""
         super().check()
         self._view = View("features", self.flow, self.horizon)
-        check_positive(hidden=self.hidden, learning_rate=self.learning_rate, epochs=self.epochs)
+        check_positive(hidden=self.hidden, learning_rate=self.learning_rate, updates=self.updates)
 
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
         """See ``Detector.fit``."""
@@ -148,7 +148,7 @@ class RandomNetworkDistillation(Novelty):
             network,
             len(rows),
             loss,
-            epochs=self.epochs,
+            updates=self.updates,
             learning_rate=self.learning_rate,
             seed=seed,
         )
@@ -189,7 +189,7 @@ class LogpZo(Novelty):
             network,
             len(rows),
             loss,
-            epochs=self.epochs,
+            updates=self.updates,
             learning_rate=self.learning_rate,
             seed=seed,
         )

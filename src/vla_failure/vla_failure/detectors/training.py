@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..episodes import Float32Array, FloatArray
 
-BATCH = 512  # as published for SAFE
+# Rows per update.
+BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def minimise(
     rows: int,
     loss: Callable[[Tensor], Tensor],
     *,
-    epochs: int,
+    updates: int,
     learning_rate: float,
     weight_decay: float = 0.0,
     seed: int = 0,
@@ -109,11 +110,11 @@ def minimise(
         module: To be fitted.
         rows: Of the data.
         loss: Of some rows, given by their indices.
-        epochs: Passes over the data.
+        updates: Steps of Adam: what a fit costs does not grow with the data.
         learning_rate: Of Adam.
         weight_decay: λ.
         seed: Of the order.
-        batch: Rows per step.
+        batch: Rows per update.
 
     Returns:
         Its weights by name.
@@ -121,18 +122,23 @@ def minimise(
     generator = torch.Generator().manual_seed(seed)
     weights = [p for name, p in module.named_parameters() if "bias" not in name]
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
-    for _ in range(epochs):
-        for chosen in torch.split(torch.randperm(rows, generator=generator), batch):
-            total = loss(chosen)
-            if weight_decay > 0.0:
-                total = total + weight_decay * sum((w.square().sum() for w in weights), total * 0.0)
-            optimizer.zero_grad()
-            torch.autograd.backward(total)
-            optimizer.step()
+    for chosen in islice(_batches(rows, batch, generator), updates):
+        total = loss(chosen)
+        if weight_decay > 0.0:
+            total = total + weight_decay * sum((w.square().sum() for w in weights), total * 0.0)
+        optimizer.zero_grad()
+        torch.autograd.backward(total)
+        optimizer.step()
     return {
         name.removeprefix("layers."): w.detach().numpy().astype(np.float32)
         for name, w in module.named_parameters()
     }
+
+
+def _batches(rows: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices, pass by pass in another order, without end."""
+    while True:
+        yield from torch.split(torch.randperm(rows, generator=generator), batch)
 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:

@@ -79,6 +79,41 @@ def auc_margin_interval(
     return _interval(_macro(mine, draws) - _macro(others, draws))
 
 
+def rate_margin_interval(
+    ours: Sequence[Mapping[str, FloatArray]],
+    other: Sequence[Mapping[str, FloatArray]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Difference of two rates on the same episodes, paired, drawn as ``auc_margin_interval`` does.
+
+    Args:
+        ours: Of every repeat, per task (n,) hits of its episodes, 0 or 1.
+        other: Likewise, in the same order.
+        resamples: Draws.
+        seed: Of them.
+
+    Raises:
+        FailureDetectionError: If the episodes are not the same.
+    """
+    shapes = [{task: len(hits) for task, hits in run.items()} for run in (*ours, *other)]
+    if any(shape != shapes[0] for shape in shapes) or not shapes[0]:
+        raise FailureDetectionError("a paired comparison needs the same episodes on both sides")
+    gains = [
+        np.mean([run[task] for run in ours], axis=0) - np.mean([run[task] for run in other], axis=0)
+        for task in sorted(shapes[0])
+    ]
+    rng = np.random.default_rng(seed)
+    values = [float(np.concatenate(gains).mean())]
+    for _ in range(resamples):
+        drawn = [gains[i] for i in rng.integers(len(gains), size=len(gains))]
+        values.append(
+            float(np.concatenate([g[rng.integers(len(g), size=len(g))] for g in drawn]).mean())
+        )
+    return _interval(np.array(values))
+
+
 @dataclass(frozen=True)
 class _Wins:
     """Of one task.

@@ -64,7 +64,7 @@ class Snapshot:
         time: s since the start of each episode.
         scores: (n,) last scores by then.
         failed: (n,) whether the episode failed later.
-        perturbations: (n,) of the episodes.
+        groups: (n,) policy and perturbation of each.
         succeeded_before: Episodes left out because they had succeeded by then.
         failed_before: Left out because they were past their onset.
         timeouts: Left out because they did neither.
@@ -73,7 +73,7 @@ class Snapshot:
     time: float
     scores: FloatArray
     failed: BoolArray
-    perturbations: npt.NDArray[np.str_]
+    groups: npt.NDArray[np.str_]
     succeeded_before: int
     failed_before: int
     timeouts: int
@@ -82,11 +82,11 @@ class Snapshot:
         """Over all of them; None if there are none of either kind."""
         return roc_auc(self.scores, self.failed) if self._both(self.failed) else None
 
-    def auc_within_perturbations(self) -> float | None:
-        """Mean over perturbations; None if none of them has both kinds."""
+    def auc_within_groups(self) -> float | None:
+        """Mean over perturbations of each policy; None if none of them has both kinds."""
         values = []
-        for kind in np.unique(self.perturbations):
-            here = self.perturbations == kind
+        for group in np.unique(self.groups):
+            here = self.groups == group
             if self._both(self.failed[here]):
                 values.append(roc_auc(self.scores[here], self.failed[here]))
         return float(np.mean(values)) if values else None
@@ -130,17 +130,24 @@ def snapshots_at(
     }
 
 
-def macro_auc(snapshots: Mapping[str, Snapshot], *, within_perturbations: bool = False) -> float:
-    """Mean over tasks of the AUC within each.
+def macro_auc(snapshots: Mapping[str, Snapshot], *, within_groups: bool = False) -> float:
+    """Mean over tasks of the AUC within each, or within each perturbation of each policy there.
 
     Raises:
         FailureDetectionError: If no task has both kinds of episodes.
     """
-    values = [
-        s.auc_within_perturbations() if within_perturbations else s.auc()
-        for s in snapshots.values()
-    ]
+    values = [s.auc_within_groups() if within_groups else s.auc() for s in snapshots.values()]
     known = [value for value in values if value is not None]
+    if not known:
+        raise FailureDetectionError("no task has open episodes of both kinds")
+    return float(np.mean(known))
+
+
+def macro_average_precision(snapshots: Mapping[str, Snapshot]) -> float:
+    """Mean over tasks of the average precision within each; raises as ``macro_auc``."""
+    known = [
+        average_precision(s.scores, s.failed) for s in snapshots.values() if s.auc() is not None
+    ]
     if not known:
         raise FailureDetectionError("no task has open episodes of both kinds")
     return float(np.mean(known))
@@ -167,7 +174,10 @@ def _snapshot(episodes: Sequence[Episode], scores: Sequence[FloatArray], share: 
         time=time,
         scores=np.array([scores[i][step] for i, step in zip(kept, steps, strict=True)]),
         failed=np.array([not episodes[i].info.success for i in kept], dtype=bool),
-        perturbations=np.array([episodes[i].info.perturbation for i in kept], dtype=np.str_),
+        groups=np.array(
+            [f"{episodes[i].info.policy_id}/{episodes[i].info.perturbation}" for i in kept],
+            dtype=np.str_,
+        ),
         succeeded_before=succeeded,
         failed_before=lost,
         timeouts=timeouts,
