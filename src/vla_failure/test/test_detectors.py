@@ -26,7 +26,7 @@ QUICK = {
 }
 # What has nothing to see in the synthetic episodes: they all take as long, tasks and perturbations
 # fail equally often.
-BLIND = ("clock", "task_id", "perturbation_id", "random")
+BLIND = ("clock", "task_id", "perturbation_id", "policy_id", "random")
 
 
 @pytest.fixture(scope="module")

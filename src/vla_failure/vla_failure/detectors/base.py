@@ -136,9 +136,11 @@ class SignalDetector(Detector):
         self._count += 1
         self._sum += value
         self._max = max(self._max, value)
+        if self.accumulate == "none":
+            return value
         if self.accumulate == "mean":
             return self._sum / self._count
-        return {"none": value, "sum": self._sum, "max": self._max}[self.accumulate]
+        return self._sum if self.accumulate == "sum" else self._max
 
 
 def check_choice(name: str, value: str, valid: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ k-means in the plane of the principal components.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,9 +59,13 @@ class Distance(SignalDetector):
 
     def signal(self, step: Step) -> float:
         """See ``SignalDetector.signal``."""
-        vector = self._view.of(step)
+        vector = self._prepared(self._view.of(step))
         distance = self._distance(SUCCESS, vector)
         return distance - self._distance(FAILURE, vector) if self.contrast else distance
+
+    def _prepared(self, vector: Float32Array) -> Float32Array:
+        """What the distances to both groups have in common."""
+        return vector
 
     @abstractmethod
     def _model(self, vectors: Float32Array, rng: np.random.Generator) -> dict[str, Float32Array]:
@@ -68,7 +73,7 @@ class Distance(SignalDetector):
 
     @abstractmethod
     def _distance(self, group: str, vector: Float32Array) -> float:
-        """Distance of a vector to a group."""
+        """Distance of a prepared vector to a group."""
 
 
 @dataclass
@@ -102,7 +107,8 @@ class Mahalanobis(Distance):
 
     def _distance(self, group: str, vector: Float32Array) -> float:
         offset = vector - self.array(f"{group}.mean")
-        return float(np.linalg.norm(self.array(f"{group}.whitening") @ offset))
+        white = self.array(f"{group}.whitening") @ offset
+        return math.sqrt(white @ white)
 
 
 @dataclass
@@ -196,9 +202,13 @@ class PcaKmeans(Distance):
         centres, _ = kmeans2(projected, clusters, minit="++", seed=rng)
         return {"centres": np.asarray(centres, np.float32)}
 
+    def _prepared(self, vector: Float32Array) -> Float32Array:
+        projected: Float32Array = self.array("axes") @ (vector - self.array("mean"))
+        return projected
+
     def _distance(self, group: str, vector: Float32Array) -> float:
-        projected = self.array("axes") @ (vector - self.array("mean"))
-        return float(np.linalg.norm(self.array(f"{group}.centres") - projected, axis=1).min())
+        offsets = self.array(f"{group}.centres") - vector
+        return math.sqrt((offsets * offsets).sum(axis=1).min())
 
 
 def _norms(vectors: Float32Array) -> Float32Array:

@@ -18,7 +18,7 @@ from .networks import sigmoid
 from .safe import SafeMlp, TdLstm
 
 # Together the members have to score an inference within 0.2 ms on one core.
-_LSTM_WIDTH = 128
+_LSTM_WIDTH = 64
 
 
 @dataclass

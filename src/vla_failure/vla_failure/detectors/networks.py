@@ -12,6 +12,7 @@ from ..episodes import Float32Array
 
 # σ of a larger logit would be one in double precision.
 _LOGIT = 30.0
+_HALF = np.float32(0.5)
 
 Weights = Mapping[str, Float32Array]
 
@@ -40,19 +41,23 @@ class LstmCell:
     """
 
     def __init__(self, weights: Weights) -> None:
-        self._inputs = weights["lstm.weight_ih_l0"]
-        self._recurrent = weights["lstm.weight_hh_l0"]
-        self._bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
-        self._width = self._recurrent.shape[1]
-        self._hidden = np.zeros(self._width, np.float32)
-        self._cell = np.zeros(self._width, np.float32)
+        inputs, recurrent = weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]
+        self._width = n = recurrent.shape[1]
+        # One product for both, and one tanh for all gates: σ(x) = (1 + tanh(x / 2)) / 2.
+        halves = np.full((4 * n, 1), 0.5, np.float32)
+        halves[2 * n : 3 * n] = 1.0
+        self._weights = halves * np.concatenate([inputs, recurrent], axis=1)
+        self._bias = halves[:, 0] * (weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"])
+        self._both = np.zeros(self._weights.shape[1], np.float32)
+        self._cell = np.zeros(n, np.float32)
 
     def step(self, inputs: Float32Array) -> Float32Array:
         """Next hidden state (H,)."""
         n = self._width
-        gates = self._inputs @ inputs + self._recurrent @ self._hidden + self._bias
-        # tanh does not overflow: σ(x) = (1 + tanh(x / 2)) / 2.
-        opened = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * gates))
-        self._cell = opened[n : 2 * n] * self._cell + opened[:n] * np.tanh(gates[2 * n : 3 * n])
-        self._hidden = opened[3 * n :] * np.tanh(self._cell)
-        return self._hidden
+        self._both[:-n] = inputs
+        gates = np.tanh(self._weights @ self._both + self._bias)
+        opened = _HALF * gates + _HALF
+        self._cell = opened[n : 2 * n] * self._cell + opened[:n] * gates[2 * n : 3 * n]
+        hidden: Float32Array = opened[3 * n :] * np.tanh(self._cell)
+        self._both[-n:] = hidden
+        return hidden

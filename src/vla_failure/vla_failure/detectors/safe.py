@@ -59,6 +59,8 @@ class Probe(Detector):
 
     def inputs(self, vectors: Float32Array) -> Float32Array:
         """Vectors (..., F) as the network reads them."""
+        if not self.standardise:
+            return vectors
         return (vectors - self.array("mean")) / self.array("spread")
 
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
@@ -68,11 +70,10 @@ class Probe(Detector):
         failed = labels(episodes)
         vectors = [self._view.sequence(episode) for episode in episodes]
         every = np.concatenate(vectors)
-        width = every.shape[1]
-        mean, spread = np.zeros(width, np.float32), np.ones(width, np.float32)
+        self.arrays = {}
         if self.standardise:
-            mean, spread = every.mean(axis=0), every.std(axis=0) + np.float32(1e-6)
-        self.arrays = {"mean": mean, "spread": spread}
+            spread = every.std(axis=0) + np.float32(1e-6)
+            self.arrays = {"mean": every.mean(axis=0), "spread": spread}
         data = Sequences.pad([self.inputs(v) for v in vectors], failed)
         self.arrays |= self._train(data, seed)
 
@@ -88,6 +89,7 @@ class SafeMlp(Probe):
 
     def start(self, start: Start) -> None:
         """See ``Detector.start``."""
+        self.array("g.0.weight")
         self._sum = 0.0
 
     def step(self, step: Step) -> float:

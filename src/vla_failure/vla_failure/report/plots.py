@@ -86,7 +86,7 @@ _TASKS_TEXT = "AUC at half of the median time to success, task by task, each hel
 _PRECISION_TEXT = "Precision and recall at the same moment, mean over tasks; dotted: a coin."
 _ACCURACY_TEXT = (
     "Balanced accuracy over whole episodes against the time of the alarm, as the fixed band is "
-    "made wider. Failures last longer than successes: that is why the clock looks good here."
+    "made wider. Failures last longer than successes, so a clock may look good here."
 )
 _LEAD_TEXT = "From the alarm to the onset of the failure, adaptive band; shaded: flagged in time."
 _ALARMS_TEXT = "False alarms per success so far on held-out tasks, from the first episode on."
@@ -123,6 +123,7 @@ def _auc(axes: Axes, report: Mapping[str, Any]) -> None:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("AUC")
     axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlim(right=1.02)
 
 
 def _tasks(axes: Axes, report: Mapping[str, Any]) -> None:
@@ -192,7 +193,7 @@ def _lead_times(axes: Axes, report: Mapping[str, Any]) -> None:
             alpha=0.75 if name == OURS else 1.0,
             label=f"{label(name)}: {lead['not_alarmed']} of {lead['failures']} not alarmed",
         )
-    axes.axvline(0.0, color=_INK, linewidth=0.9)
+    axes.axvline(0.0, ymax=0.8, color=_INK, linewidth=0.9)
     axes.set(xlabel="alarm before the onset, s", ylabel="failures")
     axes.set_ylim(0.0, 1.22 * axes.get_ylim()[1])
     axes.legend(loc="upper left")
