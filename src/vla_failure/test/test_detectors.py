@@ -140,7 +140,7 @@ def test_what_was_not_fitted_does_not_score() -> None:
         ("safe_mlp", {"hidden": 0}, "hidden is 0; valid: > 0"),
         ("safe_mlp", {"weight_decay": float("nan")}, "weight_decay is nan; valid: >= 0"),
         ("td_lstm", {"trace": 1.5}, "0 to 1"),
-        ("td_lstm", {"updates": "many"}, "updates of 'td_lstm' is 'many'; valid: int, such as 500"),
+        ("td_lstm", {"updates": "many"}, "updates of 'td_lstm' is 'many'; valid: int, such as 400"),
         ("cosine", {"contrast": 1}, "contrast of 'cosine' is 1; valid: bool"),
         ("cosine", {"accumulate": "median"}, "none, mean, sum, max"),
     ],

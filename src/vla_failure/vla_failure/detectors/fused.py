@@ -46,7 +46,7 @@ class Fused(SignalDetector):
     horizon: str = "mean"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
-    updates: int = 300
+    updates: int = 200
     chunks: bool = True
 
     def check(self) -> None:

@@ -43,7 +43,7 @@ class Novelty(SignalDetector):
     contrast: bool = True
     hidden: int = 256
     learning_rate: float = 1e-3
-    updates: int = 1000
+    updates: int = 500
 
     def check(self) -> None:
         """See ``Detector.check``."""

@@ -51,14 +51,14 @@ def _grid(**values: Sequence[Any]) -> list[Settings]:
 
 
 _OF_CHUNKS = {"action_probe", "stac", "stac_single", "reversals", "jerk"}
-_VIEWS = ("mean", "first_last")
+_FLOW = ("mean", "last")
 _SUMS = _grid(accumulate=("sum", "mean"))
 _NOW = _grid(accumulate=("none", "mean"))
 _GRIDS: dict[str, Sequence[Settings]] = {
-    OURS: _grid(flow=_VIEWS),
-    "safe_mlp": _grid(flow=_VIEWS, weight_decay=(1e-3, 1e-2)),
+    OURS: _grid(flow=_FLOW),
+    "safe_mlp": _grid(flow=_FLOW, weight_decay=(1e-3, 1e-2)),
     "safe_lstm": _grid(weight_decay=(1e-3, 1e-2)),
-    "td_lstm": _grid(weight_decay=(1e-3, 1e-2)),
+    "td_lstm": _grid(weight_decay=(1e-3,)),
     "action_probe": _NOW,
     "mahalanobis": _SUMS,
     "cosine": _grid(accumulate=("sum", "mean"), bank=(1000,)),

@@ -23,11 +23,11 @@ NONE = "none"
 PERTURBATIONS = (NONE, "lighting", "camera", "occlusion", "bias", "jitter")
 
 # At severity 1.
-_LIGHT = 0.7  # share by which the light is dimmed or brightened
-_CAMERA = 0.10  # m
-_COVERED = 0.5  # side of the covered rectangle, share of the image's
-_BIAS = 0.05  # m
-_JITTER = 0.025  # m, standard deviation per axis of a chunk
+_LIGHT = 0.9  # share by which the light is dimmed or brightened
+_CAMERA = 0.15  # m
+_COVERED = 0.8  # side of the covered rectangle, share of the image's
+_BIAS = 0.08  # m
+_JITTER = 0.05  # m, standard deviation per axis of a chunk
 
 
 @dataclass(frozen=True)
