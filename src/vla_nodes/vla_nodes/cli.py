@@ -182,7 +182,13 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="basic, core, position, lighting, distractors, absent, paraphrase, drop, or one task; "
         "perturbations for all from position on; may be repeated (basic)",
     )
-    evaluation.add_argument("--report", type=Path, metavar="DIR", help="folder for JSON and plots")
+    evaluation.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="folder for JSON and plots; with --schedule it keeps finished "
+        "episodes, and the same command goes on from there",
+    )
     evaluation.add_argument("--episodes", type=_count, default=200, help="per task")
     evaluation.add_argument(
         "--policy", help="checkpoint, or a server as for policy_node (default: the committed one)"
@@ -210,7 +216,10 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "rtc or vlash; may be repeated",
     )
     evaluation.add_argument(
-        "--delay", type=int, action="append", metavar="STEPS", help="of --schedule; may be repeated"
+        "--delay",
+        action="append",
+        metavar="STEPS[:EPISODES]",
+        help="of --schedule, for the first episodes of each task only if told; may be repeated (4)",
     )
     evaluation.add_argument("--workers", type=_count, default=2, help="processes")
     serve = commands.add_parser("serve", help="serve a policy to robots, from any machine")

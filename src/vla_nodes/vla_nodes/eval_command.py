@@ -15,7 +15,7 @@ from rich.table import Table
 from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
-from vla_policy.evaluation.delay_comparison import arms_of, compare_delays
+from vla_policy.evaluation.delay_comparison import Arm, arms_of, compare_delays, jobs_of
 from vla_policy.evaluation.evaluate import SUITES, EvaluationConfig, evaluate_pairs, evaluate_suites
 from vla_policy.evaluation.page import draw_page
 from vla_sim.suites import PERTURBATIONS
@@ -26,12 +26,19 @@ def main(options: argparse.Namespace) -> int:
     try:
         configs = [_config(options, suite) for suite in _suites(options.suite or ["basic"])]
         with progress_bar() as progress:
-            scenes = sum(config.episodes * len(SUITES[config.suite]) for config in configs)
             names = ", ".join(config.suite for config in configs)
-            bar = progress.add_task(f"suite {names}", total=scenes * _runs_per_scene(options))
+            bar = progress.add_task(f"suite {names}", total=_count(configs, options))
             result = _run(configs, options, lambda _: progress.advance(bar))
         if options.report:
             _write(result, options.report)
+    except KeyboardInterrupt:
+        if options.schedule and options.report:
+            print(
+                f"vla eval: stopped; finished episodes are kept in {options.report}, and the same "
+                "command goes on from there",
+                file=sys.stderr,
+            )
+        raise
     except (PolicyError, ValueError, OSError) as error:
         print(f"vla eval: {error}", file=sys.stderr)
         return 1
@@ -61,8 +68,25 @@ def _suites(names: list[str]) -> list[str]:
     return list(dict.fromkeys(expanded))
 
 
-def _runs_per_scene(options: argparse.Namespace) -> int:
-    return len(arms_of(options.schedule, options.delay or [4])) if options.schedule else 1
+def _arms(options: argparse.Namespace) -> list[Arm]:
+    delays = [_delay(text) for text in options.delay or ["4"]]
+    return arms_of(options.schedule, delays, options.episodes)
+
+
+def _delay(text: str) -> tuple[int, int | None]:
+    """Steps, and episodes per task if they are told."""
+    steps, _, count = text.partition(":")
+    try:
+        return int(steps), int(count) if count else None
+    except ValueError:
+        raise ValueError(f"--delay {text!r}; valid: STEPS or STEPS:EPISODES") from None
+
+
+def _count(configs: list[EvaluationConfig], options: argparse.Namespace) -> int:
+    """Episodes in all."""
+    if options.schedule:
+        return len(jobs_of(configs, _arms(options)))
+    return sum(config.episodes * len(SUITES[config.suite]) for config in configs)
 
 
 def _run(
@@ -70,23 +94,23 @@ def _run(
     options: argparse.Namespace,
     progress: Callable[[Any], None],
 ) -> dict[str, Any]:
-    if (options.pairs or options.schedule) and len(configs) > 1:
-        raise ValueError("--pairs and --schedule take one --suite")
-    if (options.pairs or options.schedule) and options.report:
-        raise ValueError("--report goes with neither --pairs nor --schedule")
+    if options.pairs and (len(configs) > 1 or options.report or options.schedule):
+        raise ValueError("--pairs takes one --suite, and neither --report nor --schedule")
     if options.pairs:
         return evaluate_pairs(configs[0], progress)
     if not options.schedule:
         if options.delay:
             raise ValueError("--delay belongs to a --schedule")
         return evaluate_suites(configs, progress)
-    return compare_delays(configs[0], options.schedule, options.delay or [4], progress)
+    return compare_delays(configs, _arms(options), options.report, progress)
 
 
 def _write(result: dict[str, Any], folder: Path) -> None:
-    """Writes all that was found, and a page of plots."""
+    """Writes all that was found, and a page of plots of an evaluation without schedules."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "eval.json").write_text(figures.report(**result), encoding="utf-8")
+    if "arms" in result["settings"]:
+        return
     policy = result["settings"]["policy_id"][:12]
     draw_page(result["table"], folder / "eval.png", f"Policy {policy}")
 
@@ -134,13 +158,16 @@ def _number(value: float | None, form: str) -> str:
 
 def _schedules(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="Success under delay; 95 % paired bootstrap intervals")
-    for name in ("schedule", "delay", "success", "over delay-free", "over asynchronous"):
-        table.add_column(name, justify="left" if name == "schedule" else "right")
+    names = ("suite", "schedule", "delay", "n", "success", "over delay-free", "over asynchronous")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("suite", "schedule") else "right")
     for row in rows:
         ratio, difference = row.get("over_delay_free"), row.get("over_asynchronous")
         table.add_row(
+            row["suite"],
             row["schedule"],
             str(row["delay"]),
+            str(row["episodes"]),
             f"{100 * row['success_rate']:.1f} %",
             "{:.3f} ({:.3f} to {:.3f})".format(*ratio) if ratio else "-",
             "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference) if difference else "-",

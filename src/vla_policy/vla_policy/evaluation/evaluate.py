@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,11 +247,16 @@ def run_jobs(
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(config.workers, _start_worker, (config,)) as pool:
+    with context.Pool(config.workers, _start_process, (config,)) as pool:
         yield from pool.imap_unordered(work, jobs)
 
 
 _worker: dict[str, Any] = {}
+
+
+def _start_process(config: EvaluationConfig) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it
+    _start_worker(config)
 
 
 def _start_worker(config: EvaluationConfig) -> None:
@@ -260,9 +266,18 @@ def _start_worker(config: EvaluationConfig) -> None:
     _worker["sim"] = None
 
 
-def worker(task: str, seed: int) -> tuple[Policy, Simulation, EvaluationConfig]:
-    """This process's policy and simulation, reset to a scene, and what is evaluated."""
+def worker(
+    task: str, seed: int, suite: str | None = None
+) -> tuple[Policy, Simulation, EvaluationConfig]:
+    """This process's policy and simulation, reset to a scene, and what is evaluated.
+
+    Args:
+        task: Of the scene.
+        seed: Of the scene.
+        suite: Name in ``SUITES``; None for that of the configuration.
+    """
     config: EvaluationConfig = _worker["config"]
+    suite = suite or config.suite
     policy: Policy = _worker["policy"]
     if _worker["sim"] is None:
         _worker["sim"] = Simulation(
@@ -274,7 +289,7 @@ def worker(task: str, seed: int) -> tuple[Policy, Simulation, EvaluationConfig]:
             controller_overrides=LOCKSTEP_OVERRIDES,
         )
     sim: Simulation = _worker["sim"]
-    sim.reset(task, seed, suite=config.suite if config.suite in suites.SUITES else "basic")
+    sim.reset(task, seed, suite=suite if suite in suites.SUITES else "basic")
     return policy, sim, config
 
 
