@@ -40,6 +40,7 @@ from vla_nodes.node_tools import (
 from vla_nodes.parameters import declare
 from vla_nodes.policy_setup import load, make_contract, make_schedule, warm_up
 from vla_nodes.policy_swap import load_and_swap
+from vla_policy.serving import wire
 
 SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported
 
@@ -295,6 +296,7 @@ class PolicyNode(LifecycleNode):
 
 def main() -> int:
     """Runs the node."""
+    wire.keep_memory()  # the policy may be behind a server
     return run(PolicyNode)
 
 

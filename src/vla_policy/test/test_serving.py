@@ -33,6 +33,7 @@ from vla_policy.interface import ActItem
 from vla_policy.policy import NanoPi0Policy
 from vla_policy.schedules import SCHEDULES, make_schedule
 from vla_policy.serving import messages, openpi, wire
+from vla_policy.serving.batching import Batcher
 from vla_policy.serving.client import ClientConfig, RemotePolicy, ServerUnreachableError
 from vla_policy.serving.server import PolicyServer, ServerConfig
 from vla_policy.serving.service import InferItem, Service, Session
@@ -271,6 +272,44 @@ def test_robots_that_share_a_server_do_not_disturb_each_other(
                 np.testing.assert_allclose(poses, expected, atol=1e-5)
         assert server.batcher.items == 48
         assert server.batcher.batches < 48, "nothing was computed together"
+
+
+@pytest.mark.parametrize("on_the_loop", [False, True])
+def test_an_inference_lets_other_robots_connect(
+    policy: NanoPi0Policy,
+    observation: FakeObservation,
+    monkeypatch: pytest.MonkeyPatch,
+    on_the_loop: bool,
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    infer = Service.infer
+
+    def slow(service: Service, requests: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20.0)
+        return infer(service, requests)
+
+    async def compute_here(batcher: Batcher, kind: str, item: Any) -> Any:
+        (result,) = batcher._results(kind, [item])
+        return result
+
+    monkeypatch.setattr(Service, "infer", slow)
+    if on_the_loop:  # the positive control
+        monkeypatch.setattr(Batcher, "submit", compute_here)
+    with served(policy) as (address, _), ThreadPoolExecutor(1) as pool:
+        busy = remote(address, encode_ahead=False, call_timeout=30.0)
+        state = RobotState.of(observation)
+        chunk = pool.submit(lambda: busy.act(busy.encode(observation), state))
+        try:
+            assert begun.wait(10.0)
+            if on_the_loop:
+                with pytest.raises(ServerUnreachableError, match="no policy server"):
+                    remote(address, connect_timeout=0.5)
+            else:
+                remote(address, connect_timeout=10.0).reset(1)
+        finally:
+            go_on.set()
+        assert np.isfinite(chunk.result().commanded).all()
 
 
 def test_a_bad_observation_in_a_batch_spoils_no_other(

@@ -22,7 +22,7 @@ from vla_data.observation import Observation
 
 from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy, Context
-from ..serving import openpi
+from ..serving import openpi, wire
 from ..serving.client import ClientConfig, RemotePolicy
 from ..serving.server import PolicyServer, ServerConfig
 from ..spec import PolicySpec
@@ -74,19 +74,19 @@ class _Idle(BatchPolicy):
         return self.act_batch([ActItem(context, state, 0)])[0]
 
     def act_batch(self, items: Sequence[ActItem]) -> list[ActionChunk]:
-        """The same chunk for all."""
-        return [
-            ActionChunk(
-                stamp_ns=context.stamp_ns,
-                step_dt=0.05,
-                commanded=np.tile(state.pose_tool_in_base, (_HORIZON, 1, 1)),
-                gripper_opening=np.zeros(_HORIZON),
-                features=np.zeros((1, _HORIZON, 1), dtype=np.float32),
-                inference_id=context.inference_id,
-                policy_id="",
-            )
-            for context, state, _, _ in items
-        ]
+        """The same chunk for all, made beforehand as openpi's server here has it."""
+        return [_CHUNK] * len(items)
+
+
+_CHUNK = ActionChunk(
+    stamp_ns=1,
+    step_dt=0.05,
+    commanded=np.tile(np.eye(4), (_HORIZON, 1, 1)),
+    gripper_opening=np.zeros(_HORIZON),
+    features=np.zeros((1, _HORIZON, 1), dtype=np.float32),
+    inference_id=0,
+    policy_id="",
+)
 
 
 def run(rounds: int = 200) -> dict[str, float]:
@@ -102,6 +102,7 @@ def run(rounds: int = 200) -> dict[str, float]:
         ``openpi_client`` (the last two only where ``openpi-client`` is installed), and
         ``transport_<size>_over_openpi_ratio``, the median of the ratios within each turn.
     """
+    wire.keep_memory()  # as `vla serve` and the node do
     process = multiprocessing.get_context("spawn")
     pipes, servers = [], []
     for target in (_serve_ours, _serve_openpi, _serve_ours):  # each with one client
@@ -195,14 +196,13 @@ def _observation(height: int, width: int) -> Observation:
 
 
 def _serve_ours(pipe: Pipe) -> None:
+    wire.keep_memory()
     asyncio.run(PolicyServer(_Idle(), ServerConfig(port=0)).run(pipe.send))
 
 
 def _serve_openpi(pipe: Pipe) -> None:
     import msgpack
     from websockets.asyncio.server import ServerConnection, serve
-
-    from ..serving import wire
 
     actions = np.zeros((_HORIZON, 10), dtype=np.float32)
 

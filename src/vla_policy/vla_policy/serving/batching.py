@@ -41,8 +41,8 @@ class Batcher:
     ) -> None:
         self._compute = compute
         self._max_batch = max_batch
-        self._waiting: queue.Queue[_Job | None] = queue.Queue(max_waiting)
-        self._computing = threading.Lock()
+        self._max_waiting = max_waiting
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._ahead: _Job | None = None  # of another kind, taken out of the queue already
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
         self.batches = 0
@@ -57,32 +57,21 @@ class Batcher:
         self._waiting.put(None)
         self._thread.join(timeout=30.0)
 
-    async def submit(self, kind: str, item: Any, *, alone: bool = False) -> Any:
-        """The result for an item.
+    async def submit(self, kind: str, item: Any) -> Any:
+        """The result for an item; one loop submits.
 
         Args:
             kind: Of the computation.
             item: What it is for.
-            alone: Whether nobody else could share a batch. Then it is computed here and now, which
-                saves the change of threads; the loop stands still meanwhile.
 
         Raises:
             PolicyError: If too many wait already, or as the computation says.
         """
-        if alone and self._computing.acquire(blocking=False):
-            try:
-                (result,) = self._results(kind, [item])
-            finally:
-                self._computing.release()
-            if isinstance(result, Exception):
-                raise result
-            return result
+        if self._waiting.qsize() >= self._max_waiting:
+            raise PolicyError("the server has too much to do")
         loop = asyncio.get_running_loop()
         job = _Job(kind, item, loop, loop.create_future())
-        try:
-            self._waiting.put_nowait(job)
-        except queue.Full:
-            raise PolicyError("the server has too much to do") from None
+        self._waiting.put(job)
         return await job.answer
 
     def _run(self) -> None:
@@ -115,8 +104,7 @@ class Batcher:
         return go_on
 
     def _finish(self, batch: Sequence[_Job]) -> None:
-        with self._computing:
-            results = self._results(batch[0].kind, [job.item for job in batch])
+        results = self._results(batch[0].kind, [job.item for job in batch])
         for job, result in zip(batch, results, strict=True):
             job.loop.call_soon_threadsafe(_settle, job.answer, result)
 

@@ -88,7 +88,6 @@ class Connection:
         self._pause = 0.0
         self._not_before = 0.0  # steady time, s
         self._why = ""
-        wire.keep_memory()
         self._loop = asyncio.new_event_loop()
         self._socket: Any = None
         self.connections = 0
@@ -193,7 +192,12 @@ class Connection:
         return answer
 
     def _wait(self, what: Coroutine[Any, Any, T], limit: float) -> T:
-        return self._loop.run_until_complete(asyncio.wait_for(what, limit))
+        return self._loop.run_until_complete(_within(what, limit))
+
+
+async def _within(what: Coroutine[Any, Any, T], limit: float) -> T:
+    async with asyncio.timeout(limit):  # in place of wait_for, which takes a task more
+        return await what
 
 
 def _reason(error: Exception) -> str:
@@ -287,7 +291,9 @@ class RemotePolicy(Policy):
                 "a policy behind a server takes continuations, and no function of its flow"
             )
         remote: _Remote = context.prefix
-        values = {"state": messages.from_state(state)}
+        values: dict[str, Any] = {}
+        if remote.observation is None or not messages.is_state_of(state, remote.observation):
+            values["state"] = messages.from_state(state)
         if guidance is not None:
             values["continuation"] = messages.from_continuation(guidance)
         with self._lock:

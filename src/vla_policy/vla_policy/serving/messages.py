@@ -169,6 +169,14 @@ def from_state(state: RobotState) -> dict[str, Any]:
     }
 
 
+def is_state_of(state: RobotState, observation: ObservationLike) -> bool:
+    """Whether a state's values are an observation's very own, so that they need no second way."""
+    return state.stamp_ns == observation.stamp_ns and all(
+        getattr(state, name) is getattr(observation, name)
+        for name in ("q", "dq", "gripper_opening", "pose_tool_in_base")
+    )
+
+
 def to_state(message: Any) -> RobotState:
     """The robot's state in a message.
 

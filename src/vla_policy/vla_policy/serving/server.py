@@ -89,7 +89,7 @@ class PolicyServer:
     """Serves one policy to several clients.
 
     Args:
-        policy: That computes; for several clients in a thread of its own.
+        policy: That computes, in a thread of its own.
         config: Where and for whom.
     """
 
@@ -123,7 +123,6 @@ class PolicyServer:
         Raises:
             OSError: If the address cannot be used or the certificate cannot be read.
         """
-        wire.keep_memory()
         context = None
         if self._config.certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -210,25 +209,22 @@ class PolicyServer:
             return {}
         if call == "encode":
             observation = messages.to_observation(request.get("observation"))
-            context = await self._submit("encode", (session, observation))
+            context = await self._batcher.submit("encode", (session, observation))
             return {"context": session.keep(context)}
         if call == "act":
             context = session.context(request.get("context"))
             state = messages.to_state(request.get("state"))
             item = ActItem(context, state, session.seed, self._continuation(request))
-            return {"chunk": messages.from_chunk(await self._submit("act", item))}
+            return {"chunk": messages.from_chunk(await self._batcher.submit("act", item))}
         if call == "infer":
             observation = messages.to_observation(request.get("observation"))
             state = RobotState.of(observation)
             if "state" in request:
                 state = messages.to_state(request["state"])
             wanted = InferItem(session, observation, state, self._continuation(request))
-            context, chunk = await self._submit("infer", wanted)
+            context, chunk = await self._batcher.submit("infer", wanted)
             return {"context": session.keep(context), "chunk": messages.from_chunk(chunk)}
         raise messages.MessageError(f"no call {call!r}; valid: reset, encode, act, infer")
-
-    async def _submit(self, kind: str, item: Any) -> Any:
-        return await self._batcher.submit(kind, item, alone=self._connections == 1)
 
     def _continuation(self, request: Mapping[str, Any]) -> Continuation | None:
         policy = self._service.policy
@@ -248,7 +244,8 @@ class PolicyServer:
         try:
             observation = openpi.to_observation(wire.unpack(data), spec, time.time_ns())
             state = RobotState.of(observation)
-            _, chunk = await self._submit("infer", InferItem(session, observation, state))
+            wanted = InferItem(session, observation, state)
+            _, chunk = await self._batcher.submit("infer", wanted)
         except (PolicyError, wire.WireError) as error:
             return str(error)  # that a text means an error is the protocol's own convention
         answer = openpi.from_chunk(chunk, state, spec)

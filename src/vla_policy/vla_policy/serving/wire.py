@@ -8,12 +8,13 @@ maps with ``__npgeneric__``, as openpi writes them, so that one encoding serves 
 from __future__ import annotations
 
 import ctypes
-import math
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import msgpack
 import numpy as np
+import numpy.typing as npt
 
 # Bool, signed, unsigned and floating: no objects, no text, no structures.
 _KINDS = "biuf"
@@ -71,8 +72,10 @@ def unpack(data: bytes | str) -> dict[str, Any]:
 def keep_memory() -> None:
     """Lets the C library keep what a message took for the next one; where it is not glibc, nothing.
 
-    Else some 300 KB are given back to the system and mapped anew with each message, which costs
-    about a hundred page faults or 0.3 ms.
+    Else it is given back to the system and mapped anew with each message: 190 page faults of the
+    client with two images of 224 x 224, and 1320 (2 ms of the thread) with 640 x 480. It holds for
+    the whole process, which then keeps up to 64 MiB that are free: for the start of a process whose
+    work this is, never for a library.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -97,26 +100,39 @@ def _encode(value: Any) -> Any:
 
 def _decode(value: dict[Any, Any]) -> Any:
     if b"__ndarray__" in value:
-        dtype, data, shape = _dtype(value), value.get(b"data"), value.get(b"shape")
-        if not isinstance(data, bytes) or not isinstance(shape, list):
-            raise WireError("an array without data and shape")
-        if not all(isinstance(n, int) and 0 <= n < 2**31 for n in shape) or len(shape) > 8:
-            raise WireError(f"an array of shape {shape}")
-        if math.prod(shape) * dtype.itemsize != len(data):
-            raise WireError(f"an array of shape {shape} and type {dtype} with {len(data)} bytes")
-        return np.frombuffer(data, dtype).reshape(shape)
+        return _array(value)
     if b"__npgeneric__" in value:
         number = value.get(b"data")
         if not isinstance(number, bool | int | float):
             raise WireError("a number that is none")
-        return _dtype(value).type(number)
+        return _dtype(value.get(b"dtype")).type(number)
     return value
 
 
-def _dtype(value: dict[Any, Any]) -> np.dtype[Any]:
-    name = value.get(b"dtype")
+def _array(value: dict[Any, Any]) -> npt.NDArray[Any]:
+    dtype, data, shape = _dtype(value.get(b"dtype")), value.get(b"data"), value.get(b"shape")
+    if not isinstance(data, bytes) or not isinstance(shape, list):
+        raise WireError("an array without data and shape")
+    size = dtype.itemsize
+    for length in shape:
+        if not isinstance(length, int) or not 0 <= length < 2**31 or len(shape) > 8:
+            raise WireError(f"an array of shape {shape}")
+        size *= length
+    if size != len(data):
+        raise WireError(f"an array of shape {shape} and type {dtype} with {len(data)} bytes")
+    return np.ndarray(shape, dtype, data)
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    if not isinstance(name, str):
+        raise WireError(f"an array of type {name!r}; valid: bool, integers, floating point")
+    return _named_dtype(name)
+
+
+@lru_cache(maxsize=64)  # there are some twenty of them in either byte order
+def _named_dtype(name: str) -> np.dtype[Any]:
     # Longer names are structures; NumPy would parse them.
-    if not isinstance(name, str) or len(name) > 4 or name[1:2] not in _KINDS:
+    if len(name) > 4 or name[1:2] not in _KINDS:
         raise WireError(f"an array of type {name!r}; valid: bool, integers, floating point")
     try:
         return np.dtype(name)
