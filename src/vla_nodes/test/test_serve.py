@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,20 +39,44 @@ def token(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture
-def address(token: Path) -> Iterator[str]:
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
     """Where the committed policy is served; the server must end cleanly when it is told to."""
-    command = [*SERVE, "--port", "0", "--token-file", str(token), "--threads", "1"]
+    command = [*SERVE, "--port", "0", "--threads", "1", *options]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = server.stdout.readline()
     found = re.search(r"ws://\S+:\d+", line)
     assert found, line
-    yield found[0]
-    server.send_signal(signal.SIGINT)
-    _, errors = server.communicate(timeout=30.0)
+    try:
+        yield found[0]
+    finally:
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=30.0)
     assert server.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+@pytest.fixture
+def address(token: Path) -> Iterator[str]:
+    """Where the committed policy is served."""
+    with serving("--token-file", str(token)) as address:
+        yield address
+
+
+def a_look(spec: Any) -> Observation:
+    """An observation that fits a policy."""
+    rng = np.random.default_rng(0)
+    size = (spec.image_size, spec.image_size, 3)
+    return Observation(
+        stamp_ns=1,
+        images={name: rng.integers(0, 256, size, dtype=np.uint8) for name in spec.cameras},
+        q=np.zeros(7),
+        dq=np.zeros(7),
+        gripper_opening=0.04,
+        instruction="pick up the red cube",
+        pose_tool_in_base=np.eye(4),
+    )
 
 
 def test_cameras_are_what_the_policy_takes() -> None:
@@ -66,18 +92,7 @@ def test_a_node_gets_the_same_chunks_from_a_server(
 ) -> None:
     monkeypatch.setenv(TOKEN, "secret")
     local, far = load(config()), load(config(checkpoint=address))
-    spec = local.spec
-    rng = np.random.default_rng(0)
-    size = (spec.image_size, spec.image_size, 3)
-    observation = Observation(
-        stamp_ns=1,
-        images={name: rng.integers(0, 256, size, dtype=np.uint8) for name in spec.cameras},
-        q=np.zeros(7),
-        dq=np.zeros(7),
-        gripper_opening=0.04,
-        instruction="pick up the red cube",
-        pose_tool_in_base=np.eye(4),
-    )
+    observation = a_look(local.spec)
     chunks = [policy.act(policy.encode(observation), observation) for policy in (local, far)]
     np.testing.assert_array_equal(chunks[0].poses_tool_in_base, chunks[1].poses_tool_in_base)
     with pytest.raises(ValueError, match=r"joint_names: the server has .* needed is \('a', 'b'\)"):
@@ -85,6 +100,18 @@ def test_a_node_gets_the_same_chunks_from_a_server(
     monkeypatch.setenv(TOKEN, "guess")
     with pytest.raises(ValueError, match="401"):
         load(config(checkpoint=address))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling a policy needs g++")
+def test_a_compiled_policy_is_served() -> None:
+    local = load(config())
+    observation = a_look(local.spec)
+    expected = local.act(local.encode(observation), observation).commanded
+    with serving("--compile") as address:
+        far = load(config(checkpoint=address))
+        found = far.act(far.encode(observation), observation).commanded
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert not np.array_equal(found, expected), "it is the eager one"
 
 
 def test_a_node_whose_policy_is_behind_a_server_needs_no_torch() -> None:
