@@ -17,12 +17,15 @@ from .monitor import Monitor, MonitorConfig
 CALIBRATION, DRIFT = "calibration.json", "drift"
 
 
-def load_monitor(folder: Path, running: Binding, config: MonitorConfig | None = None) -> Monitor:
+def load_monitor(
+    folder: Path, running: Binding | None, config: MonitorConfig | None = None
+) -> Monitor:
     """A monitor of what ``fit`` and ``calibrate`` left in a folder.
 
     Args:
         folder: Of the detector.
-        running: What runs; where it is not what was calibrated, the monitor abstains.
+        running: What runs; where it is not what was calibrated, the monitor abstains. None = it
+            is not known yet.
         config: How alarms become decisions.
 
     Raises:

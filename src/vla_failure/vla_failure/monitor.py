@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
@@ -18,20 +17,9 @@ from .binding import Binding
 from .calibration import Calibration
 from .calibration.band import Band
 from .calibration.drift import DriftTest
+from .decision import Decision
 from .detectors import Detector
 from .episodes import FailureDetectionError, Start, Step
-
-
-class Decision(IntEnum):
-    """What shall be done; numbered as in ``FailureStatus``."""
-
-    OK = 0
-    WARN = 1
-    STOP = 2
-    BACKTRACK = 3
-    ASK_HELP = 4
-    ABSTAIN = 5
-
 
 # Where an alarm may lead.
 REACTIONS = (Decision.STOP, Decision.BACKTRACK, Decision.ASK_HELP)
@@ -115,7 +103,7 @@ class Monitor:
     Args:
         detector: Fitted.
         detector_id: Its hash.
-        running: Policy, sampler, schedule and cameras as they run.
+        running: Policy, sampler, schedule and cameras as they run; None = nothing is known yet.
         calibration: None for none.
         drift: None for none.
         config: How alarms become decisions.
@@ -125,7 +113,7 @@ class Monitor:
         self,
         detector: Detector,
         detector_id: str,
-        running: Binding,
+        running: Binding | None,
         calibration: Calibration | None,
         drift: DriftTest | None = None,
         config: MonitorConfig | None = None,
@@ -175,6 +163,21 @@ class Monitor:
         """Takes note of what runs from now on, such as another policy."""
         self._running = running
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """In force; None = nothing can alarm."""
+        return self._calibration
+
+    @property
+    def detector_id(self) -> str:
+        """Hash of the detector."""
+        return self._detector_id
+
+    @property
+    def latched(self) -> bool:
+        """Whether a decision stands that only ``reset`` or ``went_back`` releases."""
+        return self._latched is not None
+
     def judge(self, step: Step | None, age: float) -> Status:
         """The verdict on the next inference.
 
@@ -189,6 +192,27 @@ class Monitor:
                 self._latched = found
         else:
             found = self._latched
+        return self._status(found, began)
+
+    def abstain(self, reason: str) -> Status:
+        """The verdict where there is nothing to judge, such as a lost inference: ABSTAIN, latched.
+
+        Args:
+            reason: Why; what is latched already stays.
+        """
+        began = time.perf_counter()
+        self._latched = self._latched or (Decision.ABSTAIN, reason)
+        return self._status(self._latched, began)
+
+    def waiting(self, reason: str) -> Status:
+        """The verdict while nobody is judged: OK, or what is latched.
+
+        Args:
+            reason: What is waited for.
+        """
+        return self._status(self._latched or (Decision.OK, reason), time.perf_counter())
+
+    def _status(self, found: tuple[Decision, str], began: float) -> Status:
         band = self._band()
         drift_p = float("nan")
         if self._drift is not None and self._steps:
@@ -205,7 +229,7 @@ class Monitor:
             calibration_id=held.calibration_id if held else "",
             guarantee=band.guarantee if band else "none: uncalibrated, nothing can alarm",
             drift_p=drift_p,
-            signals=self._detector.contributions(),
+            signals=self._detector.contributions() if self._steps else {},
             latency=time.perf_counter() - began,
         )
 
@@ -243,6 +267,8 @@ class Monitor:
         """Why an inference cannot be judged; empty = it can."""
         if self._start is None:
             return "no episode was started"
+        if self._running is None:
+            return "it is not known what runs"
         if self._calibration is None:
             if not self._config.allow_uncalibrated:
                 return "there is no calibration"
@@ -288,6 +314,6 @@ class Monitor:
         return self._config.reaction
 
     def _band(self) -> Band | None:
-        if self._calibration is None or self._start is None:
+        if self._calibration is None:
             return None
-        return self._calibration.bands.of(self._start.task)
+        return self._calibration.bands.of(self._start.task if self._start else "")

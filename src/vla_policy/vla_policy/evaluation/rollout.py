@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import Enum
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,6 +47,45 @@ class Inference:
 
 # Called after every inference, with the simulation still at the time of the observation.
 Observer = Callable[[Inference], None]
+
+
+class Course(Enum):
+    """What became of a chunk when it arrived."""
+
+    FOLLOWED = "it is followed"
+    DISCARDED = "the arm was moved otherwise meanwhile; the policy goes on from where it is"
+    ENDED = "the episode is over: the arm holds"
+
+
+class Watch(Protocol):
+    """Watches an episode, and may take the arm from the policy between two chunks.
+
+    Attributes:
+        epoch: Boot id and grant under which chunks are pushed.
+    """
+
+    epoch: tuple[int, int]
+
+    def advance(self, duration_s: float) -> None:
+        """Runs the simulation."""
+        ...
+
+    def arrived(self, inference: Inference, end_ns: int) -> Course:
+        """Says what becomes of a chunk that has arrived; may run the simulation up to the end."""
+        ...
+
+
+class _Unwatched:
+    """Lets every chunk pass."""
+
+    epoch = (0, 0)
+
+    def __init__(self, sim: Simulation) -> None:
+        self.advance = sim.advance
+
+    def arrived(self, inference: Inference, end_ns: int) -> Course:
+        del inference, end_ns
+        return Course.FOLLOWED
 
 
 @dataclass(frozen=True)
@@ -114,6 +154,7 @@ def run_episode(
     observer: Observer | None = None,
     schedule: str = "asynchronous",
     delay_steps: int | None = None,
+    watch: Watch | None = None,
 ) -> EpisodeResult:
     """Runs a policy on the scene that ``sim`` has just been reset to.
 
@@ -130,6 +171,7 @@ def run_episode(
         observer: Called with every inference.
         schedule: Name in ``SCHEDULES``.
         delay_steps: Latency in steps of the chunk; None for the checkpoint's own.
+        watch: Asked about every chunk when it arrives; runs the simulation.
 
     Raises:
         ValueError: If the policy's chunks are too short for the latency, or it cannot serve the
@@ -140,6 +182,7 @@ def run_episode(
     plan = make_schedule(schedule, policy, latency_s, sim.kinematics)
     policy.reset(sim.seed)
     robot = sim.robot
+    watch = watch or _Unwatched(sim)
     rejected = inferences = 0
     seam_jerk = 0.0
     judgement = sim.judge()
@@ -150,17 +193,31 @@ def run_episode(
             observation = observation_filter(observation)
         context = policy.encode(observation)
         chunk = plan.act(policy, context, RobotState.of(observation))
+        inference = Inference(observation, context, chunk)
         if observer is not None:
-            observer(Inference(observation, context, chunk))
-        sim.advance(latency_s)
+            observer(inference)
+        watch.advance(latency_s)
         delivered_ns = sim.time_ns
+        course = watch.arrived(inference, end_ns)
+        if course is not Course.FOLLOWED:
+            inferences += 1
+            plan.reset()  # nothing goes on from it
+            judgement = sim.judge()
+            if course is Course.ENDED or judgement.success:
+                break
+            continue
         chunk = plan.deliver(chunk, delivered_ns)
         if chunk_filter is not None:
             chunk = chunk_filter(chunk)
         plan.delay.measured((delivered_ns - observation.stamp_ns) * 1e-9)
         reason = sim.push_chunk(
             to_control_chunk(
-                chunk, robot.base_frame, robot.tool_frame, spec.joint_names, sequence=inferences
+                chunk,
+                robot.base_frame,
+                robot.tool_frame,
+                spec.joint_names,
+                *watch.epoch,
+                sequence=inferences,
             )
         )
         inferences += 1
@@ -170,7 +227,7 @@ def run_episode(
             rejected += 1
             plan.reset()  # the chunk is not followed: nothing goes on from it
         due_ns = min(plan.due_ns(observation.stamp_ns, delivered_ns), end_ns)
-        sim.advance(max(0, due_ns - sim.time_ns) * 1e-9)
+        watch.advance(max(0, due_ns - sim.time_ns) * 1e-9)
         judgement = sim.judge()
         if judgement.success:
             break
