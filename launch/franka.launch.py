@@ -28,7 +28,7 @@ CONTROLLERS = ("joint_state_broadcaster", "controller")
 def _start(context):
     argument = {
         name: LaunchConfiguration(name).perform(context)
-        for name in ("hardware", "task", "seed", "record", "policy")
+        for name in ("hardware", "task", "seed", "record", "policy", "failure_detector")
     }
     chosen, line = hardware.choose(argument["hardware"])
     task, seed = argument["task"], int(argument["seed"])
@@ -39,6 +39,7 @@ def _start(context):
         load_system(SYSTEM),
         hardware=chosen,
         record=Path(argument["record"]) if argument["record"] else None,
+        detector=argument["failure_detector"],
         overrides=overrides,
     )
     actions = [LogInfo(msg=line)]
@@ -93,6 +94,14 @@ def generate_launch_description():
                 "policy",
                 default_value="",
                 description="Checkpoint, or scripted/circle; empty = the system's own.",
+            ),
+            DeclareLaunchArgument(
+                "failure_detector",
+                default_value="",
+                description=(
+                    "Folder of a calibrated failure detector; none = nobody watches; "
+                    "empty = that of the checkpoint, if it has one."
+                ),
             ),
             OpaqueFunction(function=_start),
         ]

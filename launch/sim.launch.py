@@ -17,7 +17,7 @@ from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared, system_na
 def _start(context):
     argument = {
         name: LaunchConfiguration(name).perform(context)
-        for name in ("system", "record", "viewer", "policy")
+        for name in ("system", "record", "viewer", "policy", "failure_detector")
     }
     overrides = {SIMULATOR: {"viewer": argument["viewer"] == "true"}}
     if argument["policy"]:
@@ -25,6 +25,7 @@ def _start(context):
     system = prepared(
         load_system(argument["system"]),
         record=Path(argument["record"]) if argument["record"] else None,
+        detector=argument["failure_detector"],
         overrides=overrides,
     )
     return system_actions(system)
@@ -55,6 +56,14 @@ def generate_launch_description():
                 "policy",
                 default_value="",
                 description="Checkpoint, or scripted/circle; empty = the system's own.",
+            ),
+            DeclareLaunchArgument(
+                "failure_detector",
+                default_value="",
+                description=(
+                    "Folder of a calibrated failure detector; none = nobody watches; "
+                    "empty = that of the checkpoint, if it has one."
+                ),
             ),
             OpaqueFunction(function=_start),
         ]

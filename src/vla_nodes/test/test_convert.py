@@ -223,19 +223,6 @@ def test_bad_chunks_are_refused_by_name(change: object, reason: Reason) -> None:
     assert caught.value.reason is reason
 
 
-def test_features_keep_their_shape_and_values() -> None:
-    message = convert.to_policy_features(
-        policy_chunk(),
-        feature_name="pre_velocity",
-        sequence=1,
-        instruction_id=1,
-        encode_latency=0.01,
-        act_latency=0.02,
-    )
-    assert list(message.shape) == [1, 2, 3]
-    assert np.allclose(np.asarray(message.values).reshape(1, 2, 3), policy_chunk().features)
-
-
 def test_image_round_trip() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     message = convert.to_image(1, "camera", rgb)

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vla_failure.decision import Decision
+from vla_nodes.detection import Word
 from vla_nodes.supervision import Limits, Supervisor
 from vla_nodes.supervision_types import (
     SECOND,
@@ -32,8 +36,12 @@ def make(state: State, *, limits: Limits = LIMITS) -> Supervisor:
     core = Supervisor(boot_id=1000, limits=limits)
     now = 100 * SECOND
     core.tick(now)
-    if state in (State.AUTONOMOUS, State.PAUSED):
+    if state in (State.AUTONOMOUS, State.PAUSED, State.RECOVERING, State.ASKING):
         core.begin(GOAL, now)
+    if state is State.RECOVERING:
+        say(core, Decision.BACKTRACK, now)
+    if state is State.ASKING:
+        say(core, Decision.ABSTAIN, now)
     if state is State.PAUSED:
         core.set_paused(True, "hand in the way", now)
     if state is State.TELEOP:
@@ -43,6 +51,12 @@ def make(state: State, *, limits: Limits = LIMITS) -> Supervisor:
     assert core.state is state
     core.drain_events()
     return core
+
+
+def say(core: Supervisor, decision: Decision, now_ns: int, **changes: Any) -> None:
+    """A word of the failure detector."""
+    word = Word(core.boot_id, core.grant, decision, "because", float("nan"), now_ns)
+    core.on_failure(replace(word, **changes), now_ns)
 
 
 NOW = 101 * SECOND
@@ -69,6 +83,13 @@ INPUTS = {
     "operator holds on": lambda core: core.on_operator("pad", True, NOW),
     "operator lets go": lambda core: core.on_operator("pad", False, NOW),
     "another device": lambda core: core.on_operator("mouse", True, NOW),
+    "detector: fine": lambda core: say(core, Decision.OK, NOW),
+    "detector: stop": lambda core: say(core, Decision.STOP, NOW),
+    "detector: back": lambda core: say(core, Decision.BACKTRACK, NOW),
+    "detector: ask": lambda core: say(core, Decision.ASK_HELP, NOW),
+    "detector: abstain": lambda core: say(core, Decision.ABSTAIN, NOW),
+    "detector: of an older grant": lambda core: say(core, Decision.STOP, NOW, grant=core.grant - 1),
+    "detector: to another": lambda core: say(core, Decision.STOP, NOW, boot_id=999),
 }
 
 # Everything that is not listed leaves the state as it is.
@@ -97,6 +118,27 @@ TRANSITIONS = {
     (State.PAUSED, "clock back"): State.IDLE,
     (State.IDLE, "operator holds on"): State.TELEOP,
     (State.IDLE, "another device"): State.TELEOP,
+    (State.AUTONOMOUS, "detector: stop"): State.FAULT,
+    (State.AUTONOMOUS, "detector: back"): State.RECOVERING,
+    (State.AUTONOMOUS, "detector: ask"): State.ASKING,
+    (State.AUTONOMOUS, "detector: abstain"): State.ASKING,
+    (State.RECOVERING, "cancel"): State.IDLE,
+    (State.RECOVERING, "stop"): State.FAULT,
+    (State.RECOVERING, "pause"): State.ASKING,
+    (State.RECOVERING, "success"): State.IDLE,
+    (State.RECOVERING, "failure"): State.IDLE,
+    (State.RECOVERING, "controller stopped"): State.FAULT,
+    (State.RECOVERING, "controller broken"): State.FAULT,
+    (State.RECOVERING, "time limit"): State.ASKING,  # the controller is silent by then
+    (State.RECOVERING, "clock back"): State.IDLE,
+    (State.ASKING, "cancel"): State.IDLE,
+    (State.ASKING, "stop"): State.FAULT,
+    (State.ASKING, "reset"): State.IDLE,
+    (State.ASKING, "success"): State.IDLE,
+    (State.ASKING, "failure"): State.IDLE,
+    (State.ASKING, "controller stopped"): State.FAULT,
+    (State.ASKING, "controller broken"): State.FAULT,
+    (State.ASKING, "clock back"): State.IDLE,
     (State.TELEOP, "operator lets go"): State.IDLE,
     (State.TELEOP, "stop"): State.FAULT,
     (State.TELEOP, "controller stopped"): State.FAULT,
@@ -110,7 +152,8 @@ def _begin(core: Supervisor) -> None:
     try:
         core.begin(GOAL, NOW)
     except ValueError:
-        assert core.state in (State.FAULT, State.TELEOP)
+        busy = core.state in (State.FAULT, State.TELEOP, State.RECOVERING, State.ASKING)
+        assert busy or core.detection.objects
 
 
 @pytest.mark.parametrize(("state", "given"), list(itertools.product(State, INPUTS)))
@@ -124,6 +167,7 @@ def test_every_input_in_every_state(state: State, given: str) -> None:
         assert core.grant > grant, "a change of hands must draw a new grant"
     assert (core.owner is Owner.POLICY) == (core.state is State.AUTONOMOUS)
     assert (core.owner is Owner.OPERATOR) == (core.state is State.TELEOP)
+    assert (core.owner is Owner.RECOVERY) == (core.state is State.RECOVERING)
     if core.state in (State.IDLE, State.FAULT):
         assert core.task is None
 

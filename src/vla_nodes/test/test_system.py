@@ -68,6 +68,59 @@ def test_recording_makes_the_supervisor_wait_longer_than_the_recorder(tmp_path: 
     assert supervisor.values()["recorder_timeout"] > recorder.values()["start_timeout"]
 
 
+WATCHED = GOOD.replace(
+    "  - {name: supervisor",
+    "  - {name: policy, executable: policy_node, lifecycle: true}\n"
+    "  - {name: failure, executable: failure_node, lifecycle: true}\n  - {name: supervisor",
+)
+
+
+def watched_by(loaded: system.System) -> tuple[str, float]:
+    """The detector that watches, empty = none, and how long the supervisor bears its silence."""
+    entry, supervisor = loaded.entry(system.FAILURE), loaded.entry(system.SUPERVISOR)
+    assert supervisor is not None
+    return entry.values()["detector"] if entry else "", supervisor.values()["detector_timeout"]
+
+
+def test_a_detector_that_is_given_is_required(tmp_path: Path) -> None:
+    loaded = load_system(write(tmp_path, WATCHED))
+    assert watched_by(prepared(loaded)) == ("", 0.0)
+    found = prepared(loaded, detector=str(tmp_path))
+    assert watched_by(found) == (str(tmp_path), 1.0)
+    manager, failure = found.entry(system.MANAGER), found.entry(system.FAILURE)
+    assert manager is not None
+    assert "/failure" in manager.values()["node_names"]
+    assert failure is not None
+    assert failure.values()["allow_uncalibrated"] is False
+    wished = prepared(loaded, detector=str(tmp_path), uncalibrated=True).entry(system.FAILURE)
+    assert wished is not None
+    assert wished.values()["allow_uncalibrated"] is True
+
+
+def test_a_detector_that_lies_in_the_checkpoint_is_taken_if_it_is_calibrated(
+    tmp_path: Path,
+) -> None:
+    loaded = load_system(write(tmp_path, WATCHED))
+    beside = tmp_path / "checkpoint" / system.DETECTOR_FOLDER
+    beside.mkdir(parents=True)
+    policy = {system.POLICY: {"checkpoint": str(beside.parent)}}
+    assert watched_by(prepared(loaded, detector="", overrides=policy)) == ("", 0.0)
+    (beside / system.CALIBRATION).touch()
+    assert watched_by(prepared(loaded, detector="", overrides=policy)) == (str(beside), 1.0)
+    assert watched_by(prepared(loaded, detector="none", overrides=policy)) == ("", 0.0)
+    other = {system.POLICY: {"checkpoint": "scripted/circle"}}
+    assert watched_by(prepared(loaded, detector="", overrides=other)) == ("", 0.0)
+    assert system.checkpoint_folder("nano_pi0").is_dir(), "a committed one goes by its name"
+
+
+def test_a_detector_that_cannot_watch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemDescriptionError, match="no folder of a failure detector at '/nope'"):
+        prepared(load_system(write(tmp_path, WATCHED)), detector="/nope")
+    with pytest.raises(SystemDescriptionError, match="has no failure_node"):
+        prepared(load_system(write(tmp_path, GOOD)), detector=str(tmp_path))
+    assert watched_by(prepared(load_system(write(tmp_path, GOOD)), detector="")) == ("", 0.0)
+
+
 def test_command_line_of_a_node(tmp_path: Path) -> None:
     loaded = load_system(write(tmp_path, GOOD))
     command = loaded.nodes[1].command()

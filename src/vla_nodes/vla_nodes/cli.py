@@ -60,6 +60,18 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--home", action="store_true", help="move the arm home before each --instruction"
     )
     up.add_argument("--policy", help="checkpoint, instead of the system's own")
+    up.add_argument(
+        "--failure-detector",
+        default="",
+        metavar="DIR",
+        help="written by `vla failure fit` and `calibrate`; none = nobody watches (default: that "
+        "of the checkpoint, if it has one)",
+    )
+    up.add_argument(
+        "--uncalibrated",
+        action="store_true",
+        help="let the detector run without a calibration, where nothing can alarm",
+    )
     up.add_argument("--record", type=Path, metavar="DIR", help="folder for one bag per episode")
     up.add_argument("--report", type=Path, metavar="DIR", help="folder for the report and the log")
     up.add_argument("--viewer", action="store_true", help="open MuJoCo's viewer")
@@ -151,6 +163,20 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     calibrate.set_defaults(module="vla_nodes.failure_command", run="calibrate")
     calibrate.add_argument("rollouts", type=Path, help="of the policy that will run")
     calibrate.add_argument("detector", type=Path, help="folder written by `vla failure fit`")
+    watch = failure_commands.add_parser("watch", help="what the detector of a running system says")
+    watch.set_defaults(module="vla_nodes.watch_command")
+    watch.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="folder for the pictures of a call for help"
+    )
+    watch.add_argument("--seconds", type=_positive, help="end after so long (default: Ctrl-C)")
+    answer = failure_commands.add_parser("answer", help="what the arm that asks for help shall do")
+    answer.set_defaults(module="vla_nodes.answer_command")
+    answer.add_argument(
+        "answer",
+        choices=("go-on", "give-up"),
+        help="go-on: the policy goes on and is judged anew; give-up: the task ends, and what is "
+        "latched is released",
+    )
     calibrate.add_argument(
         "--alpha", type=_positive, default=0.15, help="false alarms per successful episode (0.15)"
     )
@@ -220,6 +246,21 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         action="append",
         metavar="STEPS[:EPISODES]",
         help="of --schedule, for the first episodes of each task only if told; may be repeated (4)",
+    )
+    evaluation.add_argument(
+        "--with-failure-detector",
+        type=Path,
+        metavar="DIR",
+        help="compare: nobody watches, the calibrated detector of this folder, random alarms",
+    )
+    evaluation.add_argument(
+        "--retries", type=_episodes, default=1, help="of the watched, before they ask (1)"
+    )
+    evaluation.add_argument(
+        "--drift-level",
+        type=float,
+        default=0.005,
+        help="p-value at which features are too strange to be judged; 0 = never (0.005)",
     )
     evaluation.add_argument("--workers", type=_count, default=2, help="processes")
     serve = commands.add_parser("serve", help="serve a policy to robots, from any machine")

@@ -145,6 +145,47 @@ class SupervisorConfig:
     operator_timeout: float = parameter(
         "s without a sign of an operator's device = it has let go of the arm", low=0.1, high=2.0
     )
+    detector_timeout: float = parameter(
+        "s without a word of the failure detector = the arm holds and asks; 0 = none is required",
+        low=0.0,
+        high=10.0,
+    )
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
+class FailureConfig:
+    """Parameters of failure_node."""
+
+    detector: str = parameter("folder of a detector, written by `vla failure fit` and `calibrate`")
+    allow_uncalibrated: bool = parameter(
+        "run without a calibration, where nothing can alarm; every status says so"
+    )
+    reaction: str = parameter(
+        "what an alarm leads to; BACKTRACK becomes ASK_HELP once the retries are used up",
+        choices=("STOP", "BACKTRACK", "ASK_HELP"),
+    )
+    retries: int = parameter("how often per episode the arm may go back", low=0, high=10)
+    persistence: int = parameter(
+        "consecutive inferences above the band = an alarm", low=1, high=100
+    )
+    warning: float = parameter(
+        "widths of the band; a score that is closer to it is a WARN", low=0.0, high=100.0
+    )
+    drift_level: float = parameter(
+        "p-value at which the features are too unlike the calibration's; 0 = never",
+        low=0.0,
+        high=0.5,
+    )
+    max_age: float = parameter("s, older observations are not judged", low=0.05, high=5.0)
+    feature_timeout: float = parameter(
+        "s without an inference of a policy that owns the arm", low=0.2, high=30.0
+    )
+    latency_tolerance: float = parameter(
+        "s by which the measured latency may differ from the calibrated one", low=0.0, high=1.0
+    )
+    status_rate: float = parameter("Hz of failure/status", low=2.0, high=50.0)
+    cameras: tuple[str, ...] = parameter("whose pictures go with a request for help")
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 
 
@@ -177,6 +218,7 @@ class LifecycleConfig:
 
 SCHEMAS: dict[str, type] = {
     "camera_node": CameraConfig,
+    "failure_node": FailureConfig,
     "gripper_node": GripperConfig,
     "lifecycle_manager": LifecycleConfig,
     "policy_node": PolicyConfig,

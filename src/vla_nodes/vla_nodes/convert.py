@@ -26,7 +26,6 @@ from vla_msgs.msg import (
     ControlOwner,
     EpisodeEvent,
     Outcome,
-    PolicyFeatures,
     TaskStatus,
 )
 from vla_nodes import supervision, supervision_types
@@ -424,29 +423,12 @@ def from_action_chunk(message: ActionChunk, *, base_frame: str, tool_frame: str)
     )
 
 
-def to_policy_features(
-    chunk: Any,
-    *,
-    feature_name: str,
-    sequence: int,
-    instruction_id: int,
-    encode_latency: float,
-    act_latency: float,
-    context_age: float = 0.0,
-) -> PolicyFeatures:
-    """The features of a ``vla_policy`` chunk as a message; latencies and age in s."""
-    values = np.ascontiguousarray(chunk.features, dtype=np.float32)
-    message = PolicyFeatures(header=header(int(chunk.stamp_ns)), policy_id=str(chunk.policy_id))
-    message.inference_id = int(chunk.inference_id)
-    message.sequence = sequence
-    message.instruction_id = instruction_id
-    message.feature_name = feature_name
-    message.shape = [int(n) for n in values.shape]
-    message.values = array.array("f")
-    message.values.frombytes(memoryview(values).cast("B"))
-    message.encode_latency = encode_latency
-    message.act_latency = act_latency
-    message.context_age = context_age
+def to_pose_chunk(
+    stamp_ns: int, poses: FloatArray, *, step_dt: float, base_frame: str, tool_frame: str
+) -> ActionChunk:
+    """Tool poses (steps, 4, 4) as a message, not granted yet; the gripper stays as it is."""
+    message = ActionChunk(header=header(stamp_ns, base_frame), tool_frame=tool_frame)
+    message.mode, message.step_dt, message.poses = ActionChunk.MODE_POSE, step_dt, to_poses(poses)
     return message
 
 
@@ -511,6 +493,8 @@ def to_control_owner(core: supervision.Supervisor, stamp_ns: int) -> ControlOwne
         state=int(core.state),
         instruction=core.instruction,
         instruction_id=core.instruction_id,
+        episode_id=core.task.episode_id if core.task else "",
+        task=core.task.goal.task if core.task else "",
         reason=core.reason,
     )
 

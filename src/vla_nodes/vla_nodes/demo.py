@@ -12,6 +12,7 @@ from typing import Any
 from action_msgs.msg import GoalStatus
 
 from vla_msgs.action import RunTask
+from vla_msgs.msg import ControlOwner
 from vla_msgs.srv import ResetScene
 from vla_nodes.monitor import Monitor
 from vla_nodes.node_tools import in_executor
@@ -175,6 +176,11 @@ class Demo(threading.Thread):
             if restarted or time.monotonic() > deadline:
                 message = "the supervisor was restarted" if restarted else "no outcome came"
                 return self._episode(request, goal, None, feedback, message)
+            if monitor.owner is not None and monitor.owner.state == ControlOwner.STATE_ASKING:
+                self.activity = f"waits for the operator: {monitor.owner.reason}"
+                deadline = max(deadline, time.monotonic() + OUTCOME_EXTRA)
+            else:
+                self.activity = goal.instruction
             if self._stop_asked.is_set() and not canceled:
                 canceled = True
                 in_executor(monitor, handle.cancel_goal_async)

@@ -84,6 +84,8 @@ def _delay(text: str) -> tuple[int, int | None]:
 
 def _count(configs: list[EvaluationConfig], options: argparse.Namespace) -> int:
     """Episodes in all."""
+    if options.with_failure_detector:
+        return 3 * sum(config.episodes * len(SUITES[config.suite]) for config in configs)
     if options.schedule:
         return len(jobs_of(configs, _arms(options)))
     return sum(config.episodes * len(SUITES[config.suite]) for config in configs)
@@ -96,6 +98,8 @@ def _run(
 ) -> dict[str, Any]:
     if options.pairs and (len(configs) > 1 or options.report or options.schedule):
         raise ValueError("--pairs takes one --suite, and neither --report nor --schedule")
+    if options.with_failure_detector:
+        return _compare_with_detector(configs, options, progress)
     if options.pairs:
         return evaluate_pairs(configs[0], progress)
     if not options.schedule:
@@ -103,6 +107,22 @@ def _run(
             raise ValueError("--delay belongs to a --schedule")
         return evaluate_suites(configs, progress)
     return compare_delays(configs, _arms(options), options.report, progress)
+
+
+def _compare_with_detector(
+    configs: list[EvaluationConfig],
+    options: argparse.Namespace,
+    progress: Callable[[Any], None],
+) -> dict[str, Any]:
+    from vla_failure.comparison import Watching, compare_with_detector
+
+    if options.pairs or options.schedule or options.report or len(configs) > 1:
+        raise ValueError(
+            "--with-failure-detector takes one --suite and goes with neither --pairs, --schedule "
+            "nor --report"
+        )
+    watching = Watching(options.with_failure_detector, options.retries, options.drift_level)
+    return compare_with_detector(configs[0], watching, progress)
 
 
 def _write(result: dict[str, Any], folder: Path) -> None:
@@ -120,6 +140,8 @@ def _print(result: dict[str, Any]) -> None:
     rows = result.get("table", [])
     if rows and "schedule" in rows[0]:
         console.print(_schedules(rows))
+    elif rows and "arm" in rows[0]:
+        console.print(_watched(rows))
     elif rows:
         console.print(_table(rows, result["settings"]["policy_id"]))
     for name, value in result["figures"].items():
@@ -171,5 +193,22 @@ def _schedules(rows: list[dict[str, Any]]) -> Table:
             f"{100 * row['success_rate']:.1f} %",
             "{:.3f} ({:.3f} to {:.3f})".format(*ratio) if ratio else "-",
             "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference) if difference else "-",
+        )
+    return table
+
+
+def _watched(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="With and without a failure detector; % with 95 % Wilson intervals")
+    for name in ("watched by", "success", "went back", "alarmed", "asked", "failed unannounced"):
+        table.add_column(name, justify="left" if name == "watched by" else "right")
+    names = {"unwatched": "nobody", "watched": "the detector", "random": "random alarms"}
+    for row in rows:
+        table.add_row(
+            names[row["arm"]],
+            _rate(row["success_rate"], row["success_wilson_95"]),
+            f"{row['retries_per_episode']:.2f}",
+            f"{100 * row['alarmed_rate']:.1f}",
+            f"{100 * row['asked_rate']:.1f}",
+            f"{100 * row['unannounced_failure_rate']:.1f}",
         )
     return table

@@ -139,7 +139,7 @@ class FastInferenceThread(InferenceThread):
         self._send(
             chunk,
             encoded.policy,
-            state.stamp_ns,
+            state,
             assignment,
             encoded.latency,
             time.monotonic() - began,

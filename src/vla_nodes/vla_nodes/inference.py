@@ -39,14 +39,28 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Inference:
-    """One result. Latencies in s of steady time, the context's age in s of ROS time."""
+    """One result.
+
+    Attributes:
+        chunk: What the policy made.
+        policy: Which made it.
+        state: The robot's state that the chunk starts from; a ``vla_policy.RobotState`` or more.
+        assignment: Under which it was made.
+        sequence: Counts the chunks.
+        encode_latency: s of steady time.
+        act_latency: s of steady time.
+        delay: s of ROS time from observations to when their chunks were taken up, typically.
+        context_age: s of ROS time.
+    """
 
     chunk: Any
     policy: Any
+    state: Any
     assignment: Assignment
     sequence: int
     encode_latency: float
     act_latency: float
+    delay: float
     context_age: float = 0.0
 
 
@@ -243,7 +257,7 @@ class InferenceThread:
         done = time.monotonic()
         delivered_ns = self._now_ns()
         chunk = self._schedule.deliver(chunk, delivered_ns)
-        self._send(chunk, policy, observation.stamp_ns, assignment, encoded - began, done - encoded)
+        self._send(chunk, policy, observation, assignment, encoded - began, done - encoded)
         # Frames come on a grid with some jitter: one that is a little early is taken, so that a
         # period is not stretched by a whole frame.
         due: int = self._schedule.due_ns(observation.stamp_ns, delivered_ns) - self._slack_ns
@@ -260,7 +274,7 @@ class InferenceThread:
         self,
         chunk: Any,
         policy: Any,
-        observed_ns: int,
+        state: Any,
         assignment: Assignment,
         encode_latency: float,
         act_latency: float,
@@ -273,17 +287,19 @@ class InferenceThread:
         told.inferences += 1
         told.latencies.append(encode_latency + act_latency)
         self._sequence += 1
-        self._sent[self._sequence] = int(chunk.stamp_ns) - observed_ns
+        self._sent[self._sequence] = int(chunk.stamp_ns) - int(state.stamp_ns)
         if len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)
         self._emit(
             Inference(
                 chunk,
                 policy,
+                state,
                 assignment,
                 self._sequence,
                 encode_latency,
                 act_latency,
+                self._schedule.delay.typical,
                 context_age,
             )
         )

@@ -19,9 +19,11 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 
 from vla_data.observation import Observation
+from vla_failure.binding import Binding
 from vla_msgs.msg import ActionChunk
 from vla_nodes import convert
 from vla_nodes.configs import PolicyConfig
+from vla_nodes.convert_failure import to_policy_features
 from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import make_contract
 from vla_policy import RobotState, load_policy
@@ -107,11 +109,11 @@ def _chunk_to_controller(policy: NetworkPolicy) -> Callable[[], object]:
             sequence=1,
             instruction_id=1,
         )
-        features = convert.to_policy_features(
+        features = to_policy_features(
             chunk,
-            feature_name=policy.spec.feature_name,
-            sequence=1,
-            instruction_id=1,
+            message,
+            state=observation,
+            running=Binding.of(policy.spec),
             encode_latency=0.0,
             act_latency=0.0,
         )

@@ -24,6 +24,7 @@ from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, PolicyFeatu
 from vla_msgs.srv import LoadPolicy
 from vla_nodes import convert
 from vla_nodes.configs import PolicyConfig
+from vla_nodes.convert_failure import to_policy_features
 from vla_nodes.fast_inference import FastInferenceThread
 from vla_nodes.inference import Assignment, Inference, InferenceThread
 from vla_nodes.node_tools import (
@@ -38,7 +39,7 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
-from vla_nodes.policy_setup import load, make_contract, make_schedule, warm_up
+from vla_nodes.policy_setup import load, make_contract, make_schedule, running, warm_up
 from vla_nodes.policy_swap import load_and_swap
 from vla_policy.serving import wire
 
@@ -240,24 +241,22 @@ class PolicyNode(LifecycleNode):
         return contract.build(self._signals, now_ns, model.forward_kinematics, "")
 
     def _emit(self, inference: Inference) -> None:
-        instruction_id = inference.assignment.instruction_id
-        self._chunk_pub.publish(
-            convert.to_action_chunk(
-                inference.chunk,
-                base_frame=self.config.base_frame,
-                tool_frame=self.config.tool_frame,
-                joint_names=self.config.joint_names,
-                sequence=inference.sequence,
-                instruction_id=instruction_id,
-            )
+        chunk = convert.to_action_chunk(
+            inference.chunk,
+            base_frame=self.config.base_frame,
+            tool_frame=self.config.tool_frame,
+            joint_names=self.config.joint_names,
+            sequence=inference.sequence,
+            instruction_id=inference.assignment.instruction_id,
         )
+        self._chunk_pub.publish(chunk)
         self._chunks.tick()
         self._feature_pub.publish(
-            convert.to_policy_features(
+            to_policy_features(
                 inference.chunk,
-                feature_name=inference.policy.spec.feature_name,
-                sequence=inference.sequence,
-                instruction_id=instruction_id,
+                chunk,
+                state=inference.state,
+                running=running(self.config, inference.policy, inference.delay),
                 encode_latency=inference.encode_latency,
                 act_latency=inference.act_latency,
                 context_age=inference.context_age,

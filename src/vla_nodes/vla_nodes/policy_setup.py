@@ -16,6 +16,7 @@ from vla_data.contract import (
     ObservationContract,
 )
 from vla_data.observation import Observation
+from vla_failure.binding import Binding
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.scripted import make_scripted
 from vla_policy import PolicyError, schedules
@@ -115,6 +116,24 @@ def make_schedule(config: PolicyConfig, policy: Any, model: Callable[[], Any]) -
         )
     return schedules.make_schedule(
         config.schedule, policy, policy.spec.latency_s, LateKinematics(model)
+    )
+
+
+def running(config: PolicyConfig, policy: Any, delay: float) -> Binding:
+    """How a policy is run, as a failure detector's calibration is bound to it.
+
+    Args:
+        config: Parameters.
+        policy: That runs.
+        delay: From observations to their chunks, as measured, s.
+    """
+    needs_flow = schedules.SCHEDULES[config.schedule].needs_flow
+    paced = f" with chunks at {config.act_rate:g} Hz" if config.act_rate > 0.0 else ""
+    return Binding.of(
+        policy.spec,
+        sampler="rtc" if needs_flow else "euler",
+        schedule=config.schedule + paced,
+        latency_s=delay,
     )
 
 

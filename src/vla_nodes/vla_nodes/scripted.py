@@ -33,6 +33,8 @@ class ScriptedSpec:
     horizon: int = HORIZON
     latency_s: float = 0.0
     feature_name: str = "none"
+    feature_shape: tuple[int, int, int] = FEATURE_SHAPE
+    robot: str = ""
     fits_images: bool = False
 
 

@@ -14,6 +14,9 @@ Rules:
 * An operator's device is granted the arm in IDLE, and keeps it as long as it goes on saying, within
   a timeout, that somebody holds it enabled. A device that was enabled while it could not have the
   arm, or that fell silent while it had it, has to let go first.
+* What a failure detector says is obeyed: STOP is a stop, BACKTRACK makes the arm go back
+  (RECOVERING, under a grant of its own), everything else beyond WARN holds it (ASKING) until the
+  operator lets it go on or gives up. Where a detector is required, its silence holds the arm too.
 * Anyone may stop; FAULT is left only by :meth:`Supervisor.reset`, once the controller has left its
   own fault. The one exception is a controller that has lost the heartbeat: the heartbeat is this
   supervisor's own, so it asks for the reset itself (a restarted supervisor is accepted).
@@ -23,6 +26,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vla_failure.reaction import ArmState, Phase, RetraceChunk
+from vla_nodes.detection import FINE, Detection, Word, describe
 from vla_nodes.supervision_types import (
     SECOND,
     ChunkInfo,
@@ -40,16 +45,22 @@ from vla_nodes.supervision_types import (
 )
 
 START_REPEAT = 1.0  # s
+ANSWER_TIMEOUT = 2.0  # s for a detector to agree when the operator lets the policy go on
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Timeouts, s of ROS time. ``recorder_timeout`` 0 = an episode starts without a recorder."""
+    """Timeouts, s of ROS time.
+
+    ``recorder_timeout`` 0 = an episode starts without a recorder, ``detector_timeout`` 0 = without
+    a failure detector.
+    """
 
     recorder_timeout: float = 0.0
     policy_timeout: float = 1.5
     controller_timeout: float = 1.0
     operator_timeout: float = 0.3
+    detector_timeout: float = 0.0
 
 
 @dataclass
@@ -83,6 +94,8 @@ class Supervisor:
         self.counters = Counters()
         self.device = ""  # that owns the arm
         self.controller_reset_wanted = False
+        self.controller_stop_wanted = False
+        self.detection = Detection(limits.detector_timeout)
         self._limits = limits
         self._instruction_id = 0
         self._events: list[Event] = []
@@ -98,6 +111,8 @@ class Supervisor:
         self._lost: set[str] = set()  # devices that fell silent while they owned the arm
         self._controller_seen_ns: int | None = None
         self._recorder_text = "no recorder answered"
+        self._answered_ns: int | None = None  # when the operator let the policy go on
+        self._retraced = 0  # chunks of the way back
 
     @property
     def instruction(self) -> str:
@@ -130,6 +145,15 @@ class Supervisor:
             raise ValueError(f"stopped ({self.reason}); only a reset releases")
         if self.state is State.TELEOP:
             raise ValueError(f"the operator has the arm ({self.device})")
+        if self.state is State.RECOVERING:
+            raise ValueError(f"the arm goes back ({self.reason}); cancel that task first")
+        if self.state is State.ASKING:
+            raise ValueError(
+                f"the arm holds and asks for help ({self.reason}): set_paused with false goes on, "
+                "a reset gives up"
+            )
+        if objection := self.detection.objection(now_ns):
+            raise ValueError(objection)
         if self.task is not None:
             self._end(Verdict.PREEMPTED, Source.OPERATOR, "a new goal took over", now_ns)
         self._instruction_id += 1
@@ -170,15 +194,21 @@ class Supervisor:
             self._fault(reason, source, now_ns)
 
     def reset(self, now_ns: int) -> bool:
-        """Begins to leave FAULT; done once the controller reports no fault.
+        """Begins to leave FAULT, done once the controller reports no fault; gives up a task that
+        asks for help; releases what a detector has latched.
 
         Returns:
-            Whether there was a fault to leave.
-        """
-        if self.state is not State.FAULT:
+            Whether there was anything to leave.
+        """  # noqa: D205
+        if self.state is State.FAULT:
+            self._resetting = True
+            self.controller_reset_wanted, self.controller_stop_wanted = True, False
+        elif self.state is State.ASKING:
+            self._end(Verdict.ABORTED, Source.DETECTOR, self.reason, now_ns)
+            self._hand_over(State.IDLE, Owner.NONE, "given up")
+        elif self.state is not State.IDLE or not self.detection.objects:
             return False
-        self._resetting = True
-        self.controller_reset_wanted = True
+        self.detection.forget()
         self._emit(EventKind.RESET, now_ns)
         return True
 
@@ -189,10 +219,19 @@ class Supervisor:
             self._emit(EventKind.PAUSE, now_ns, reason)
             self._hand_over(State.PAUSED, Owner.NONE, reason or "paused")
             return ""
+        if paused and self.state is State.RECOVERING:
+            self.detection.reaction.ask(reason or "paused on its way back")
+            self._react(now_ns)
+            return ""
         if not paused and self.state is State.PAUSED and self.task is not None:
             self.task.paused_ns += max(0, now_ns - self._pause_began_ns)
             self._emit(EventKind.RESUME, now_ns, reason)
             self._grant_policy(now_ns, reason or "goes on")
+            return ""
+        if not paused and self.state is State.ASKING:
+            # The detector forgets what it has latched when it hears of the reset, and says so.
+            self._answered_ns = now_ns
+            self._emit(EventKind.RESET, now_ns, reason or "the operator lets the policy go on")
             return ""
         return f"nothing to {'pause' if paused else 'resume'} in {self.state.name}"
 
@@ -254,6 +293,34 @@ class Supervisor:
             self.reason = "the policy is back"
             self._note(self.reason, now_ns)
         return None
+
+    def on_failure(self, word: Word, now_ns: int) -> None:
+        """Takes a word of the failure detector."""
+        if not self.detection.hear(word, self.boot_id, self.grant, now_ns):
+            return
+        if self.state is State.AUTONOMOUS:
+            self.detection.reaction.on_verdict(
+                word.decision, describe(word), word.margin, word.stamp_ns
+            )
+            self._react(now_ns)
+        elif self._answered_ns is not None and word.decision in FINE:
+            self._resume(now_ns)
+
+    def on_arm(self, arm: ArmState, now_ns: int) -> None:
+        """Takes what is measured of the arm."""
+        if self.state in (State.AUTONOMOUS, State.RECOVERING):
+            self.detection.reaction.on_arm(arm)
+            self._react(now_ns)
+
+    def next_retrace(self, now_ns: int) -> tuple[int, RetraceChunk] | None:
+        """Number and content of the next chunk of the way back, once it is due."""
+        if self.state is not State.RECOVERING:
+            return None
+        chunk = self.detection.reaction.chunk(now_ns)
+        if chunk is None:
+            return None
+        self._retraced += 1
+        return self._retraced, chunk
 
     def on_operator(self, device: str, enabled: bool, now_ns: int) -> None:
         """An operator's device says whether somebody holds it enabled."""
@@ -320,6 +387,49 @@ class Supervisor:
                 self._hand_over(State.IDLE, Owner.NONE, message)
             else:
                 self._watch_policy(now_ns)
+                if self.detection.silent(self._grant_ns, now_ns):
+                    self.detection.reaction.ask("the failure detector is silent")
+        elif self.state is State.RECOVERING and self.controller_silent(now_ns):
+            self.detection.reaction.ask("controller/state is not published; it does not go back")
+        elif self._waits_too_long(now_ns):
+            self._answered_ns = None
+            why = self.detection.objection(now_ns) or "the failure detector is silent"
+            self.reason = f"cannot go on: {why}"
+            self._note(self.reason, now_ns)
+        self._react(now_ns)
+
+    def _react(self, now_ns: int) -> None:
+        """Makes the state what the reaction to the detector has become."""
+        reaction = self.detection.reaction
+        if self.task is None or self.state not in (State.AUTONOMOUS, State.RECOVERING):
+            return
+        if reaction.phase is Phase.STOPPED:
+            self.controller_stop_wanted = True
+            self.stop(reaction.reason, now_ns, source=Source.DETECTOR)
+        elif reaction.phase is Phase.ASKING:
+            self._pause_began_ns = now_ns
+            self._hand_over(State.ASKING, Owner.NONE, reaction.reason)
+            self._emit(EventKind.PAUSE, now_ns, f"asks for help: {reaction.reason}")
+        elif reaction.phase is Phase.FOLLOWING and self.state is State.RECOVERING:
+            self._grant_policy(now_ns, "went back; the policy goes on")
+        elif reaction.phase is Phase.BRAKING and self.state is State.AUTONOMOUS:
+            self._retraced = 0
+            self._hand_over(State.RECOVERING, Owner.RECOVERY, reaction.reason)
+            self._emit(EventKind.GRANT, now_ns, f"grant {self.grant}: goes back: {self.reason}")
+
+    def _waits_too_long(self, now_ns: int) -> bool:
+        """Whether the operator has let the policy go on and the detector does not agree."""
+        answered_ns = self._answered_ns
+        return answered_ns is not None and now_ns - answered_ns > ANSWER_TIMEOUT * SECOND
+
+    def _resume(self, now_ns: int) -> None:
+        """Leaves ASKING: the operator has said so and the detector does not object."""
+        task = self.task
+        if task is not None:
+            task.paused_ns += max(0, now_ns - self._pause_began_ns)
+        self.detection.reaction.go_on()
+        self._emit(EventKind.RESUME, now_ns)
+        self._grant_policy(now_ns, "the operator lets the policy go on")
 
     @property
     def _operator_timeout_ns(self) -> int:
@@ -350,6 +460,7 @@ class Supervisor:
     def _grant_policy(self, now_ns: int, reason: str = "granted to the policy") -> None:
         if self.task is not None and self.task.granted_ns is None:
             self.task.granted_ns = now_ns
+            self.detection.reaction.begin()
         self._grant_ns = now_ns
         self._last_sequence = 0
         self._policy_silent = False
@@ -358,6 +469,7 @@ class Supervisor:
 
     def _hand_over(self, state: State, owner: Owner, reason: str) -> None:
         self.grant += 1
+        self._answered_ns = None
         self.state = state
         self.owner = owner
         self.reason = reason
@@ -372,7 +484,7 @@ class Supervisor:
         task = self.task
         if task is None:
             return
-        if self.state is State.PAUSED:
+        if self.state in (State.PAUSED, State.ASKING):
             task.paused_ns += max(0, now_ns - self._pause_began_ns)
         task.ended_ns = now_ns
         task.outcome = Outcome(verdict, source, message)

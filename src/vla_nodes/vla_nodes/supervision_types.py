@@ -16,6 +16,8 @@ class State(enum.IntEnum):
     AUTONOMOUS = 1
     TELEOP = 2
     PAUSED = 3
+    RECOVERING = 4
+    ASKING = 5
     FAULT = 6
 
 
@@ -24,6 +26,7 @@ class Owner(enum.IntEnum):
 
     NONE = 0
     POLICY = 1
+    RECOVERY = 2
     OPERATOR = 3
 
 

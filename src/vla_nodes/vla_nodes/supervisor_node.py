@@ -17,18 +17,21 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from vla_failure.reaction import STEP_DT
 from vla_msgs.action import RunTask
 from vla_msgs.msg import (
     ActionChunk,
     ControllerState,
     ControlOwner,
     EpisodeEvent,
+    FailureStatus,
     TaskStatus,
     TeleopCommand,
 )
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert, exclusive
 from vla_nodes.configs import SupervisorConfig
+from vla_nodes.convert_failure import from_failure_status, to_arm_state
 from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
 from vla_nodes.parameters import declare
 from vla_nodes.supervision import Limits, Supervisor
@@ -62,11 +65,13 @@ class SupervisorNode(Node):
             policy_timeout=self.config.policy_timeout,
             controller_timeout=self.config.controller_timeout,
             operator_timeout=self.config.operator_timeout,
+            detector_timeout=self.config.detector_timeout,
         )
         self.core = Supervisor(time.time_ns(), limits)
         self._changed = threading.Condition(threading.RLock())
         self._chunks = RateMeter()
-        self._reset_sent_at = 0.0
+        self._reset_sent_at = self._stop_sent_at = 0.0
+        self._frames: dict[str, str] = {}  # in which the controller takes poses
 
         self._owner_pub = self.create_publisher(ControlOwner, "control_owner", RELIABLE)
         self._chunk_pub = self.create_publisher(ActionChunk, "controller/action_chunk", RELIABLE)
@@ -79,6 +84,7 @@ class SupervisorNode(Node):
             (TeleopCommand, "teleop/command", self._on_operator),
             (TaskStatus, "task/status", self._on_task_status),
             (ControllerState, "controller/state", self._on_controller),
+            (FailureStatus, "failure/status", self._on_failure),
             (EpisodeEvent, "episode/events", self._on_event),
         )
         for kind, topic, callback in subscriptions:
@@ -163,6 +169,18 @@ class SupervisorNode(Node):
                 convert.known(ControllerFault, message.fault, ControllerFault.NUMERIC),
                 self.now_ns(),
             )
+            self._frames = {
+                "base_frame": message.header.frame_id,
+                "tool_frame": message.tool_frame,
+            }
+            # A state that cannot be read is none: what waits for it gives up in time.
+            with contextlib.suppress(convert.ConversionError):
+                self.core.on_arm(to_arm_state(message), self.now_ns())
+            self._publish_changes()
+
+    def _on_failure(self, message: FailureStatus) -> None:
+        with self._changed:
+            self.core.on_failure(from_failure_status(message), self.now_ns())
             self._publish_changes()
 
     def _on_event(self, message: EpisodeEvent) -> None:
@@ -177,6 +195,17 @@ class SupervisorNode(Node):
         with self._changed:
             self.core.tick(self.now_ns())
             self._publish_changes(beat=True)
+            self._retrace()
+
+    def _retrace(self) -> None:
+        """Sends the next part of the way back, once it is due."""
+        found = self.core.next_retrace(self.now_ns())
+        if found is None:
+            return
+        sequence, part = found
+        message = convert.to_pose_chunk(part.stamp_ns, part.poses, step_dt=STEP_DT, **self._frames)
+        message.sequence, message.policy_id = sequence, "recovery"
+        self._forward(message)
 
     # --- services ---------------------------------------------------------------------------------
 
@@ -213,7 +242,7 @@ class SupervisorNode(Node):
 
     def _on_goal(self, goal: RunTask.Goal) -> GoalResponse:
         now_ns = self.now_ns()
-        busy = self.core.state in (State.FAULT, State.TELEOP)
+        busy = self.core.state in (State.FAULT, State.TELEOP, State.RECOVERING, State.ASKING)
         if busy or now_ns <= 0 or not goal.instruction.strip() or goal.time_limit <= 0.0:
             self.get_logger().warning(
                 f"goal refused: state {self.core.state.name}, instruction {goal.instruction!r}, "
@@ -283,6 +312,22 @@ class SupervisorNode(Node):
             self._changed.notify_all()
         if self.core.controller_reset_wanted:
             self._send_reset()
+        if self.core.controller_stop_wanted:
+            self._send_stop()
+
+    def _send_stop(self) -> None:
+        """Stops the controller, again every half second until it has been done."""
+        now = time.monotonic()
+        if now - self._stop_sent_at < 0.5 or not self._controller_stop.service_is_ready():
+            return
+        self._stop_sent_at = now
+        future = self._controller_stop.call_async(Trigger.Request())
+        future.add_done_callback(self._on_stop_done)
+
+    def _on_stop_done(self, future: Any) -> None:
+        with self._changed:
+            if future.result() is not None and future.result().success:
+                self.core.controller_stop_wanted = False
 
     def _send_reset(self) -> None:
         """Asks the controller for a reset, again every half second until it has been done."""
@@ -313,7 +358,7 @@ class SupervisorNode(Node):
                 values[f"dropped: {why.value}"] = count
             if core.controller_silent(self.now_ns()):
                 return WARN, "controller/state is not published", values
-            if core.state is State.FAULT or core.policy_silent:
+            if core.state in (State.FAULT, State.RECOVERING, State.ASKING) or core.policy_silent:
                 return WARN, core.reason, values
             return OK, f"{core.state.name}: {core.reason}", values
 

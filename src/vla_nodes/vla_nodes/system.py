@@ -8,6 +8,7 @@ Light on purpose: no ROS, no numpy.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,11 @@ SUPERVISOR = "supervisor_node"
 MANAGER = "lifecycle_manager"
 SIMULATOR = "sim_node"
 POLICY = "policy_node"
+FAILURE = "failure_node"
+NO_DETECTOR = "none"
+# A checkpoint may bring its detector along, in a folder of this name.
+DETECTOR_FOLDER, CALIBRATION = "failure_detector", "calibration.json"
+DETECTOR_TIMEOUT = 1.0  # s, of the supervisor, where a detector watches
 SIMULATED = "sim"  # the hardware of `vla up`: the suite's own simulation
 
 
@@ -220,6 +226,8 @@ def prepared(
     *,
     hardware: str = SIMULATED,
     record: Path | None = None,
+    detector: str = NO_DETECTOR,
+    uncalibrated: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> System:
     """The system with the choices of one run.
@@ -228,10 +236,23 @@ def prepared(
         system: As described.
         hardware: What moves the arm; nodes of other hardware are left out.
         record: Folder for bags; None leaves the recorder out.
+        detector: Folder of a failure detector, ``none`` for none, empty for that of the checkpoint,
+            if it has one. Where there is one, the policy may move the arm only under its eyes.
+        uncalibrated: Whether a detector may run without a calibration.
         overrides: Executable to parameters.
+
+    Raises:
+        SystemDescriptionError: Naming the value and what is valid.
     """
     changes = {name: dict(values) for name, values in (overrides or {}).items()}
     nodes = tuple(node for node in system.nodes if node.hardware in ("", hardware))
+    folder = _detector_folder(system, detector, changes)
+    if folder is None:
+        nodes = tuple(node for node in nodes if node.executable != FAILURE)
+    else:
+        changes.setdefault(FAILURE, {})["detector"] = str(folder.resolve())
+        changes[FAILURE]["allow_uncalibrated"] = uncalibrated
+        changes.setdefault(SUPERVISOR, {}).setdefault("detector_timeout", DETECTOR_TIMEOUT)
     if record is None:
         nodes = tuple(node for node in nodes if node.executable != RECORDER)
     elif system.entry(RECORDER) is not None:
@@ -246,6 +267,41 @@ def prepared(
         system,
         nodes=tuple(with_parameters(node, changes.get(node.executable, {})) for node in nodes),
     )
+
+
+def _detector_folder(
+    system: System, detector: str, changes: Mapping[str, Mapping[str, Any]]
+) -> Path | None:
+    """The folder of the failure detector to run with; None = none.
+
+    Raises:
+        SystemDescriptionError: It is not there, or the system has no node for it.
+    """
+    if detector == NO_DETECTOR:
+        return None
+    entry, policy = system.entry(FAILURE), system.entry(POLICY)
+    if not detector:
+        if entry is None or policy is None:
+            return None
+        values = {**policy.values(), **changes.get(POLICY, {})}
+        folder = checkpoint_folder(str(values["checkpoint"])) / DETECTOR_FOLDER
+        return folder if (folder / CALIBRATION).is_file() else None
+    if entry is None:
+        raise SystemDescriptionError(f"{system.name} has no {FAILURE}, so it takes no detector")
+    if not Path(detector).is_dir():
+        raise SystemDescriptionError(
+            f"no folder of a failure detector at {detector!r}; valid: one written by "
+            f"`vla failure fit`, or {NO_DETECTOR}"
+        )
+    return Path(detector)
+
+
+def checkpoint_folder(checkpoint: str) -> Path:
+    """Where a checkpoint lies: a committed one by its name, any other by its path."""
+    # Not imported: that would load numpy.
+    found = importlib.util.find_spec("vla_policy")
+    committed = Path(found.origin).parent / "checkpoints" if found and found.origin else Path()
+    return committed / checkpoint if (committed / checkpoint).is_dir() else Path(checkpoint)
 
 
 def _section(

@@ -24,7 +24,9 @@ from vla_nodes.exclusive import RIVAL, RivalError
 from vla_nodes.monitor import Monitor
 from vla_nodes.processes import LogFile, Process, ProcessGroup, describe_exit
 from vla_nodes.system import (
+    FAILURE,
     MANAGER,
+    NO_DETECTOR,
     POLICY,
     RECORDER,
     SIMULATOR,
@@ -55,7 +57,11 @@ class Run:
         self.options = options
         self.console = console
         self.system = prepared(
-            load_system(options.system), record=options.record, overrides=overrides(options)
+            load_system(options.system),
+            record=options.record,
+            detector=options.failure_detector,
+            uncalibrated=options.uncalibrated,
+            overrides=overrides(options),
         )
         started = time.strftime("%Y%m%d-%H%M%S")
         self.folder: Path = options.report or Path("runs") / f"{started}-{self.system.name}"
@@ -85,6 +91,9 @@ class Run:
         nodes = [entry.full_name for entry in self.system.nodes]
         view = View(monitor, demo, len(self.requests), nodes, self.console)
         self.console.print(f"{self.system.name}: {self.system.description}. Log: {log.path}")
+        self.console.print(f"Failure detector: {self._detector()}")
+        if self.options.uncalibrated:
+            self.console.print("UNCALIBRATED, as asked for: nothing can alarm", style="yellow")
         interrupted = False
         try:
             if _another_runs(monitor):
@@ -219,8 +228,13 @@ class Run:
             "episodes": [vars(request) for request in self.requests],
             "time_limit": options.time_limit or self.system.time_limit,
             "record": options.record,
+            "failure_detector": self._detector(),
             "report": options.report,
         }
+
+    def _detector(self) -> str:
+        entry = self.system.entry(FAILURE)
+        return str(entry.values()["detector"]) if entry else NO_DETECTOR
 
     def _write_report(self, bags: Sequence[Path], numbers: dict[str, Any]) -> None:
         folder: Path = self.options.report

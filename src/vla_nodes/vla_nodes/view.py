@@ -83,6 +83,8 @@ class View:
         monitor = self._monitor
         owner, controller = monitor.owner, monitor.controller
         rows = [("owner", describe_owner(owner))]
+        if owner is not None and owner.state == ControlOwner.STATE_ASKING:
+            rows.append(("asks for help", f"{owner.reason} (vla failure answer)"))
         if controller is not None:
             rows.append(("controller", PHASES.get(controller.phase, "?")))
             if controller.chunk_age >= 0.0:

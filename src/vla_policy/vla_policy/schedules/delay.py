@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from statistics import median_low
 
 WINDOW = 10  # b of Black et al., 2025
 _ON_GRID = 1e-3  # steps by which a delay may miss the grid and still count as on it
@@ -30,6 +31,11 @@ class DelayWindow:
     def steps(self) -> int:
         """d, steps of a chunk that have passed when it is taken up."""
         return max(self._steps)
+
+    @property
+    def typical(self) -> float:
+        """The median of the last ten, in whole steps, s: one slow inference does not change it."""
+        return self._step_dt * median_low(self._steps)
 
     def measured(self, delay: float) -> None:
         """Notes how old a chunk's observation was when the controller took it up, s.
