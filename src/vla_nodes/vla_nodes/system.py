@@ -252,7 +252,9 @@ def prepared(
     else:
         changes.setdefault(FAILURE, {})["detector"] = str(folder.resolve())
         changes[FAILURE]["allow_uncalibrated"] = uncalibrated
-        changes.setdefault(SUPERVISOR, {}).setdefault("detector_timeout", DETECTOR_TIMEOUT)
+        supervisor = system.entry(SUPERVISOR)
+        if supervisor is not None and supervisor.values()["detector_timeout"] == 0.0:
+            changes.setdefault(SUPERVISOR, {}).setdefault("detector_timeout", DETECTOR_TIMEOUT)
     if record is None:
         nodes = tuple(node for node in nodes if node.executable != RECORDER)
     elif system.entry(RECORDER) is not None:
