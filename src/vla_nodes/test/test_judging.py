@@ -164,7 +164,6 @@ Spoil = Callable[[World], object]
     [
         (lambda w: w.judging.tick(w.now_ns + 2 * SECOND), "no inference for 1.5 s"),
         (lambda w: w.infer(delay=0.7), "0.700 s old"),
-        (lambda w: w.infer(delay=-0.1), "-0.100 s old"),
         (lambda w: w.infer(sequence=9), "inference 2 did not come, but 9"),
         (lambda w: w.infer(sequence=1), "inference 2 did not come, but 1"),
         (lambda w: w.infer(score=float("nan")), "state is not finite"),
@@ -197,7 +196,37 @@ def test_a_latency_within_the_tolerance_is_the_calibrated_one(world: World) -> N
 def test_a_clock_that_is_a_little_behind_does_not_matter(world: World) -> None:
     world.begin()
     assert world.infer(delay=-0.04) is Decision.OK
-    assert world.infer(delay=-0.06) is Decision.ABSTAIN
+    assert world.judging.status.step == 1
+
+
+def test_an_inference_that_comes_before_its_time_is_judged_when_that_has_come(
+    world: World,
+) -> None:
+    world.begin()
+    began_ns = world.now_ns
+    world.infer(1.0, delay=-2.0)
+    assert world.infer(9.0, delay=-2.4) is Decision.OK
+    assert world.judging.status.step == 0
+    world.judging.tick(began_ns)
+    assert (world.said, world.judging.status.step) == (Decision.OK, 1)
+    world.judging.tick(began_ns + PERIOD)
+    assert (world.said, world.judging.status.step) == (Decision.STOP, 2)
+    late = World()
+    late.begin()
+    late.infer(1.0, delay=-2.0)
+    late.judging.tick(late.now_ns + SECOND)
+    assert late.said is Decision.ABSTAIN
+    assert "1.400 s old" in late.reason, "with its true age"
+
+
+def test_an_observation_from_the_future_is_none(world: World) -> None:
+    world.begin()
+    world.infer()
+    world.infer(stamp_ns=world.now_ns + 100 * SECOND)
+    assert world.said is Decision.OK
+    world.judging.tick(world.now_ns + 2 * SECOND)
+    assert world.said is Decision.ABSTAIN
+    assert "97.6 s ahead of the clock" in world.reason
 
 
 def test_a_policy_that_sends_nothing_is_refused_but_not_at_once(world: World) -> None:

@@ -106,6 +106,7 @@ class Judging:
         self._grant_ns = 0
         self._waits_since_ns = 0
         self._sequence: int | None = None  # of the last inference under this grant
+        self._early: list[Seen] = []  # inferences of observations that the clock is behind
 
     @property
     def judges(self) -> bool:
@@ -130,7 +131,9 @@ class Judging:
         if turn.state is not State.AUTONOMOUS:
             self._wait("the policy does not own the arm")
             return
-        self._grant_ns, self._waits_since_ns, self._sequence = turn.stamp_ns, now_ns, None
+        self._grant_ns, self._sequence = turn.stamp_ns, None
+        self._waits_since_ns = max(now_ns, turn.stamp_ns)
+        self._early.clear()
         if self._episode_ns is None:
             self._episode_ns = turn.stamp_ns
         self._wait("waits for the first inference under this grant")
@@ -144,7 +147,19 @@ class Judging:
         self._wait("reset")
 
     def on_inference(self, seen: Seen, now_ns: int) -> None:
-        """Takes an inference."""
+        """Takes an inference.
+
+        A process that stood still for a moment may hear of an inference before it hears of the
+        time: it is judged when the clock has caught up, with its true age.
+        """
+        self._early.append(seen)
+        self._judge_what_is_due(now_ns)
+
+    def _judge_what_is_due(self, now_ns: int) -> None:
+        while self._early and self._early[0].stamp_ns <= now_ns + CLOCK_TOLERANCE * SECOND:
+            self._judge(self._early.pop(0), now_ns)
+
+    def _judge(self, seen: Seen, now_ns: int) -> None:
         turn = self.turn
         if turn is None or turn.state is not State.AUTONOMOUS or not self._is_of(seen, turn):
             return
@@ -166,8 +181,7 @@ class Judging:
             chunk=seen.chunk,
             state=seen.state,
         )
-        age = (now_ns - seen.stamp_ns) / SECOND
-        self.status = self._monitor.judge(step, 0.0 if -CLOCK_TOLERANCE <= age < 0.0 else age)
+        self.status = self._monitor.judge(step, max(0, now_ns - seen.stamp_ns) / SECOND)
         self.stamp_ns, self.inference_id = seen.stamp_ns, seen.inference_id
 
     def on_unreadable(self, reason: str) -> None:
@@ -177,8 +191,13 @@ class Judging:
 
     def tick(self, now_ns: int) -> None:
         """Looks whether inferences still come."""
+        self._judge_what_is_due(now_ns)
         if self.judges and now_ns - self._waits_since_ns > self._timeout_ns:
-            self._refuse(f"no inference for {self._timeout_ns / SECOND:g} s")
+            reason = f"no inference for {self._timeout_ns / SECOND:g} s"
+            if self._early:
+                ahead = (self._early[0].stamp_ns - now_ns) / SECOND
+                reason += f", but one that is {ahead:.1f} s ahead of the clock"
+            self._refuse(reason)
 
     def _is_of(self, seen: Seen, turn: Turn) -> bool:
         """Whether an inference is of the instruction and grant in force; others move nothing."""

@@ -206,5 +206,3 @@ def _print(watcher: FailureWatcher, console: Console, until: float) -> None:
             told = now
             console.print(line(watcher), soft_wrap=True)
         time.sleep(PERIOD)
-    if watcher.status is None:
-        console.print(line(watcher))
