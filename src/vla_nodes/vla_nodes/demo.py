@@ -177,7 +177,7 @@ class Demo(threading.Thread):
                 message = "the supervisor was restarted" if restarted else "no outcome came"
                 return self._episode(request, goal, None, feedback, message)
             if monitor.owner is not None and monitor.owner.state == ControlOwner.STATE_ASKING:
-                self.activity = f"waits for the operator: {monitor.owner.reason}"
+                self.activity = "waits for the operator"
                 deadline = max(deadline, time.monotonic() + OUTCOME_EXTRA)
             else:
                 self.activity = goal.instruction

@@ -198,10 +198,10 @@ def _draw(watcher: FailureWatcher, console: Console, until: float) -> None:
 
 def _print(watcher: FailureWatcher, console: Console, until: float) -> None:
     """A line for every change of the verdict, its reason or the owner."""
-    told = None
+    told: Any = ()
     while time.monotonic() < until:
         status, owner = watcher.status, watcher.owner
-        now = (status and (status.verdict, status.reason), owner and (owner.state, owner.grant))
+        now = status and (status.verdict, status.reason, owner and (owner.state, owner.grant))
         if now != told:
             told = now
             console.print(line(watcher), soft_wrap=True)
