@@ -29,7 +29,7 @@ void complete_tracking(ControllerConfig& config, const RobotModel& model) {
   if (!tracking.max_jerk.empty()) {
     complete("tracking.max_jerk", tracking.max_jerk, zero, 0.1, 1e7);
   }
-  const JointVector deviation = JointVector::Constant(model.n(), 0.05);
+  const JointVector deviation = JointVector::Constant(model.n(), TrackingConfig::kDeviation);
   complete("tracking.max_deviation", tracking.max_deviation, deviation, 1e-4, 1.0);
   require("tracking.drive_lag_s", tracking.drive_lag_s, 0.0, 0.5);
   require("tracking.velocity_feedback", tracking.velocity_feedback, 0.0, 0.1 * config.rate);

@@ -263,7 +263,8 @@ class Commanded(Drives):
 
 
 def commanded(rate: float, **changes: object) -> Commanded:
-    return Commanded(motion_config(rate=rate, **changes), lag=0.01)
+    config = motion_config(rate=rate, tracking__drive_lag_s=0.01, **changes)
+    return Commanded(config, lag=0.01)
 
 
 @pytest.mark.parametrize("rate", [125.0, 1000.0])

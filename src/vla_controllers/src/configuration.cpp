@@ -239,6 +239,11 @@ std::vector<std::string> notices(const Params& params) {
   compare("max_angular_velocity", params.max_angular_velocity, defaults.max_angular_velocity);
   compare("wrench_limits.force", params.wrench_limits.force, defaults.wrench_limits.force);
   compare("wrench_limits.torque", params.wrench_limits.torque, defaults.wrench_limits.torque);
+  const std::vector<double>& deviation = params.tracking.max_deviation;
+  if (!deviation.empty()) {
+    compare("tracking.max_deviation", *std::max_element(deviation.begin(), deviation.end()),
+            vla_control::TrackingConfig::kDeviation);
+  }
   if (params.barrier.distance_braking <= 0.0) {
     lines.emplace_back(
         "barrier.distance_braking is 0: nothing keeps the arm off itself and its surroundings");

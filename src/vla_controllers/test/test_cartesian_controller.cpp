@@ -151,6 +151,10 @@ TEST_F(CartesianController, RaisedLimitsAreReported) {
   Rig fast(fr3_parameters({Parameter("max_linear_velocity", 0.7)}));
   ASSERT_TRUE(fast.configure());
   EXPECT_NE(logged.find("max_linear_velocity is raised to 0.7"), std::string::npos) << logged;
+  logged.clear();
+  Rig patient(fr3_parameters({Parameter("tracking.max_deviation", std::vector<double>(7, 0.05))}));
+  ASSERT_TRUE(patient.configure());
+  EXPECT_NE(logged.find("tracking.max_deviation is raised to 0.05"), std::string::npos) << logged;
 }
 
 TEST_F(CartesianController, ActivationRefusesWhatTheModelDoesNotExplain) {

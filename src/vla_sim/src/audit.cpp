@@ -20,6 +20,10 @@ constexpr double kAbsolute = 1e-9;
 constexpr double kRestingSpeed = 0.01;
 /// What counts as standing still. rad/s
 constexpr double kStandingSpeed = 0.05;
+/// How long an arm may swing after it was pushed and the like. s
+constexpr double kSwing = 1.0;
+/// A weight that the controller does not know of, or only believes in, counts from here on. N
+constexpr double kUnknownWeight = 1.0;
 
 bool within(double value, double limit) noexcept {
   // Written so that NaN fails.
@@ -141,15 +145,14 @@ void Audit::update(const JointState& state, std::int64_t time_ns, double period,
   disturbed_ = disturbed_ || !plausible || frozen_ > 0 || state_.payload_mass != carried_mass_;
   carried_mass_ = state_.payload_mass;
   check_rest(period);
+  check_workspace(period);
   report_motion();
   tau_ = out.tau;
   fresh_ = false;
   ++cycles_;
   time_ += period;
   ++phases_[static_cast<std::size_t>(state_.phase)];
-  if (state_.phase == Phase::kFault && phase_ != Phase::kFault) {
-    ++faults_[static_cast<std::size_t>(state_.fault)];
-  }
+  if (state_.phase == Phase::kFault && phase_ != Phase::kFault) ++faults_;
   phase_ = state_.phase;
 }
 
@@ -201,9 +204,12 @@ void Audit::check_phase() noexcept {
   stop_asked_ = false;
 }
 
+bool Audit::pushed() const noexcept {
+  return std::any_of(push_.begin(), push_.end(), [](double f) { return f != 0.0; });
+}
+
 void Audit::check_rest(double period) noexcept {
-  const bool pushed = std::any_of(push_.begin(), push_.end(), [](double f) { return f != 0.0; });
-  if (state_.phase != Phase::kFault || phase_ != Phase::kFault || disturbed_ || pushed) {
+  if (state_.phase != Phase::kFault || phase_ != Phase::kFault || disturbed_ || pushed()) {
     fault_s_ = 0.0;
     return;
   }
@@ -211,6 +217,29 @@ void Audit::check_rest(double period) noexcept {
   if (speed_ <= kStandingSpeed) return;
   raise_to(longest_to_rest_, fault_s_);
   check(kRest, fault_s_ <= limits_.rest_s);
+}
+
+void Audit::check_workspace(double period) noexcept {
+  double beyond = 0.0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double x = data_->xpos[3 * static_cast<std::size_t>(tool_) + i];
+    raise_to(beyond, std::max(x - limits_.workspace_max[i], limits_.workspace_min[i] - x));
+  }
+  raise_to(most_over_workspace_, beyond);
+  const vla_control::Vector3 unknown =
+      state_.load_wrench.head<3>() +
+      load_mass_ * vla_control::Vector3(vla_control::Vector3::Map(model_->opt.gravity));
+  const bool follows = state_.phase != Phase::kFault && state_.phase != Phase::kInactive;
+  const bool alone = follows && !disturbed_ && !pushed() && unknown.norm() < kUnknownWeight;
+  alone_s_ = alone ? alone_s_ + period : 0.0;
+  if (alone_s_ < kSwing) {
+    left_beyond_ = beyond;
+    return;
+  }
+  ++alone_cycles_;
+  check(kWorkspace, beyond - left_beyond_ <= limits_.workspace_beyond);
+  raise_to(most_beyond_alone_, beyond - left_beyond_);
+  left_beyond_ = std::min(left_beyond_, beyond);
 }
 
 void Audit::measure_energy(double period) noexcept {
@@ -274,15 +303,11 @@ void Audit::report_motion() noexcept {
     raise_to(most_over_joint_,
              std::max(q - model.position_upper()[row], model.position_lower()[row] - q));
   }
-  for (std::size_t i = 0; i < 3; ++i) {
-    const double x = data_->xpos[3 * static_cast<std::size_t>(tool_) + i];
-    raise_to(most_over_workspace_,
-             std::max(x - limits_.workspace_max[i], limits_.workspace_min[i] - x));
-  }
 }
 
 std::vector<std::string> Audit::check_names() {
-  return {"finite", "torque", "torque_rate", "wrench", "phase", "stop", "rest", "energy"};
+  return {"finite", "torque", "torque_rate", "wrench",   "phase",
+          "stop",   "rest",   "energy",      "workspace"};
 }
 
 std::vector<std::pair<std::uint64_t, double>> Audit::failures() const {
@@ -295,12 +320,10 @@ std::vector<std::pair<std::string, double>> Audit::figures() const {
   const auto share = [this](std::uint64_t count) {
     return cycles_ == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(cycles_);
   };
-  std::uint64_t faults = 0;
-  for (const std::uint64_t count : faults_) faults += count;
   return {{"cycles", static_cast<double>(cycles_)},
           {"tracking_share", share(phases_[static_cast<std::size_t>(Phase::kTracking)])},
           {"fault_share", share(phases_[static_cast<std::size_t>(Phase::kFault)])},
-          {"faults", static_cast<double>(faults)},
+          {"faults", static_cast<double>(faults_)},
           {"barrier_share", share(barrier_cycles_)},
           {"torque_over_limit_ratio", most_torque_},
           {"torque_rate_over_limit_ratio", most_rate_},
@@ -312,7 +335,9 @@ std::vector<std::pair<std::string, double>> Audit::figures() const {
           {"rest_s", longest_to_rest_},
           {"joint_velocity_over_limit_ratio", most_velocity_},
           {"joint_beyond_limit_rad", most_over_joint_},
-          {"workspace_overshoot_mm", 1e3 * most_over_workspace_}};
+          {"workspace_overshoot_mm", 1e3 * most_over_workspace_},
+          {"workspace_overshoot_alone_mm", 1e3 * most_beyond_alone_},
+          {"alone_share", share(alone_cycles_)}};
 }
 
 }  // namespace vla_sim

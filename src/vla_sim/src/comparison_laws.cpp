@@ -104,7 +104,8 @@ void PeerLaw::update(const vla_control::JointState& state, std::int64_t time_ns,
 
 PositionLaw::PositionLaw(const vla_control::RobotDescription& description, double frequency,
                          bool command_includes_gravity, vla_control::Controller& preview)
-    : servo_(description, frequency, command_includes_gravity), preview_(preview) {}
+    : servo_(description, frequency, command_includes_gravity, preview.config().rotor_inertia),
+      preview_(preview) {}
 
 bool PositionLaw::activate(const vla_control::JointState& state, std::int64_t time_ns) noexcept {
   q_reference_ = state.q;

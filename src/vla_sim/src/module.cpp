@@ -107,6 +107,7 @@ void bind_audit(nb::module_& m) {
       .def_rw("rest_s", &AuditLimits::rest_s)
       .def_rw("workspace_min", &AuditLimits::workspace_min)
       .def_rw("workspace_max", &AuditLimits::workspace_max)
+      .def_rw("workspace_beyond", &AuditLimits::workspace_beyond)
       .def_rw("velocity", &AuditLimits::velocity);
 
   nb::class_<Audit, Law>(m, "Audit")

@@ -10,16 +10,24 @@ namespace vla_sim {
 using vla_control::JointVector;
 
 PositionServo::PositionServo(const vla_control::RobotDescription& description, double frequency,
-                             bool command_includes_gravity)
+                             bool command_includes_gravity,
+                             const std::vector<double>& rotor_inertia)
     : model_(description), frequency_(frequency), includes_gravity_(command_includes_gravity) {
   if (!(frequency > 0.0) || !std::isfinite(frequency)) {
     throw std::invalid_argument("frequency " + std::to_string(frequency) + " must be positive");
   }
+  const auto n = static_cast<Eigen::Index>(rotor_inertia.size());
+  if (n != model_.n()) {
+    throw std::invalid_argument("rotor_inertia has " + std::to_string(n) + " values for " +
+                                std::to_string(model_.n()) + " joints");
+  }
+  rotor_inertia_ = JointVector::Map(rotor_inertia.data(), n);
 }
 
 bool PositionServo::compute(const vla_control::JointState& state, const JointVector& q,
                             const JointVector& dq, JointVector& tau) noexcept {
   model_.compute(state.q, state.dq, includes_gravity_, dynamics_);
+  dynamics_.mass_matrix.diagonal() += rotor_inertia_;
   const JointVector acceleration =
       frequency_ * frequency_ * (q - state.q) + 2.0 * frequency_ * (dq - state.dq);
   const JointVector limit = model_.effort_limit();
@@ -31,7 +39,8 @@ bool PositionServo::compute(const vla_control::JointState& state, const JointVec
 PositionDrives::PositionDrives(vla_control::Controller& controller, double frequency, int divider,
                                bool command_includes_gravity)
     : controller_(controller),
-      servo_(controller.description(), frequency, command_includes_gravity),
+      servo_(controller.description(), frequency, command_includes_gravity,
+             controller.config().rotor_inertia),
       divider_(divider) {
   if (controller.config().output != vla_control::OutputKind::kMotion) {
     throw std::invalid_argument("position drives need a controller with motion output");

@@ -13,7 +13,7 @@ import vla_control
 from vla_control import Fault, Phase
 from vla_sim import experts, robots
 from vla_sim._core import PositionDrives
-from vla_sim.control_bench import curves, measures, runs, table
+from vla_sim.control_bench import curves, exercises, measures, runs, table
 from vla_sim.control_bench.hardware import Hardware, Rig
 from vla_sim.control_bench.measures import Record
 from vla_sim.control_bench.tracking import Tracking
@@ -30,6 +30,27 @@ ABOVE = 0.05
 
 def rig_of(**changes: object) -> Rig:
     return Rig(UR5, dataclasses.replace(HARDWARE, **changes), RATE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "fault"),
+    [
+        ("ur5", True, Fault.NONE),
+        ("ur10", True, Fault.NONE),
+        ("ur10", False, Fault.TRACKING_DEVIATION),  # the control
+    ],
+)
+def test_free_motion_is_no_deviation_with_drives_that_know_their_rotors(
+    name: str, known: bool, fault: Fault
+) -> None:
+    robot = robots.get(name)
+    rig = Rig(robot, table.hardware_of(robot), RATE)
+    subject = Tracking(rig, **({} if known else {"rotor_inertia": [0.0] * 6}))
+    home = table.home_pose(robot)
+    exercise = exercises.Figure8(laps=0.5)
+    record = exercise.run(rig, subject, home, 0)
+    assert subject.controller.state().fault is fault
+    assert (record.rejected == 0) == (fault is Fault.NONE)
 
 
 def test_the_figure_of_eight_with_the_drives_lag_and_no_more() -> None:
@@ -58,9 +79,16 @@ def approach(rig: Rig, subject: Tracking, speed: float = 0.1, total: float = 3.0
     return record
 
 
+def seconds_above(record: Record, force: float) -> float:
+    """For how long the wall is pressed with more than that, as a mean over 10 ms."""
+    width = round(0.01 / record.period)
+    mean = np.convolve(record.columns["force"][:, 2], np.full(width, 1.0 / width), mode="valid")
+    return float(np.sum(mean > force)) * record.period
+
+
 def test_without_a_sensor_a_wall_is_a_tracking_deviation() -> None:
     rig = rig_of(wall_below=ABOVE)
-    subject = Tracking(rig, tracking__max_deviation=[0.02] * 6)
+    subject = Tracking(rig)
     record = approach(rig, subject)
     state = subject.controller.state()
     assert (state.phase, state.fault) == (Phase.FAULT, Fault.TRACKING_DEVIATION)
@@ -68,9 +96,14 @@ def test_without_a_sensor_a_wall_is_a_tracking_deviation() -> None:
     force = record.columns["force"][:, 2]
     assert force.max() > 100.0  # nothing yields until then
     assert force[-200:].max() < 5.0  # and then it no longer presses
-    # The control: where there is nothing, the same move is followed to its end.
+    assert seconds_above(record, 100.0) < 0.1
+    assert seconds_above(record, 200.0) == 0.0
+    # The controls: where more deviation is allowed it presses longer and harder, and where there is
+    # nothing, the same move is followed to its end.
+    subject = Tracking(rig, tracking__max_deviation=[0.05] * 6)
+    assert seconds_above(approach(rig, subject), 200.0) > 0.2
     rig = rig_of()
-    subject = Tracking(rig, tracking__max_deviation=[0.02] * 6)
+    subject = Tracking(rig)
     record = approach(rig, subject)
     assert subject.controller.state().fault is Fault.NONE
     assert HOME[2, 3] - record.position[-1, 2] == pytest.approx(ABOVE + 0.03, abs=1e-3)

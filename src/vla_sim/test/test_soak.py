@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from vla_sim import robots
-from vla_sim.control_bench import soak
+from vla_sim.control_bench import soak, table
 from vla_sim.control_bench.soak import Soak
 
 PANDA = robots.get("panda")
+HOME = table.home_pose(PANDA)[:3, 3]
 
 
 @pytest.mark.parametrize("name", ["panda", "ur5e"])
@@ -50,6 +51,7 @@ def test_the_same_seed_is_the_same_soak() -> None:
         ("wrench", {}, {"wrench_limits__force": 90.0}),
         ("energy", {"energy": 0.5}, {}),
         ("rest", {"rest_s": 0.2}, {}),
+        ("workspace", {"workspace_max": (HOME + 0.03).tolist()}, {"workspace_max": [2.0] * 3}),
     ],
 )
 def test_a_broken_limit_is_found(

@@ -137,6 +137,7 @@ class AuditLimits:
     rest_s: float
     workspace_min: list[float]
     workspace_max: list[float]
+    workspace_beyond: float
     velocity: list[float]
     def __init__(self) -> None: ...
 

@@ -15,8 +15,8 @@ from vla_sim.arms import ArmDescription
 
 # Of the drives' own loop, rad/s; critically damped.
 FREQUENCY = 60.0
-# Their velocity feed-forward leaves little of their lag, s.
-DRIVE_LAG = 0.005
+# What their velocity feed-forward leaves of their lag, s.
+DRIVE_LAG = 0.002
 # Assumed where the maker publishes none, rad/s^2.
 ACCELERATION = 10.0
 
@@ -34,6 +34,7 @@ def settings(arm: ArmDescription) -> dict[str, Any]:
     return {
         "rate": arm.drives.control_rate,
         "output": vla_control.OutputKind.MOTION,
+        "rotor_inertia": list(arm.drives.rotor_inertia),
         "max_joint_velocity": list(limits.velocity),
         "tracking__max_acceleration": list(acceleration),
         "tracking__drive_lag_s": DRIVE_LAG,

@@ -23,11 +23,14 @@ enum class OutputKind : std::uint8_t {
 /// Motion output. Position limits are the URDF's, velocity limits max_joint_velocity; the command
 /// stays within max_position_error and max_rotation_error of the reference.
 struct TrackingConfig {
+  /// rad, what is usual for max_deviation: 5 mm at half a metre.
+  static constexpr double kDeviation = 0.01;
+
   std::vector<double> max_acceleration;  ///< rad/s^2, of the command; no default
   std::vector<double> max_jerk;          ///< rad/s^3, of the command; empty = not bounded
   /// rad between the joints that are measured and those expected, beyond which the arm brakes and
-  /// FAULT_TRACKING_DEVIATION is raised: it is blocked, or was stopped by its own safety. empty =
-  /// 0.05
+  /// FAULT_TRACKING_DEVIATION is raised: it is blocked, or was stopped by its own safety. The more
+  /// is allowed, the longer and harder a blocked arm presses. empty = kDeviation
   std::vector<double> max_deviation;
   /// s by which the drives follow a command late. It is expected of the measured joints; it does
   /// not change the command.

@@ -28,6 +28,7 @@ struct AuditLimits {
   double rest_s = 0.0;                      ///< s in FAULT after which the arm must stand still
   std::array<double, 3> workspace_min{};    ///< m
   std::array<double, 3> workspace_max{};    ///< m
+  double workspace_beyond = 0.0;            ///< m that the tool may go beyond it by itself
   std::vector<double> velocity;             ///< rad/s, reported only
 };
 
@@ -38,10 +39,24 @@ struct AuditLimits {
 /// more than `energy + power * time` and what came from outside: pushes, the gripper's drives,
 /// gravity on what is held, and the work of carrying the payload that the controller was told of.
 /// In FAULT the joint hold may give back what it was given there.
+///
+/// Workspace: an arm that is left to itself, neither pushed nor in FAULT, blind or with a weight
+/// that the controller is wrong about, goes no farther beyond the box than it was left.
 class Audit final : public Law {
  public:
   /// What is checked in every cycle; `kChecks` of them.
-  enum Check { kFinite, kTorque, kTorqueRate, kWrench, kPhase, kStop, kRest, kEnergy, kChecks };
+  enum Check {
+    kFinite,
+    kTorque,
+    kTorqueRate,
+    kWrench,
+    kPhase,
+    kStop,
+    kRest,
+    kEnergy,
+    kWorkspace,
+    kChecks
+  };
 
   /// \param tool_body body of the tool frame, which is also what is pushed (xfrc_applied)
   /// \param load_body body whose mass is what the gripper holds
@@ -87,6 +102,8 @@ class Audit final : public Law {
                       const vla_control::JointVector& tau) noexcept;
   void check_phase() noexcept;
   void check_rest(double period) noexcept;
+  void check_workspace(double period) noexcept;
+  [[nodiscard]] bool pushed() const noexcept;
   void report_motion() noexcept;
 
   vla_control::Controller& controller_;
@@ -119,6 +136,8 @@ class Audit final : public Law {
 
   double rise_ = 0.0;  // J, of the energy over the least since activation, less power * time
   double fault_s_ = 0.0;
+  double alone_s_ = 0.0;      // s that the arm has been left to itself
+  double left_beyond_ = 0.0;  // m, how far beyond the workspace it was then, or less since
   bool disturbed_ = false;
   double speed_ = 0.0;  // rad/s, of the fastest joint
 
@@ -127,11 +146,12 @@ class Audit final : public Law {
   std::array<std::uint64_t, kChecks> failures_{};
   std::array<double, kChecks> first_failure_{};
   std::array<std::uint64_t, 5> phases_{};
-  std::array<std::uint64_t, 7> faults_{};
+  std::uint64_t faults_ = 0;
   double most_rise_ = 0.0, least_tank_ = 0.0, most_kinetic_ = 0.0, longest_to_rest_ = 0.0;
   double most_torque_ = 0.0, most_rate_ = 0.0, most_braking_ = 0.0, most_force_ = 0.0;
   double most_velocity_ = 0.0, most_over_joint_ = 0.0, most_over_workspace_ = 0.0;
-  std::uint64_t barrier_cycles_ = 0;
+  double most_beyond_alone_ = 0.0;
+  std::uint64_t barrier_cycles_ = 0, alone_cycles_ = 0;
 };
 
 }  // namespace vla_sim

@@ -61,6 +61,7 @@ class PeerLaw final : public Law {
 class PositionLaw final : public Law {
  public:
   /// \param frequency natural frequency of every joint, rad/s
+  /// \param preview whose rotor inertia the drives know
   PositionLaw(const vla_control::RobotDescription& description, double frequency,
               bool command_includes_gravity, vla_control::Controller& preview);
 

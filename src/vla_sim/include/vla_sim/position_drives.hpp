@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "vla_control/controller.hpp"
 #include "vla_control/robot_model.hpp"
@@ -14,9 +15,11 @@ namespace vla_sim {
 class PositionServo {
  public:
   /// \param frequency natural frequency, rad/s
-  /// \throws std::invalid_argument unless it is positive and finite
+  /// \param rotor_inertia of each joint, kg m^2; drives know their rotors
+  /// \throws std::invalid_argument unless the frequency is positive and finite and there is one
+  ///   inertia per joint
   PositionServo(const vla_control::RobotDescription& description, double frequency,
-                bool command_includes_gravity);
+                bool command_includes_gravity, const std::vector<double>& rotor_inertia);
 
   /// \return true if an effort limit was active
   bool compute(const vla_control::JointState& state, const vla_control::JointVector& q,
@@ -27,6 +30,7 @@ class PositionServo {
   vla_control::RobotModel model_;
   double frequency_;
   bool includes_gravity_;
+  vla_control::JointVector rotor_inertia_;
   vla_control::Dynamics dynamics_;
 };
 
@@ -34,6 +38,7 @@ class PositionServo {
 /// commands once per `divider` cycles; in between the drives interpolate and close their own loop.
 class PositionDrives final : public Law {
  public:
+  /// Drives know the rotor inertia that the controller is configured with.
   /// \param frequency of the drives' loop, rad/s
   /// \throws std::invalid_argument if the controller's output is torque or the divider not positive
   PositionDrives(vla_control::Controller& controller, double frequency, int divider,

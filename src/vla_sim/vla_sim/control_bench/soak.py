@@ -37,6 +37,8 @@ _BRAKING_FACTOR = 10.0
 ENERGY_TOLERANCE = 0.2
 # In FAULT the arm stands still after that long: the reference brakes, then the joints are held. s
 REST_S = 1.5
+# The tool of an arm that is left to itself goes no farther beyond the workspace's faces, m.
+WORKSPACE_BEYOND = 0.01
 
 # Mean time between two events of a kind, s.
 _EVERY = {
@@ -74,6 +76,7 @@ def limits_of(rig: Rig, home: FloatArray) -> AuditLimits:
     limits.rest_s = REST_S
     limits.workspace_min = (home[:3, 3] - _REACH).tolist()
     limits.workspace_max = (home[:3, 3] + _REACH).tolist()
+    limits.workspace_beyond = WORKSPACE_BEYOND
     return limits
 
 

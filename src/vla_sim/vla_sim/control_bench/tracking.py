@@ -27,6 +27,7 @@ class Tracking(Ours):
         gains = gains or Gains()
         settings: dict[str, Any] = {
             **position_drives.settings(arm),
+            "rotor_inertia": rig.hardware.armature.tolist(),
             "translational_stiffness": [gains.translational] * 3,
             "rotational_stiffness": [gains.rotational] * 3,
             "chunk__max_slowdown": 1.0,
@@ -37,10 +38,12 @@ class Tracking(Ours):
                     "admittance__sensor_frame": rig.robot.tool_frame,
                     # The simulated sensor has no noise: at rest its values do not change.
                     "admittance__stale_s": 0.0,
-                    # A rigid plate, and an impact that the arm's own inertia makes.
+                    # A rigid plate, and an impact that the arm's own inertia makes, under which
+                    # the drives give way, too.
                     "admittance__contact_stiffness": 20000.0,
                     "admittance__mass": 12.0,
                     "admittance__max_force": 400.0,
+                    "tracking__max_deviation": [0.03] * len(arm.joint_names),
                 }
             )
         config = rig.robot.controller_config(**{**settings, **changes})
