@@ -22,7 +22,7 @@ from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared
 
 SYSTEM = "franka"
 ROBOT = "panda"
-CONTROLLERS = ("joint_state_broadcaster", "controller")
+CONTROLLERS = ("joint_state_broadcaster", "gripper_controller", "controller")
 
 
 def _start(context):

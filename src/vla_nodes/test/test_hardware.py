@@ -51,7 +51,8 @@ def test_each_hardware_runs_its_own_nodes_and_the_common_ones() -> None:
     }
     common = {"supervisor", "policy", "lifecycle_manager"}
     assert names["sim"] == common | {"sim"}
-    assert names["mujoco"] == common | {"controller_manager", "robot_state_publisher"}
+    bridge = {"controller_manager", "robot_state_publisher", "gripper"}
+    assert names["mujoco"] == common | bridge
 
 
 def test_the_description_fits_scene_and_parameters(tmp_path: Path) -> None:
@@ -61,14 +62,20 @@ def test_the_description_fits_scene_and_parameters(tmp_path: Path) -> None:
     assert control is not None
     assert control.findtext("hardware/param[@name='mujoco_model']") == str(tmp_path / "scene.xml")
     joints = [joint.get("name") for joint in control.iter("joint")]
-    motors = [model.actuator(index).name for index in range(model.nu)]
-    assert joints == [name for name in motors if name != "turntable"]  # a thing of the scene
-    for joint in control.iter("joint"):
-        assert [one.get("name") for one in joint.iter("command_interface")] == ["effort"]
+    actuators = [model.actuator(index).name for index in range(model.nu)]
+    assert joints[:-1] == [name for name in actuators if name != "turntable"]  # of the scene
+    commands = [
+        [one.get("name") for one in joint.iter("command_interface")]
+        for joint in control.iter("joint")
+    ]
+    assert commands == 7 * [["effort"]] + [["position"], []]
 
     path = CONFIG / "franka" / "mujoco.yaml"
-    values = yaml.safe_load(path.read_text())["controller"]["ros__parameters"]
+    nodes = yaml.safe_load(path.read_text())
+    values = nodes["controller"]["ros__parameters"]
     robot = robots.get("panda")
+    assert nodes["gripper_controller"]["ros__parameters"]["joint"] == joints[7]
+    assert tuple(joints[7:]) == robot.finger_joint_names
     assert values["joints"] == list(robot.joint_names)
     locked = dict(zip(values["locked_joints"], values["locked_positions"], strict=True))
     assert locked == robot.locked_joints

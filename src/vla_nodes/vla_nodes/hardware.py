@@ -21,6 +21,7 @@ _NEEDS = (
     ("packages", "controller_manager"),
     ("packages", "robot_state_publisher"),
     (_PLUGINS, "joint_state_broadcaster"),
+    (_PLUGINS, "parallel_gripper_controller"),
     (_PLUGINS, "vla_controllers"),
 )
 
