@@ -28,6 +28,7 @@ from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import make_contract
 from vla_policy import RobotState, load_policy
 from vla_policy.bench.policy import make_observation, make_policy, random_network, reduced_size
+from vla_policy.memory import keep_memory
 from vla_policy.policy import NetworkPolicy
 
 _HEIGHT, _WIDTH = 480, 640
@@ -38,6 +39,7 @@ _TICK = 0.001  # s
 
 def run(rounds: int) -> dict[str, float]:
     """Times of both ways, p50 and p99 in ms; see ``docs/benchmarks.md``."""
+    keep_memory()  # as the node does
     shape = replace(reduced_size(), cameras=2)
     policy = make_policy(random_network(shape, "cpu", torch.float32), "cpu")
     figures: dict[str, float] = {}

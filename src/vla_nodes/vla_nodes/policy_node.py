@@ -41,7 +41,7 @@ from vla_nodes.node_tools import (
 from vla_nodes.parameters import declare
 from vla_nodes.policy_setup import load, make_contract, make_schedule, running, warm_up
 from vla_nodes.policy_swap import load_and_swap
-from vla_policy.serving import wire
+from vla_policy.memory import keep_memory
 
 SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported
 
@@ -295,7 +295,7 @@ class PolicyNode(LifecycleNode):
 
 def main() -> int:
     """Runs the node."""
-    wire.keep_memory()  # the policy may be behind a server
+    keep_memory()
     return run(PolicyNode)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vla_nodes.policy_setup import warm_up
 from vla_policy import PolicyError
-from vla_policy.serving import wire
+from vla_policy.memory import keep_memory
 from vla_policy.serving.connect import TOKEN
 from vla_policy.serving.server import PolicyServer, ServerConfig
 
@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
     """Serves a policy until Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("websockets").setLevel(logging.WARNING)
-    wire.keep_memory()
+    keep_memory()
     try:
         config = ServerConfig(
             host=options.host,

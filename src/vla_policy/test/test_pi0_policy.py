@@ -328,6 +328,25 @@ def test_it_is_evaluated_on_the_simulated_arm(
     assert result["settings"]["policy_id"] == load(folder).spec.policy_id
 
 
+@pytest.mark.parametrize("view", [bytes, bytearray, "bgr"])
+def test_views_of_messages_are_read_as_what_they_show(
+    made: Path, observation: FakeObservation, view: Any
+) -> None:
+    policy = load(made)
+
+    def seen_in(image: Any) -> Any:
+        if view == "bgr":  # turned to RGB by a negative stride
+            return np.ascontiguousarray(image[..., ::-1])[..., ::-1]
+        return np.frombuffer(view(image.tobytes()), dtype=np.uint8).reshape(image.shape)
+
+    views = {name: seen_in(image) for name, image in observation.images.items()}
+    before = {name: image.copy() for name, image in views.items()}
+    seen, *_ = policy.read([replace(observation, images=views)])
+    expected, *_ = policy.read([observation])
+    assert torch.equal(seen, expected)
+    assert all(np.array_equal(views[name], before[name]) for name in views), "it was changed"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

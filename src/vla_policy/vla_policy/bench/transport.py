@@ -22,6 +22,7 @@ from vla_data.observation import Observation
 
 from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy, Context
+from ..memory import keep_memory
 from ..serving import openpi, wire
 from ..serving.client import ClientConfig, RemotePolicy
 from ..serving.server import PolicyServer, ServerConfig
@@ -102,7 +103,7 @@ def run(rounds: int = 200) -> dict[str, float]:
         ``openpi_client`` (the last two only where ``openpi-client`` is installed), and
         ``transport_<size>_over_openpi_ratio``, the median of the ratios within each turn.
     """
-    wire.keep_memory()  # as `vla serve` and the node do
+    keep_memory()  # as `vla serve` and the node do
     process = multiprocessing.get_context("spawn")
     pipes, servers = [], []
     for target in (_serve_ours, _serve_openpi, _serve_ours):  # each with one client
@@ -196,7 +197,7 @@ def _observation(height: int, width: int) -> Observation:
 
 
 def _serve_ours(pipe: Pipe) -> None:
-    wire.keep_memory()
+    keep_memory()
     asyncio.run(PolicyServer(_Idle(), ServerConfig(port=0)).run(pipe.send))
 
 

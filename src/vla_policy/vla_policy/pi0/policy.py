@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -66,11 +67,17 @@ class Pi0Policy(NetworkPolicy):
         rows = []
         for observation in observations:
             for camera in self.spec.cameras:
-                # A copy of what may be a view of a message; it travels as bytes.
-                image = torch.from_numpy(np.array(self._image(observation, camera)))
-                rows.append(fit_images(image[None].to(self._device), size))
+                # It travels as bytes.
+                image = _as_tensor(self._image(observation, camera)).to(self._device)
+                rows.append(fit_images(image[None], size))
         images = torch.cat(rows).reshape(len(observations), -1, 3, size, size)
         return images.to(self.network.dtype)
+
+
+def _as_tensor(image: npt.NDArray[np.uint8]) -> Tensor:
+    """A tensor on an image's memory, copied only where torch cannot use that."""
+    usable = image.flags.writeable and min(image.strides) >= 0
+    return torch.from_numpy(image if usable else image.copy())
 
 
 def load_pi0(folder: Path, device: str, threads: int | None) -> Pi0Policy:

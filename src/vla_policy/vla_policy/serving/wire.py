@@ -7,8 +7,6 @@ maps with ``__npgeneric__``, as openpi writes them, so that one encoding serves 
 
 from __future__ import annotations
 
-import ctypes
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -20,8 +18,6 @@ import numpy.typing as npt
 _KINDS = "biuf"
 MAX_MESSAGE_BYTES = 64 * 2**20
 _MAX_ENTRIES = 4096
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-_KEPT_BYTES = 16 * 2**20
 
 
 class WireError(ValueError):
@@ -67,20 +63,6 @@ def unpack(data: bytes | str) -> dict[str, Any]:
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
         raise WireError("a message must be a map with names as keys")
     return message
-
-
-def keep_memory() -> None:
-    """Lets the C library keep what a message took for the next one; where it is not glibc, nothing.
-
-    Else it is given back to the system and mapped anew with each message: 190 page faults of the
-    client with two images of 224 x 224, and 1320 (2 ms of the thread) with 640 x 480. It holds for
-    the whole process, which then keeps up to 64 MiB that are free: for the start of a process whose
-    work this is, never for a library.
-    """
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
-        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
 def _encode(value: Any) -> Any:
