@@ -61,13 +61,14 @@ def test_three_ways_to_run_a_scene(tmp_path: Path) -> None:
     assert len(seen) == len(found["episodes"]) == 3
     figures, rows = found["figures"], {row["arm"]: row for row in found["table"]}
     assert list(rows) == ["unwatched", "watched", "random"]
-    assert rows["unwatched"]["success_rate"] == 1.0
     assert rows["unwatched"]["alarmed_rate"] == 0.0
     # It goes back once, then asks: two alarms in each episode.
     assert figures["retries_per_episode_watched"] == 1.0
-    assert figures["asked_rate_watched"] == figures["false_alarm_rate"] == 1.0
+    assert figures["asked_rate_watched"] == figures["alarmed_rate_watched"] == 1.0
     assert figures["success_rate_watched"] == figures["unannounced_failure_rate_watched"] == 0.0
-    assert figures["success_over_unwatched_difference"] == -1.0
+    alone = figures["success_rate_unwatched"]
+    assert figures["success_over_unwatched_difference"] == -alone
+    assert ("false_alarm_rate" in figures) == (alone > 0.0)
     assert found["settings"]["random_alarm_chance_per_inference"] == pytest.approx(1.0 / ALARM)
     for episode in found["episodes"]:
         if episode["arm"] == "watched":
