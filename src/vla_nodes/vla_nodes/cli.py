@@ -239,7 +239,7 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "--schedule",
         action="append",
         help="compare with running without delay: asynchronous, synchronous, temporal_ensembling, "
-        "rtc or vlash; may be repeated",
+        "rtc, rtc_prefix or vlash; may be repeated",
     )
     evaluation.add_argument(
         "--delay",

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from vla_nodes.parameters import parameter
 
-SCHEDULES = ("asynchronous", "synchronous", "temporal_ensembling", "rtc", "vlash")
+SCHEDULES = (
+    "asynchronous",
+    "synchronous",
+    "temporal_ensembling",
+    "rtc",
+    "rtc_prefix",
+    "vlash",
+)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,17 @@ def test_guidance_is_the_vector_jacobian_product_and_not_the_identity() -> None:
     assert pull[:, 8:].abs().max() == 0.0
 
 
+def test_each_chunk_of_a_batch_has_its_own_bound_of_the_weight() -> None:
+    clean, previous = torch.randn(2, H, A), torch.randn(2, H, A)
+    weights = torch.from_numpy(np.stack([overlap_weights(H, 4, 8)] * 2))
+    for t in (1.0, 0.8, 0.2, 0.0):
+        pull = real_time_chunking(previous, weights, [5.0, 1.0])(clean, t)
+        for row, bound in enumerate((5.0, 1.0)):
+            error = weights[row, :, None] * (previous[row] - clean[row])
+            expected = guidance_weight(t, bound) * error
+            torch.testing.assert_close(pull[row], expected.float(), atol=1e-5, rtol=1e-5)
+
+
 def test_objectives_add_up() -> None:
     velocity, x = mixing_network(), torch.randn(1, H, A)
 

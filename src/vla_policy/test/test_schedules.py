@@ -113,6 +113,18 @@ def test_periods_and_limits() -> None:
     assert late.is_late
 
 
+def test_a_held_prefix_leaves_what_is_executed_free() -> None:
+    for name, soft, max_weight in (("rtc", True, 5.0), ("rtc_prefix", False, 1.0)):
+        plan, policy = schedule(name), Recording(straight(0), straight(8 * STEP))
+        plan.act(policy, None, at(0))
+        assert plan.act(policy, None, at(8 * STEP)).conditioned_steps == 4
+        held = policy.guidances[1]
+        assert held.weights[:4].tolist() == [1.0] * 4
+        assert bool(held.weights[4:8].any()) == soft
+        assert not held.weights[8:].any()
+        assert held.max_weight == max_weight
+
+
 def test_a_policy_without_a_flow_cannot_be_guided() -> None:
     policy = Recording()
     policy.has_flow = False
@@ -291,5 +303,6 @@ def test_every_schedule_is_listed_by_its_name() -> None:
         "synchronous",
         "temporal_ensembling",
         "rtc",
+        "rtc_prefix",
         "vlash",
     ]

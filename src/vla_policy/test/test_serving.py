@@ -134,7 +134,7 @@ def test_schedules_do_behind_a_server_what_they_do_here(
             np.testing.assert_array_equal(
                 getattr(theirs, field.name), getattr(ours, field.name), field.name
             )
-    assert runs[0][1].conditioned_steps == (4 if name == "rtc" else 0)
+    assert runs[0][1].conditioned_steps == (4 if name.startswith("rtc") else 0)
 
 
 def test_a_context_that_was_inferred_from_can_be_acted_on_again(
@@ -195,6 +195,8 @@ def test_robots_that_go_on_from_chunks_of_their_own_share_a_batch(
         ({"weights": np.full(16, 2.0)}, "between 0 and 1"),
         ({"gripper_opening": np.zeros(3)}, "openings"),
         ({"commanded": "poses"}, "cannot be used"),
+        ({"max_weight": -1.0}, "max_weight is -1.0; valid: 0 or more"),
+        ({"max_weight": np.nan}, "finite"),
     ],
 )
 def test_continuations_that_cannot_be_used(
@@ -204,6 +206,7 @@ def test_continuations_that_cannot_be_used(
         "commanded": np.tile(np.eye(4), (8, 1, 1)),
         "gripper_opening": np.zeros(8),
         "weights": np.zeros(16),
+        "max_weight": 5.0,
     }
     assert messages.to_continuation(good, policy.spec) is not None
     with pytest.raises(ObservationMismatchError, match=message):

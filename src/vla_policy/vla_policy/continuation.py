@@ -13,6 +13,8 @@ import numpy as np
 
 from .types import Array
 
+MAX_WEIGHT = 5.0  # β of Black et al., 2025
+
 
 @dataclass(frozen=True)
 class Continuation:
@@ -26,6 +28,7 @@ class Continuation:
             left of the chunk under way, at the times of the new chunk's first steps.
         gripper_opening: (h,) m.
         weights: (H,) between 0 and 1, how much each step of the new chunk is held to it.
+        max_weight: β, the bound of the guidance's weight over flow time.
 
     Raises:
         ValueError: If shapes do not agree, or a value is not finite or out of its range.
@@ -34,6 +37,7 @@ class Continuation:
     commanded: Array
     gripper_opening: Array
     weights: Array
+    max_weight: float = MAX_WEIGHT
 
     def __post_init__(self) -> None:
         left = len(self.gripper_opening)
@@ -46,7 +50,9 @@ class Continuation:
         if self.weights.ndim != 1 or not 0 < left <= len(self.weights):
             raise ValueError(f"weights {self.weights.shape} for {left} references; valid: (H,)")
         if not all(np.isfinite(part).all() for part in vars(self).values()):
-            raise ValueError("references, openings and weights must be finite")
+            raise ValueError("references, openings, weights and their bound must be finite")
+        if self.max_weight < 0.0:
+            raise ValueError(f"max_weight is {self.max_weight}; valid: 0 or more")
         if self.weights.min() < 0.0 or self.weights.max() > 1.0:
             raise ValueError("weights must be between 0 and 1")
 
@@ -77,3 +83,8 @@ def overlap_weights(horizon: int, delay: int, executed: int) -> Array:
         c = (remaining - i) / (remaining - delay + 1)
         weights[i] = 1.0 if i < delay else c * math.expm1(c) / (math.e - 1.0)
     return weights
+
+
+def prefix_weights(horizon: int, delay: int) -> Array:
+    """W (H,) that holds the steps executed before the chunk arrives and leaves the others free."""
+    return np.where(np.arange(horizon) < delay, 1.0, 0.0)

@@ -15,14 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..continuation import MAX_WEIGHT
 from ..types import PolicyError
 from .velocity import Guidance, Velocity
 
 # Clean actions (B, H, A) in normalised units and flow time, to the displacement (B, H, A) wanted,
 # weighed for that time.
 Objective = Callable[[Tensor, float], Tensor]
-
-MAX_WEIGHT = 5.0  # β of Black et al., 2025
 
 
 def guidance_weight(t: float, max_weight: float = MAX_WEIGHT) -> float:

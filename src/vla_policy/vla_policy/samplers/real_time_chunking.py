@@ -6,6 +6,7 @@ Black, Galliker, Levine, 2025, "Real-Time Execution of Action Chunking Flow Poli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,25 +14,26 @@ import torch
 from torch import Tensor
 
 from ..actions.frame import ActionFrame
-from ..continuation import Continuation
-from .guidance import MAX_WEIGHT, Objective, guidance_weight, guided
+from ..continuation import MAX_WEIGHT, Continuation
+from .guidance import Objective, guidance_weight, guided
 from .velocity import Guidance
 
 
 def real_time_chunking(
-    previous: Tensor, weights: Tensor, max_weight: float = MAX_WEIGHT
+    previous: Tensor, weights: Tensor, max_weight: float | Sequence[float] = MAX_WEIGHT
 ) -> Objective:
     """Objective that holds a chunk to the previous one.
 
     Args:
         previous: (B, H, A) rest of the previous chunk, normalised as the new one's steps are.
         weights: (H,) or (B, H), see ``overlap_weights``.
-        max_weight: β.
+        max_weight: β, one or B of them.
     """
     column = weights[..., None].to(previous)
+    bounds = previous.new_tensor(max_weight).reshape(-1, 1, 1)
 
     def objective(clean: Tensor, t: float) -> Tensor:
-        return guidance_weight(t, max_weight) * column * (previous - clean)
+        return bounds.clamp(max=guidance_weight(t, math.inf)) * column * (previous - clean)
 
     return objective
 
@@ -57,4 +59,5 @@ def continue_chunks(
     weights = torch.from_numpy(np.stack([one.weights for one in continuations]))
     if weights.shape != previous.shape[:2]:
         raise ValueError(f"{weights.shape[1]} weights for chunks of {previous.shape[1]} steps")
-    return guided(real_time_chunking(previous, weights))
+    bounds = [one.max_weight for one in continuations]
+    return guided(real_time_chunking(previous, weights, bounds))

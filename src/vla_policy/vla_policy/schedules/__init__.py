@@ -7,14 +7,21 @@ from ..interface import Policy
 from .base import Kinematics, Schedule
 from .delay import DelayWindow
 from .future_state import FutureState
-from .real_time_chunking import RealTimeChunking
+from .real_time_chunking import HeldPrefix, RealTimeChunking
 from .resampling import resample
 from .synchronous import Synchronous
 from .temporal_ensembling import TemporalEnsembling
 
 SCHEDULES: dict[str, type[Schedule]] = {
     kind.name: kind
-    for kind in (Schedule, Synchronous, TemporalEnsembling, RealTimeChunking, FutureState)
+    for kind in (
+        Schedule,
+        Synchronous,
+        TemporalEnsembling,
+        RealTimeChunking,
+        HeldPrefix,
+        FutureState,
+    )
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..continuation import Continuation, overlap_weights
+from ..continuation import MAX_WEIGHT, Continuation, overlap_weights, prefix_weights
 from ..interface import Context, Policy
-from ..types import ActionChunk, RobotState
+from ..types import ActionChunk, Array, RobotState
 from .base import Schedule
 from .resampling import resample
 
@@ -22,6 +22,7 @@ class RealTimeChunking(Schedule):
 
     name = "rtc"
     needs_flow = True
+    max_weight = MAX_WEIGHT
     _previous: ActionChunk | None = None
 
     def reset(self) -> None:
@@ -42,6 +43,25 @@ class RealTimeChunking(Schedule):
         if left == 0:
             return policy.act(context, state)
         delay = min(self.delay.steps, left)
-        weights = overlap_weights(self._horizon, delay, self._horizon - left)
-        chunk = policy.act(context, state, Continuation(commanded, openings, weights))
-        return replace(chunk, conditioned_steps=delay)
+        weights = self._weights(delay, left)
+        held = Continuation(commanded, openings, weights, self.max_weight)
+        return replace(policy.act(context, state, held), conditioned_steps=delay)
+
+    def _weights(self, delay: int, left: int) -> Array:
+        """W (H,), with ``left`` steps left of the chunk under way."""
+        return overlap_weights(self._horizon, delay, self._horizon - left)
+
+
+class HeldPrefix(RealTimeChunking):
+    """Real-time chunking without its soft part, and held less hard.
+
+    Not as published. The soft part holds the steps that are executed next to a plan that is
+    older by a whole period; in contact, where each new chunk is to correct the last, the reference
+    then runs on into what blocks it.
+    """
+
+    name = "rtc_prefix"
+    max_weight = 1.0
+
+    def _weights(self, delay: int, left: int) -> Array:
+        return prefix_weights(self._horizon, delay)

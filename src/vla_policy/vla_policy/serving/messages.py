@@ -40,7 +40,7 @@ from ..types import (
     RobotState,
 )
 
-PROTOCOL, VERSION = "vla-policy", 2
+PROTOCOL, VERSION = "vla-policy", 3
 PATH = "/vla"
 # Errors that keep their kind across the wire.
 KINDS: dict[str, type[PolicyError]] = {
@@ -260,7 +260,8 @@ def to_continuation(message: Any, spec: PolicySpec) -> Continuation | None:
             **{
                 name: np.asarray(message[name], dtype=np.float64)
                 for name in ("commanded", "gripper_opening", "weights")
-            }
+            },
+            max_weight=float(message["max_weight"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ObservationMismatchError(f"the continuation cannot be used: {error!r}") from error
