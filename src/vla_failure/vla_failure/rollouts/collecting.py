@@ -20,7 +20,7 @@ from .. import store
 from ..binding import Binding
 from ..episodes import EpisodeInfo, FailureDetectionError, Outcome
 from .onset import find_onset
-from .perturbations import PERTURBATIONS, Perturbation
+from .perturbations import PERTURBATIONS, REACH, Perturbation
 from .recording import record_episode
 
 Progress = Callable[["ShardReport"], None]
@@ -165,7 +165,7 @@ def rollout_settings(config: RolloutConfig) -> dict[str, Any]:
     return {
         "suite": config.suite,
         "robot": config.robot,
-        "perturbations": list(config.perturbations),
+        "perturbations": {kind: REACH[kind] for kind in config.perturbations},
         "samples": config.samples,
         "sampled_per_task": config.sampled,
         "seeds": [seeds[0], seeds[-1]],

@@ -20,14 +20,16 @@ from vla_sim.tasks import TaskInstance
 from ..episodes import FailureDetectionError
 
 NONE = "none"
-PERTURBATIONS = (NONE, "lighting", "camera", "occlusion", "bias", "jitter")
-
-# At severity 1.
-_LIGHT = 0.9  # share by which the light is dimmed or brightened
-_CAMERA = 0.15  # m
-_COVERED = 0.8  # side of the covered rectangle, share of the image's
-_BIAS = 0.08  # m
-_JITTER = 0.05  # m, standard deviation per axis of a chunk
+# What each does at severity 1.
+REACH = {
+    NONE: 0.0,
+    "lighting": 0.9,  # share by which the light is dimmed or brightened
+    "camera": 0.15,  # m
+    "occlusion": 0.8,  # side of the covered square, share of the image's
+    "bias": 0.08,  # m
+    "jitter": 0.05,  # m, standard deviation per axis of a chunk
+}
+PERTURBATIONS = tuple(REACH)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Perturbation:
         """The scene as it is laid under the perturbation."""
         look, rng = instance.layout.look, self._rng()
         if self.kind == "lighting":
-            factor = 1.0 + self.severity * _LIGHT * (1.0 if rng.random() < 0.5 else -1.0)
+            factor = 1.0 + self._reach * (1.0 if rng.random() < 0.5 else -1.0)
             look = replace(
                 look,
                 light_diffuse=look.light_diffuse * factor,
@@ -76,7 +78,7 @@ class Perturbation:
             )
         elif self.kind == "camera":
             direction = rng.normal(size=3)
-            shift = direction * (self.severity * _CAMERA / np.linalg.norm(direction))
+            shift = direction * (self._reach / np.linalg.norm(direction))
             look = replace(look, camera_position_offset=look.camera_position_offset + shift)
         return replace(instance, layout=replace(instance.layout, look=look))
 
@@ -85,7 +87,7 @@ class Perturbation:
         if self.kind != "occlusion":
             return None
         corner = self._rng().uniform(size=2)
-        share = self.severity * _COVERED
+        share = self._reach
 
         def cover(observation: SimObservation) -> SimObservation:
             images = {}
@@ -104,7 +106,7 @@ class Perturbation:
             return None
         rng = self._rng()
         angle = rng.uniform(-np.pi, np.pi)
-        bias = self.severity * _BIAS * np.array([np.cos(angle), np.sin(angle), 0.0])
+        bias = self._reach * np.array([np.cos(angle), np.sin(angle), 0.0])
 
         def shift(chunk: ActionChunk) -> ActionChunk:
             poses = chunk.poses_tool_in_base
@@ -112,11 +114,16 @@ class Perturbation:
                 moved = poses.copy()
                 moved[:, :3, 3] += bias
             else:
-                offset = self.severity * _JITTER * np.array([*rng.normal(size=2), 0.0])
+                offset = self._reach * np.array([*rng.normal(size=2), 0.0])
                 moved = displaced(poses, offset, 0.0)
             return replace(chunk, commanded=moved)
 
         return shift
+
+    @property
+    def _reach(self) -> float:
+        """How far it goes, in the unit of its kind."""
+        return self.severity * REACH[self.kind]
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, 8])
