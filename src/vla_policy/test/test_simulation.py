@@ -24,7 +24,7 @@ from vla_policy.evaluation.causality import (
     seen_move_changes_the_chunk,
     unseen_move_changes_nothing,
 )
-from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate
+from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate, evaluate_pairs
 from vla_policy.evaluation.rollout import black_images, run_episode
 from vla_policy.schedules import SCHEDULES
 from vla_policy.tokenizer import InstructionTokenizer
@@ -219,9 +219,28 @@ def test_colour_pairs_name_two_cubes_of_one_scene(
     monkeypatch.setitem(rollout.TIME_LIMITS, "pick", 0.8)
     sim.reset("pick", 1_000_002)
     pair = colour_pair(load_policy(checkpoint), sim)
+    assert pair is not None
     assert pair.first.named_object != pair.second.named_object
     assert pair.first.instruction != pair.second.instruction
     assert pair.chosen == (chosen_object(pair.first), chosen_object(pair.second))
+    sim.reset("drawer", 1_000_002)
+    assert colour_pair(load_policy(checkpoint), sim) is None
+
+
+def test_pairs_leave_out_scenes_with_nothing_else_to_name(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(rollout.TIME_LIMITS, "touch", 0.4)
+    suites = {"two": ("touch", "drawer"), "drawers": ("drawer",)}
+    monkeypatch.setattr("vla_policy.evaluation.evaluate.SUITES", suites)
+    try:
+        found = evaluate_pairs(EvaluationConfig(checkpoint, suite="two", episodes=1, workers=1))
+        assert [pair["episodes"][0]["task"] for pair in found["pairs"]] == ["touch"]
+        assert found["figures"]["skipped_count"] == 1
+        with pytest.raises(ValueError, match="anything else"):
+            evaluate_pairs(EvaluationConfig(checkpoint, suite="drawers", episodes=1, workers=1))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_an_evaluation_repeats_itself(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

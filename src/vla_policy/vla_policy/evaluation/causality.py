@@ -49,21 +49,18 @@ def chosen_object(result: EpisodeResult) -> str | None:
     return result.lifted_object or result.touched_object
 
 
-def colour_pair(policy: Policy, sim: Simulation) -> PairResult:
+def colour_pair(policy: Policy, sim: Simulation) -> PairResult | None:
     """Runs the scene that ``sim`` was reset to twice, the second time with another object named.
 
     Both wordings are the canonical one, and scene, noise and start are the same, so only the
-    colour's word differs.
-
-    Raises:
-        ValueError: Nothing else in the scene could be named.
+    colour's word differs. None if nothing else in the scene could be named.
     """
     task, drawn = tasks.get(sim.task), sim.instance
     present = scene.present_objects(drawn.layout)
     nameable = {target for target, reference in task.orders() if reference == drawn.reference}
     others = sorted(name for name in present if name in nameable - {drawn.target})
     if not others:
-        raise ValueError(f"the scene of {drawn.task!r} holds nothing else that could be named")
+        return None
     results = []
     for color in (drawn.target, others[drawn.seed % len(others)]):
         sim.reset_to(drawn.naming(color, task))

@@ -129,30 +129,35 @@ def evaluate_suites(
 
 
 def evaluate_pairs(
-    config: EvaluationConfig, progress: Callable[[PairResult], None] | None = None
+    config: EvaluationConfig, progress: Callable[[PairResult | None], None] | None = None
 ) -> dict[str, Any]:
     """Runs every scene twice with another cube named, which a policy that listens goes for.
 
     Args:
         config: What to evaluate; ``images`` must be ``none``.
-        progress: Called with every finished pair, in no particular order.
+        progress: Called with every finished pair, in no particular order; None for one skipped.
 
     Returns:
         Figures, settings and pairs. ``other_object_rate`` is the share of pairs in which the other
         name led to another object, ``named_object_rate`` the share of episodes that went for the
-        named one.
+        named one, ``skipped_count`` the number of scenes that hold nothing else to name.
 
     Raises:
+        ValueError: No scene holds anything else to name.
         SeedOverlapError: If a seed was used to train or select the policy.
         CheckpointError: If the checkpoint is incomplete.
     """
     if config.images != "none":
         raise ValueError(f"pairs need images; --images {config.images} takes them away")
     pairs: list[PairResult] = []
-    for pair in run_jobs(config, _pair, evaluation_jobs(config)):
-        pairs.append(pair)
+    jobs = evaluation_jobs(config)
+    for pair in run_jobs(config, _pair, jobs):
+        if pair is not None:
+            pairs.append(pair)
         if progress is not None:
             progress(pair)
+    if not pairs:
+        raise ValueError(f"no scene of {config.suite!r} holds anything else that could be named")
     pairs.sort(key=lambda p: (p.first.task, p.seed))
     different = sum(pair.different for pair in pairs)
     low, high = wilson_interval(different, len(pairs))
@@ -167,6 +172,7 @@ def evaluate_pairs(
             "other_object_rate_wilson_low": low,
             "other_object_rate_wilson_high": high,
             "named_object_rate": sum(hits) / len(hits),
+            "skipped_count": len(jobs) - len(pairs),
         },
         "settings": evaluation_settings(config),
         "pairs": [pair.to_dict() for pair in pairs],
@@ -303,7 +309,7 @@ def _episode(job: tuple[str, int]) -> EpisodeResult:
     )
 
 
-def _pair(job: tuple[str, int]) -> PairResult:
+def _pair(job: tuple[str, int]) -> PairResult | None:
     policy, sim, _ = worker(*job)
     return colour_pair(policy, sim)
 
