@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..actions.frame import ActionFrame
+from ..continuation import MAX_WEIGHT
 from ..types import Array
-from .guidance import MAX_WEIGHT, Objective, guidance_weight
+from .guidance import Objective, guidance_weight
 
 # Tool positions (B, H, 3) in the base frame, m, to a scalar in m²; its gradient is the displacement
 # (m) that each position should make.
