@@ -12,8 +12,9 @@ from vla_sim.scene.tools import MARK_DOTS, MARK_SPACING, PEG_HEIGHT, PLATE_TOP, 
 
 # From the tool's height when its closed fingertips touch a surface, m.
 _TIP = 0.0095
-# The tool is told to go so far below the plate's top, m: at 1000 N/m, about 6 N.
-_WIPE_DEPTH = 0.006
+# The tool is told to go so far below the plate's top, m, by an arm that gives way (at 1000 N/m,
+# about 6 N) and by one that does not.
+_WIPE_DEPTH, _STIFF_WIPE_DEPTH = 0.006, 0.003
 # From the middle of the mark to where wiping begins and ends, m.
 _HALF_WAY = 0.5 * (MARK_DOTS - 1) * MARK_SPACING + 0.018
 # The peg is held so far above its middle.
@@ -37,7 +38,7 @@ class WipeGoals:
         along = float(world.offset @ line)
         across = float(np.linalg.norm(world.offset - along * line))
         low = world.position[2] < PLATE_TOP + _TIP + 0.004
-        pressed = PLATE_TOP + _TIP - _WIPE_DEPTH
+        pressed = PLATE_TOP + _TIP - (_WIPE_DEPTH if world.compliant else _STIFF_WIPE_DEPTH)
         if low and across < 0.012 and -_HALF_WAY - 0.01 < along < _HALF_WAY - 0.004:
             end = world.cube[:2] + _HALF_WAY * line
             return Goal(np.array([*end, pressed]), yaw, CLOSED, 0.35)
