@@ -89,11 +89,13 @@ def test_only_open_episodes_count_and_the_others_are_counted() -> None:
     scores = [np.arange(10.0) + 100.0 * seed for seed in range(6)]
     (snapshot,) = snapshots_at(episodes, scores, 0.5).values()
     assert snapshot.time == 2.0
-    assert (snapshot.succeeded_before, snapshot.failed_before, snapshot.timeouts) == (1, 1, 1)
+    assert (snapshot.succeeded_before, snapshot.failed_before) == (1, 1)
+    assert snapshot.timed_out.sum() == 1
     # At 2.0 s the last inference was the one at 5 · 0.4 s.
-    assert snapshot.scores.tolist() == [5.0, 105.0, 405.0]
-    assert snapshot.failed.tolist() == [False, False, True]
+    assert snapshot.scores.tolist() == [5.0, 105.0, 405.0, 505.0]
+    assert snapshot.failed.tolist() == [False, False, True, True]
     assert snapshot.auc() == 1.0
+    assert snapshot.without_timeouts().scores.tolist() == [5.0, 105.0, 405.0]
     with pytest.raises(FailureDetectionError, match="p-0 has 10 steps and 3 scores"):
         snapshots_at(episodes, [s[:3] for s in scores], 0.5)
     assert snapshots_at(episodes[3:], scores[3:], 0.5) == {}, "no success to take a time from"
@@ -129,7 +131,7 @@ def synthetic(rng: np.random.Generator, lift: float, tasks: int = 6) -> dict[str
         failed = np.arange(40) < 15
         shared = rng.normal(size=40) + (0.8 + 0.3 * rng.normal()) * failed
         found[f"t{task}"] = [
-            Snapshot(1.0, shared + own, failed, np.full(40, "none"), 0, 0, 0)
+            Snapshot(1.0, shared + own, failed, np.zeros(40, bool), np.full(40, "none"), 0, 0)
             for own in (
                 0.4 * rng.normal(size=40) + lift * failed,
                 0.4 * rng.normal(size=40),
@@ -229,12 +231,13 @@ def test_alarms_by_hand() -> None:
 def test_brier_by_hand() -> None:
     success, failure = make_episode(0), make_episode(1, "failure")
     timeout = make_episode(2, "timeout")
-    assert [open_inferences(e) for e in (success, failure, timeout)] == [10, 5, 0]
+    assert [open_inferences(e) for e in (success, failure, timeout)] == [10, 5, 10]
     # Only what comes before the onset counts, and every episode the same.
     told = [np.full(10, 0.2), np.concatenate([np.full(5, 0.6), np.zeros(5)]), np.ones(10)]
     found = sequential_brier([success, failure, timeout], told)
-    assert found == pytest.approx(0.5 * (0.04 + 0.16))
-    assert sequential_brier([timeout], [np.ones(10)]) is None
+    assert found == pytest.approx((0.04 + 0.16 + 0.0) / 3)
+    lost = make_episode(3, "failure", onset_step=0)
+    assert sequential_brier([lost], [np.ones(10)]) is None, "there is nothing left to forecast"
 
 
 def test_probabilities_are_the_shares_of_failures() -> None:

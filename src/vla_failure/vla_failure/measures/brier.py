@@ -10,7 +10,7 @@ import numpy as np
 
 from ..calibration import Shape
 from ..detectors.logistic import Logistic, fit_logistic
-from ..episodes import Episode, FloatArray, Outcome
+from ..episodes import Episode, FloatArray
 
 _PENALTY = 1e-4
 # An excess beyond this says no more.
@@ -38,7 +38,7 @@ class Probability:
 
         Args:
             shape: Of the band.
-            episodes: Of both outcomes; timeouts are left out.
+            episodes: Of successes and others; whoever did not succeed counts as a failure.
             scores: (T_i,) of each.
 
         Raises:
@@ -74,7 +74,7 @@ def sequential_brier(
     """Mean squared error of P(failure) over the open inferences of each episode, and over episodes.
 
     (Brier, 1950, "Verification of forecasts expressed in terms of probability".) What is over,
-    succeeded or lost, is no forecast any more; timeouts are left out.
+    succeeded or lost, is no forecast any more.
 
     Returns:
         None if no episode is left.
@@ -89,9 +89,7 @@ def sequential_brier(
 
 
 def open_inferences(episode: Episode) -> int:
-    """Inferences before the onset of a failure, or all up to a success; none of a timeout."""
-    if episode.info.outcome is Outcome.TIMEOUT:
-        return 0
+    """Inferences before the onset of a failure, or all up to a success or a timeout."""
     onset = episode.info.onset_step
     return len(episode) if onset is None else min(onset, len(episode))
 

@@ -8,7 +8,7 @@ still open then: what has succeeded already, or failed already, would be told by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -63,20 +63,20 @@ class Snapshot:
     Attributes:
         time: s since the start of each episode.
         scores: (n,) last scores by then.
-        failed: (n,) whether the episode failed later.
+        failed: (n,) whether the episode did not succeed later.
+        timed_out: (n,) of these, what the expert could still have saved at the end.
         groups: (n,) policy and perturbation of each.
         succeeded_before: Episodes left out because they had succeeded by then.
         failed_before: Left out because they were past their onset.
-        timeouts: Left out because they did neither.
     """
 
     time: float
     scores: FloatArray
     failed: BoolArray
+    timed_out: BoolArray
     groups: npt.NDArray[np.str_]
     succeeded_before: int
     failed_before: int
-    timeouts: int
 
     def auc(self) -> float | None:
         """Over all of them; None if there are none of either kind."""
@@ -90,6 +90,17 @@ class Snapshot:
             if self._both(self.failed[here]):
                 values.append(roc_auc(self.scores[here], self.failed[here]))
         return float(np.mean(values)) if values else None
+
+    def without_timeouts(self) -> Snapshot:
+        """With those failures alone that nobody could have saved."""
+        kept = ~self.timed_out
+        return replace(
+            self,
+            scores=self.scores[kept],
+            failed=self.failed[kept],
+            timed_out=self.timed_out[kept],
+            groups=self.groups[kept],
+        )
 
     @staticmethod
     def _both(failed: BoolArray) -> bool:
@@ -157,12 +168,10 @@ def _snapshot(episodes: Sequence[Episode], scores: Sequence[FloatArray], share: 
     times = [e.info.success_time for e in episodes if e.info.success_time is not None]
     time = share * float(np.median(times))
     kept: list[int] = []
-    succeeded = lost = timeouts = 0
+    succeeded = lost = 0
     for index, episode in enumerate(episodes):
         onset = episode.onset_time
-        if episode.info.outcome is Outcome.TIMEOUT:
-            timeouts += 1
-        elif episode.info.success_time is not None and episode.info.success_time <= time:
+        if episode.info.success_time is not None and episode.info.success_time <= time:
             succeeded += 1
         elif onset is not None and onset <= time:
             lost += 1
@@ -174,13 +183,13 @@ def _snapshot(episodes: Sequence[Episode], scores: Sequence[FloatArray], share: 
         time=time,
         scores=np.array([scores[i][step] for i, step in zip(kept, steps, strict=True)]),
         failed=np.array([not episodes[i].info.success for i in kept], dtype=bool),
+        timed_out=np.array([episodes[i].info.outcome is Outcome.TIMEOUT for i in kept], bool),
         groups=np.array(
             [f"{episodes[i].info.policy_id}/{episodes[i].info.perturbation}" for i in kept],
             dtype=np.str_,
         ),
         succeeded_before=succeeded,
         failed_before=lost,
-        timeouts=timeouts,
     )
 
 

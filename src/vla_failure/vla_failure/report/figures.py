@@ -99,13 +99,19 @@ def unseen_figures(results: Results) -> dict[str, float]:
     interval = auc_interval(runs)
     figures["unseen_auc_low"], figures["unseen_auc_high"] = interval.low, interval.high
     figures |= _margin(results)
-    for kind in ("succeeded_before", "failed_before", "timeouts"):
+    for kind in ("succeeded_before", "failed_before"):
         count = sum(getattr(snapshot, kind) for snapshot in runs[0].values())
         figures[f"unseen_left_out_{kind}_count"] = float(count)
     compared = sum(len(snapshot.failed) for snapshot in runs[0].values())
     failures = sum(int(snapshot.failed.sum()) for snapshot in runs[0].values())
     figures["unseen_compared_count"] = float(compared)
     figures["unseen_compared_failures_count"] = float(failures)
+    timeouts = sum(int(snapshot.timed_out.sum()) for snapshot in runs[0].values())
+    figures["unseen_compared_timeouts_count"] = float(timeouts)
+    lost = [{task: s.without_timeouts() for task, s in run.items()} for run in runs]
+    if any(s.auc() is not None for s in lost[0].values()):
+        values = [macro_auc(run) for run in lost]
+        figures["unseen_auc_without_timeouts"] = float(np.mean(values))
     return {**figures, **_alarms(results)}
 
 
@@ -146,10 +152,10 @@ def task_figures(results: Results) -> dict[str, dict[str, float]]:
         row = {
             "time_s": snapshot.time,
             "successes": float((~snapshot.failed).sum()),
-            "failures": float(snapshot.failed.sum()),
+            "failures": float((snapshot.failed & ~snapshot.timed_out).sum()),
+            "timeouts": float(snapshot.timed_out.sum()),
             "succeeded_before": float(snapshot.succeeded_before),
             "failed_before": float(snapshot.failed_before),
-            "timeouts": float(snapshot.timeouts),
         }
         for name in (OURS, BEST_OTHER, "safe_mlp", "clock"):
             values = [run[task].auc() for run in headline.get(name, []) if task in run]

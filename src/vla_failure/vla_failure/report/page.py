@@ -83,7 +83,8 @@ def render_page(report: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         _detectors(report),
         "<h2>Tasks</h2>",
         "<p>Compared are episodes that are still open at half of the median time to success; the "
-        "others are counted.</p>",
+        "others are counted. Whoever did not succeed counts as failed, timeouts too: these could "
+        "have been saved to the end.</p>",
         _tasks(report),
         "<h2>Rollouts</h2>",
         _rollouts(report),
@@ -211,10 +212,10 @@ def _detectors(report: Mapping[str, Any]) -> str:
 
 def _tasks(report: Mapping[str, Any]) -> str:
     heads = [
-        *("task", "compared at, s", "successes", "failures", "left out: succeeded", "lost"),
-        *("timeouts", "AUC of ours", "best other", "clock"),
+        *("task", "compared at, s", "successes", "failures", "timeouts"),
+        *("left out: succeeded", "lost", "AUC of ours", "best other", "clock"),
     ]
-    keys = ("successes", "failures", "succeeded_before", "failed_before", "timeouts")
+    keys = ("successes", "failures", "timeouts", "succeeded_before", "failed_before")
     rows = [
         (
             "",

@@ -140,7 +140,8 @@ def _tasks(axes: Axes, report: Mapping[str, Any]) -> None:
             x, y = zip(*known, strict=True)
             axes.plot(x, y, "o", color=_COLOURS[name], markersize=5, label=label(name))
     texts = [
-        f"{row['task']}\n{row['failures']:.0f} of {row['failures'] + row['successes']:.0f} failed"
+        f"{row['task']}\n{row['failures'] + row['timeouts']:.0f} failed, "
+        f"{row['successes']:.0f} did not"
         for row in tasks
     ]
     axes.set_yticks(places, texts, fontsize=8.5)
