@@ -103,6 +103,7 @@ def test_a_node_gets_the_same_chunks_from_a_server(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling a policy needs g++")
+@pytest.mark.timeout(400)  # it compiles, with a core of its own or without
 def test_a_compiled_policy_is_served() -> None:
     local = load(config())
     observation = a_look(local.spec)

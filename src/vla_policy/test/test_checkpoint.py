@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from conftest import FakeObservation
 from safetensors.torch import load_file
@@ -31,8 +32,11 @@ def test_it_is_small_and_in_16_bits() -> None:
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
 
 
-def test_its_seeds_are_those_of_demonstrations_and_selection() -> None:
-    manifest = read_manifest(default_checkpoint())
+@pytest.mark.parametrize("name", ["nano_pi0", "nano_pi0_l1"])
+def test_its_seeds_are_those_of_demonstrations_and_selection(name: str) -> None:
+    folder = default_checkpoint().parent / name
+    assert load_policy(folder).spec.robot == "panda"
+    manifest = read_manifest(folder)
     for entry in manifest["demonstrations"]:
         used = [*entry["seeds"], *entry["failed_seeds"]]
         assert used
