@@ -187,7 +187,7 @@ def run(
     asked.wait()
     if spinner.failure is None:
         getattr(node, "finish", lambda: None)()
-    spinner.stop()
+    rested = spinner.stop()
     getattr(node, "close", lambda: None)()
     rclpy.try_shutdown()
     # Ctrl-C in a terminal comes twice, from there and from launch: the second one must not kill
@@ -196,7 +196,14 @@ def run(
         signal.signal(number, signal.SIG_IGN)
     if spinner.failure is not None:
         traceback.print_exception(spinner.failure)
-    return int(spinner.failure is not None or EssentialThread.failed.is_set())
+    status = int(spinner.failure is not None or EssentialThread.failed.is_set())
+    if not rested:
+        # Python would wait for it, e.g. for a policy that is being loaded, until somebody kills.
+        print(f"ends in the middle of a callback, after {SHUTDOWN_TIMEOUT:g} s", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 class _Spinner(threading.Thread):
@@ -218,10 +225,12 @@ class _Spinner(threading.Thread):
             self.failure = error
             self._on_failure.set()
 
-    def stop(self) -> None:
-        """Lets callbacks under way finish."""
+    def stop(self) -> bool:
+        """Lets callbacks under way finish, for a while. Returns whether they have."""
         self._stop_asked.set()
+        deadline = time.monotonic() + SHUTDOWN_TIMEOUT
         self.join(timeout=SHUTDOWN_TIMEOUT)
         # The executor's own shutdown would take its guard conditions from under callbacks that are
         # still under way in a pool of threads; it has no public way to wait for these.
-        self._executor._work_tracker.wait(SHUTDOWN_TIMEOUT)
+        left = max(0.0, deadline - time.monotonic())
+        return self._executor._work_tracker.wait(left) and not self.is_alive()
