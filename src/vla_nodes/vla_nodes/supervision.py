@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 
 from vla_failure.reaction import ArmState, Phase, RetraceChunk
 from vla_nodes.detection import FINE, Detection, Word, describe
+from vla_nodes.operator_devices import OperatorDevices
 from vla_nodes.supervision_types import (
     SECOND,
     ChunkInfo,
@@ -107,8 +108,7 @@ class Supervisor:
         self._told_ns = 0
         self._policy_silent = False
         self._resetting = False
-        self._enabled_ns: dict[str, int] = {}  # when each device was last held enabled
-        self._lost: set[str] = set()  # devices that fell silent while they owned the arm
+        self._devices = OperatorDevices(limits.operator_timeout)
         self._controller_seen_ns: int | None = None
         self._recorder_text = "no recorder answered"
         self._answered_ns: int | None = None  # when the operator let the policy go on
@@ -325,15 +325,12 @@ class Supervisor:
     def on_operator(self, device: str, enabled: bool, now_ns: int) -> None:
         """An operator's device says whether somebody holds it enabled."""
         if not enabled:
-            self._enabled_ns.pop(device, None)
-            self._lost.discard(device)
+            self._devices.let_go(device)
             if self.state is State.TELEOP and device == self.device:
                 self._hand_over(State.IDLE, Owner.NONE, f"{device} has let go")
                 self._note(self.reason, now_ns)
             return
-        since = now_ns - self._enabled_ns.get(device, -SECOND)
-        pressed = since > self._operator_timeout_ns and device not in self._lost
-        self._enabled_ns[device] = now_ns
+        pressed = self._devices.hold(device, now_ns)
         if pressed and self.state is State.IDLE and self.task is None and now_ns > 0:
             self.device = device
             self._grant_ns = now_ns
@@ -355,19 +352,12 @@ class Supervisor:
         self._last_tick_ns = now_ns
         task = self.task
         if jumped_back:
-            self._enabled_ns.clear()
-        if self.state is State.TELEOP:
-            since = now_ns - self._enabled_ns.get(self.device, -SECOND)
-            if jumped_back or since > self._operator_timeout_ns:
-                why = "the clock jumped back" if jumped_back else f"{self.device} is silent"
-                self._lost.add(self.device)
-                self._hand_over(State.IDLE, Owner.NONE, why)
-                self._note(why, now_ns)
-        self._enabled_ns = {
-            device: seen_ns
-            for device, seen_ns in self._enabled_ns.items()
-            if now_ns - seen_ns <= self._operator_timeout_ns
-        }
+            self._devices.forget()
+        if self.state is State.TELEOP and not self._devices.is_held(self.device, now_ns):
+            why = "the clock jumped back" if jumped_back else f"{self.device} is silent"
+            self._devices.lose(self.device)
+            self._hand_over(State.IDLE, Owner.NONE, why)
+            self._note(why, now_ns)
         if task is None:
             return
         if jumped_back:
@@ -430,10 +420,6 @@ class Supervisor:
         self.detection.reaction.go_on()
         self._emit(EventKind.RESUME, now_ns)
         self._grant_policy(now_ns, "the operator lets the policy go on")
-
-    @property
-    def _operator_timeout_ns(self) -> int:
-        return round(self._limits.operator_timeout * SECOND)
 
     def controller_silent(self, now_ns: int) -> bool:
         """Whether the controller's state has not been seen for too long."""
