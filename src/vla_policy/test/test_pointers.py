@@ -65,3 +65,17 @@ def test_cross_entropy_over_patches_ignores_what_is_hidden() -> None:
     assert float(_patch_loss(logits, target)) < 1e-4
     logits[0, 64 + 3, 1] = 20.0
     assert float(_patch_loss(logits, target)) < 1e-4
+
+
+def test_the_goal_of_a_relation_is_where_the_expert_puts_the_cube(tmp_path: Path) -> None:
+    collect_kinematic(
+        "relation", "panda", range(500_000, 500_004), tmp_path, suite="core",
+        samples_per_episode=16, processes=1,
+    )  # fmt: skip
+    rows = samples.load(tmp_path)
+    for episode in {row.episode for row in rows}:
+        last = max((row for row in rows if row.episode == episode), key=lambda row: row.time)
+        end = last.chunk_poses[-1, :2, 3]
+        assert np.linalg.norm(end - samples.goal_position(last)[:2]) < 0.005
+        # The control: the bowl, which is what the words name, is somewhere else.
+        assert np.linalg.norm(end - last.reference_position[:2]) > 0.1

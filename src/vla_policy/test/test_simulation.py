@@ -100,8 +100,9 @@ def test_auxiliary_positions_are_in_their_frames(
     np.testing.assert_allclose(target[3:6] + np.array([0.5, 0.0, 0.0]), named[:3], atol=1e-5)
     assert demonstrations.data.positions_valid[5, :9].all()
     colors = list(scene.COLORS)
-    assert demonstrations.data.position_names[4:] == tuple(f"{c}_in_tool" for c in colors)
-    first = 12 + 3 * colors.index(row.target)
+    names = demonstrations.data.position_names
+    assert names[6:] == tuple(f"{c}_in_tool" for c in colors)
+    first = 3 * names.index(f"{row.target}_in_tool")
     np.testing.assert_allclose(target[first : first + 3], target[:3], atol=1e-6)
 
 
