@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from ..episodes import FailureDetectionError, Float32Array, chunk_array
+from ..episodes import EpisodeInfo, FailureDetectionError, Float32Array, Outcome, chunk_array
 
 # Environment steps per second, robosuite's default.
 STEP_DT = 1.0 / 20.0
@@ -88,6 +88,50 @@ def chunk_of_actions(
         poses[step, :3, :3] = turned.as_matrix()
     openings = 0.5 * _OPEN * (1.0 - np.clip(actions[:, 6], -1.0, 1.0))
     return chunk_array(poses, openings)
+
+
+def episode_info(
+    name: Name,
+    policy: str,
+    suite: str,
+    instruction: str,
+    *,
+    inferences: int,
+    success_time: float | None,
+    execute_steps: int,
+) -> EpisodeInfo:
+    """What is known of an episode.
+
+    Args:
+        name: Of its file.
+        policy: Id of the policy.
+        suite: Of tasks.
+        instruction: What the robot was told.
+        inferences: Number of them.
+        success_time: s; None = it failed.
+        execute_steps: Of a chunk.
+
+    Raises:
+        FailureDetectionError: If the suite is unknown.
+    """
+    success = success_time is not None
+    return EpisodeInfo(
+        episode_id=f"{policy}-{suite}-{name.task}-{name.episode}",
+        policy_id=policy,
+        task=f"{suite}-{name.task}",
+        suite=suite,
+        perturbation="none",
+        severity=0.0,
+        seed=name.episode,
+        instruction=instruction,
+        time_limit=time_limit(suite),
+        step_dt=STEP_DT,
+        execute_steps=execute_steps,
+        outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
+        success_time=success_time,
+        # Nobody knows when it was lost: not before the last inference.
+        onset_step=None if success else inferences,
+    )
 
 
 def time_limit(suite: str) -> float:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..episodes import Episode, EpisodeInfo, FailureDetectionError, Outcome, aggregate_features
-from .libero import STEP_DT, WAIT, Name, chunk_of_actions, time_limit, value_of
+from ..episodes import Episode, FailureDetectionError, aggregate_features
+from .libero import STEP_DT, WAIT, Name, chunk_of_actions, episode_info, value_of
 from .restricted import read_record
 
 EPISODES, INFERENCES = "env_records", "policy_records"
@@ -110,22 +110,14 @@ def _episode(
         samples.append(several)
     if not times:
         raise FailureDetectionError(f"{path.name} has no inference before its success")
-    info = EpisodeInfo(
-        episode_id=f"{policy}-{suite}-{name.task}-{name.episode}",
-        policy_id=policy,
-        task=f"{suite}-{name.task}",
-        suite=suite,
-        perturbation="none",
-        severity=0.0,
-        seed=name.episode,
-        instruction=str(value_of(record, path, "task_description")),
-        time_limit=time_limit(suite),
-        step_dt=STEP_DT,
-        execute_steps=int(value_of(record, path, "replan_steps")),
-        outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
+    info = episode_info(
+        name,
+        policy,
+        suite,
+        str(value_of(record, path, "task_description")),
+        inferences=len(times),
         success_time=success_time,
-        # Nobody knows when it was lost: not before the last inference.
-        onset_step=None if success else len(times),
+        execute_steps=int(value_of(record, path, "replan_steps")),
     )
     found = Episode(
         info=info,

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..episodes import Episode, EpisodeInfo, FailureDetectionError, Outcome, aggregate_features
-from .libero import STEP_DT, Name, chunk_of_actions, time_limit, value_of
+from ..episodes import Episode, FailureDetectionError, aggregate_features
+from .libero import STEP_DT, Name, chunk_of_actions, episode_info, value_of
 from .restricted import read_record
 
 FEATURES = "hidden_states"
@@ -62,22 +62,14 @@ def _episode(path: Path, name: Name, policy: str) -> tuple[Episode, tuple[int, i
     actions = _columns(rows, _ACTION, path)
     steps = _columns(rows, ("action/timestep",), path)[:, 0]
     travelled = chunk_of_actions(actions, np.zeros(3), Rotation.identity())
-    info = EpisodeInfo(
-        episode_id=f"{policy}-{suite}-{name.task}-{name.episode}",
-        policy_id=policy,
-        task=f"{suite}-{name.task}",
-        suite=suite,
-        perturbation="none",
-        severity=0.0,
-        seed=name.episode,
-        instruction=str(value_of(record, path, "task_description")),
-        time_limit=time_limit(suite),
-        step_dt=STEP_DT,
-        execute_steps=1,
-        outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
+    info = episode_info(
+        name,
+        policy,
+        suite,
+        str(value_of(record, path, "task_description")),
+        inferences=len(hidden),
         success_time=len(hidden) * STEP_DT if success else None,
-        # Nobody knows when it was lost: not before the last inference.
-        onset_step=None if success else len(hidden),
+        execute_steps=1,
     )
     episode = Episode(
         info=info,
