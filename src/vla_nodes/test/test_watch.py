@@ -7,13 +7,14 @@ import io
 import math
 import time
 from collections import deque
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from vla_msgs.msg import ControlOwner, FailureStatus, HelpRequest
-from vla_nodes.watch_command import SILENT, course, line, panel
+from vla_nodes.watch_command import SILENT, FailureWatcher, course, line, panel, picture_path
 
 
 def watcher(**changes: object) -> SimpleNamespace:
@@ -90,3 +91,17 @@ def test_a_call_for_help_is_seen() -> None:
 )
 def test_the_course_of_the_score(shares: list[float], bars: str) -> None:
     assert course(shares) == bars
+
+
+def test_pictures_stay_in_their_folder() -> None:
+    asked = HelpRequest(boot_id=7, grant=3)
+    folder = Path("pictures")
+    assert picture_path(folder, asked, "scene") == folder / "7-3-scene.jpg"
+    assert picture_path(folder, asked, "x/../../../etc/passwd").parent == folder
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(0.0, None), (2.5, 0.5)])
+def test_a_threshold_of_zero_is_no_share(threshold: float, share: float | None) -> None:
+    seen = SimpleNamespace(status=None, seen_at=0.0, shares=deque())
+    FailureWatcher._on_status(seen, FailureStatus(step=4, score=1.25, threshold=threshold))
+    assert math.isnan(seen.shares[0]) if share is None else seen.shares[0] == share

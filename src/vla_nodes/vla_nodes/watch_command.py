@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import signal
 import threading
 import time
@@ -40,6 +41,12 @@ BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 60  # inferences
 
 
+def picture_path(folder: Path, message: HelpRequest, camera: str) -> Path:
+    """Where a picture of a call for help is kept; a camera's name leads nowhere else."""
+    plain = re.sub(r"[^\w-]", "_", camera)
+    return folder / f"{message.boot_id}-{message.grant}-{plain}.jpg"
+
+
 class FailureWatcher(Node):
     """Hears the detector, the supervisor, and calls for help."""
 
@@ -64,7 +71,8 @@ class FailureWatcher(Node):
     def _on_status(self, message: FailureStatus) -> None:
         before, self.status, self.seen_at = self.status, message, time.monotonic()
         if before is None or (before.episode_id, before.step) != (message.episode_id, message.step):
-            self.shares.append(message.score / message.threshold if message.step else math.nan)
+            judged = message.step and message.threshold
+            self.shares.append(message.score / message.threshold if judged else math.nan)
 
     def _on_owner(self, message: ControlOwner) -> None:
         self.owner = message
@@ -75,8 +83,8 @@ class FailureWatcher(Node):
             return
         self._pictures.mkdir(parents=True, exist_ok=True)
         for camera, picture in zip(message.cameras, message.pictures, strict=False):
-            name = f"{message.boot_id}-{message.grant}-{camera}.jpg"
-            (self._pictures / name).write_bytes(bytes(picture.data))
+            path = picture_path(self._pictures, message, camera)
+            path.write_bytes(bytes(picture.data))
 
     @property
     def asks(self) -> HelpRequest | None:
