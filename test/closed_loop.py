@@ -192,6 +192,12 @@ class Watcher(Node):
             lambda: self.state.phase == ControllerState.PHASE_HOLDING and speed(self.state) < 0.005,
         )
 
+    def end_task(self) -> None:
+        """Ends what was begun, if it still goes on, and waits until the arm is free."""
+        if self.task is not None:
+            in_executor(self, self.task.cancel_goal_async)  # harmless when it has ended
+        self.wait("an end", lambda: self.owner and not self.owner.episode_id)
+
     def result(self, handle: Any, timeout: float = SOON) -> Any:
         """The result of a task."""
         future = in_executor(self, handle.get_result_async)

@@ -8,8 +8,10 @@ they shall be like those of failures.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -148,9 +150,19 @@ class Watched(Watcher):
         self.wait(f"state {state}", lambda: self.is_in(state))
 
     def answer(self) -> None:
-        """The operator lets the policy go on."""
-        done = self.call(self.pause, SetPaused.Request(paused=False))
-        assert done.success, done.message
+        """The operator lets the policy go on, and says so again where the detector objects."""
+        deadline = time.monotonic() + SOON
+        while not self.is_in(ControlOwner.STATE_AUTONOMOUS):
+            assert time.monotonic() < deadline, self.summary()
+            done = self.call(self.pause, SetPaused.Request(paused=False))
+            assert done.success, done.message
+            self.wait(
+                "a reaction",
+                lambda: (
+                    self.is_in(ControlOwner.STATE_AUTONOMOUS)
+                    or self.owner.reason.startswith("cannot go on")
+                ),
+            )
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +205,7 @@ def loop(watched: Watched) -> Iterator[Watched]:
         seen.clear()
     watched.wait("states", lambda: watched.states and watched.verdicts)
     yield watched
-    if watched.task is not None:
-        in_executor(watched, watched.task.cancel_goal_async)  # harmless when it has ended
-    watched.wait("an end", lambda: watched.owner and not watched.owner.episode_id)
+    watched.end_task()
     watched.call(watched.reset, Trigger.Request())
 
 
@@ -257,7 +267,6 @@ def test_it_goes_back_then_asks_with_pictures_and_goes_on_when_told_to(loop: Wat
         assert image.std() > 5.0, "something is to be seen"
     loop.source.feature = CALM
     loop.answer()
-    loop.wait_for_state(ControlOwner.STATE_AUTONOMOUS)
     loop.wait_until_moving()
 
 
@@ -332,6 +341,30 @@ def test_what_cannot_be_judged_holds_the_arm_until_a_reset(
     assert reason in result.outcome.message
 
 
+def test_a_reset_waits_for_the_detectors_answer_and_says_when_none_comes(loop: Watched) -> None:
+    for answers in (False, True):
+        handle = start(loop)
+        hot_swap(loop)
+        loop.wait_for_state(ControlOwner.STATE_ASKING)
+        detector = loop.system.process("failure").pid
+        if not answers:
+            os.kill(detector, signal.SIGSTOP)
+        try:
+            told = loop.call(loop.reset, Trigger.Request())
+        finally:
+            os.kill(detector, signal.SIGCONT)
+        assert told.success
+        assert (told.message == "resetting") == answers, told.message
+        loop.result(handle)
+        loop.source.begin()
+        if not answers:
+            assert "the failure detector" in told.message
+            loop.wait("its answer", lambda: loop.verdict.verdict == FailureStatus.OK)
+            loop.call(loop.reset, Trigger.Request())  # what it said before it heard of the first
+            loop.wait("calm", lambda: loop.verdict.verdict == FailureStatus.OK)
+    start(loop)
+
+
 def test_a_dead_detector_holds_the_arm_and_a_new_one_does_not_guess(loop: Watched) -> None:
     start(loop)
     loop.system.kill("failure")
@@ -341,9 +374,12 @@ def test_a_dead_detector_holds_the_arm_and_a_new_one_does_not_guess(loop: Watche
     refused = loop.run_task.send_goal_async(RunTask.Goal(instruction="more", time_limit=9.0))
     assert not loop.wait("an answer", lambda: refused.result() if refused.done() else 0).accepted
     loop.verdicts.clear()
-    loop.wait("a new one", lambda: loop.verdicts, 2.0 * SOON)
+    loop.wait(
+        "a new one",
+        lambda: loop.verdicts and "began before this node" in loop.verdict.reason,
+        2.0 * SOON,
+    )
     loop.answer()
-    loop.wait_for_state(ControlOwner.STATE_AUTONOMOUS)
     loop.wait_until_moving()
     loop.wait("judged", lambda: loop.verdict.verdict == 0 and loop.verdict.step > 1)
 

@@ -39,12 +39,12 @@ def loop(circle: Watcher) -> Iterator[Watcher]:
     """The running system at rest and without a task, whatever a test did before."""
     circle.wait_until_ready()
     circle.wait("idle", lambda: circle.owner and circle.owner.state == ControlOwner.STATE_IDLE)
+    circle.wait_until_holding()
     circle.states.clear()
     circle.granted.clear()
     circle.wait("states", lambda: circle.states)
     yield circle
-    if circle.task is not None:
-        in_executor(circle, circle.task.cancel_goal_async)  # harmless when it has ended
+    circle.end_task()
     if circle.owner is not None and circle.owner.state == ControlOwner.STATE_FAULT:
         circle.call(circle.reset, Trigger.Request())
 

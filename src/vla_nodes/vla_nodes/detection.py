@@ -54,6 +54,11 @@ class Detection:
         return self._timeout_ns > 0
 
     @property
+    def speaks(self) -> bool:
+        """Whether a word was heard since the last reset."""
+        return self._last is not None
+
+    @property
     def objects(self) -> bool:
         """Whether the last word was neither OK nor WARN."""
         return self._last is not None and self._last.decision not in FINE

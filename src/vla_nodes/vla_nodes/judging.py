@@ -128,15 +128,15 @@ class Judging:
             self._monitor.went_back()
         if before is not None and (before.grant, before.state) == (turn.grant, turn.state):
             return
-        if turn.state is not State.AUTONOMOUS:
+        if turn.state is State.AUTONOMOUS:
+            self._grant_ns, self._sequence = turn.stamp_ns, None
+            self._waits_since_ns = max(now_ns, turn.stamp_ns)
+            self._early.clear()
+            if self._episode_ns is None:
+                self._episode_ns = turn.stamp_ns
+            self._wait("waits for the first inference under this grant")
+        else:
             self._wait("the policy does not own the arm")
-            return
-        self._grant_ns, self._sequence = turn.stamp_ns, None
-        self._waits_since_ns = max(now_ns, turn.stamp_ns)
-        self._early.clear()
-        if self._episode_ns is None:
-            self._episode_ns = turn.stamp_ns
-        self._wait("waits for the first inference under this grant")
         if self._joined:
             self._refuse("the episode began before this node: its beginning is not known")
 

@@ -47,6 +47,7 @@ from vla_nodes.supervision_types import (
 )
 
 FEEDBACK_PERIOD = 0.2  # s
+DETECTOR_ANSWERS = 1.0  # s (steady) that a reset waits for the failure detector's word
 NICENESS = -10
 
 
@@ -94,7 +95,13 @@ class SupervisorNode(Node):
         # Parallel to the rest: whoever stops must not wait for anything.
         many = ReentrantCallbackGroup()
         self.create_service(Trigger, "supervisor/stop", self._stop, callback_group=many)
-        self.create_service(Trigger, "supervisor/reset", self._reset, callback_group=many)
+        # One at a time, since a reset waits for the detector's answer.
+        self.create_service(
+            Trigger,
+            "supervisor/reset",
+            self._reset,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
         self.create_service(SetPaused, "supervisor/set_paused", self._pause, callback_group=many)
         # Steady time: the heartbeat must not depend on a clock that may stand still.
         self.create_timer(
@@ -182,6 +189,7 @@ class SupervisorNode(Node):
         with self._changed:
             self.core.on_failure(from_failure_status(message), self.now_ns())
             self._publish_changes()
+            self._changed.notify_all()
 
     def _on_event(self, message: EpisodeEvent) -> None:
         with self._changed:
@@ -223,10 +231,19 @@ class SupervisorNode(Node):
         return response
 
     def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        detection = self.core.detection
         with self._changed:
+            spoke = detection.speaks
             response.success = self.core.reset(self.now_ns())
             response.message = "resetting" if response.success else "there is nothing to reset"
             self._publish_changes()
+            # Whoever gives a task after this answer must not meet what the detector had latched.
+            if not self._changed.wait_for(
+                lambda: detection.speaks >= spoke and not detection.objection(self.now_ns()),
+                DETECTOR_ANSWERS,
+            ):
+                why = detection.objection(self.now_ns()) or "the failure detector does not answer"
+                response.message += f"; {why}"
         return response
 
     def _pause(
@@ -368,7 +385,7 @@ def main() -> int:
     # Where it is allowed, the heartbeat goes before those who compute on the same machine.
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    return run(SupervisorNode, lambda: MultiThreadedExecutor(num_threads=4))
+    return run(SupervisorNode, lambda: MultiThreadedExecutor(num_threads=5))
 
 
 if __name__ == "__main__":
