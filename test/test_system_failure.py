@@ -38,7 +38,7 @@ from vla_msgs.msg import (
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert
 from vla_nodes.convert_failure import to_policy_features
-from vla_nodes.node_tools import LATCHED, RELIABLE, in_executor
+from vla_nodes.node_tools import LATCHED, RELIABLE
 from vla_nodes.system import load_system, prepared
 from vla_policy.types import ActionChunk as PolicyChunk
 from vla_policy.types import RobotState
