@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from servers import served
 
 from vla_policy.actions.spec import ACTION_DIM
-from vla_policy.checkpoint import save_checkpoint
+from vla_policy.checkpoint import load_policy, save_checkpoint
 from vla_policy.nano_pi0 import NanoPi0, NanoPi0Config
+from vla_policy.policy import NanoPi0Policy
 from vla_policy.spec import PolicySpec
 from vla_policy.state_encoding import state_names
 from vla_policy.statistics import Statistics
@@ -144,3 +146,17 @@ def sim() -> Iterator[Simulation]:
     simulation = Simulation("panda", "pick", 1_000_000)
     yield simulation
     simulation.close()
+
+
+@pytest.fixture
+def policy(checkpoint: Path) -> NanoPi0Policy:
+    policy = load_policy(checkpoint)
+    assert isinstance(policy, NanoPi0Policy)
+    return policy
+
+
+@pytest.fixture
+def address(policy: NanoPi0Policy) -> Iterator[str]:
+    """Of a server of this policy."""
+    with served(policy) as (address, _):
+        yield address

@@ -342,9 +342,9 @@ def test_attempts_to_connect_become_rarer(
     assert isinstance(policy, openpi_client.OpenpiPolicy)
     tried = policy._connection._connect
 
-    async def counted() -> Any:
+    def counted() -> Any:
         attempts.append(now[0])
-        return await tried()
+        return tried()
 
     monkeypatch.setattr(policy._connection, "_connect", counted)
     for _ in range(1000):  # 20 s of a node's looks

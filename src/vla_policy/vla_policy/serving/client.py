@@ -3,31 +3,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import websockets
 from websockets.exceptions import WebSocketException
 
 from ..continuation import Continuation
 from ..interface import Context, Policy
 from ..types import ActionChunk, ObservationLike, PolicyError, RobotState
 from . import messages, wire
+from .websocket import Websocket
 
 if TYPE_CHECKING:
     from ..samplers import Guidance
 
-
-T = TypeVar("T")
 MIN_PAUSE, MAX_PAUSE = 0.1, 5.0  # s between attempts to connect
-# Versions of a distribution's packages may be older.
-_NEW_API = int(version("websockets").split(".")[0]) >= 14
 
 
 class ServerUnreachableError(PolicyError):
@@ -88,19 +82,8 @@ class Connection:
         self._pause = 0.0
         self._not_before = 0.0  # steady time, s
         self._why = ""
-        self._loop = asyncio.new_event_loop()
-        self._socket: Any = None
+        self._socket: Websocket | None = None
         self.connections = 0
-
-    def __del__(self) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            self.close()
-        else:  # collected inside of another loop, where this one cannot run
-            if self._socket is not None:
-                self._socket.transport.abort()
-        self._loop.close()
 
     @property
     def is_open(self) -> bool:
@@ -120,13 +103,13 @@ class Connection:
         if wait > 0.0:
             raise ServerUnreachableError(f"{self._why}; tried again in {wait:.1f} s")
         try:
-            self._socket = self._wait(self._connect(), self._config.connect_timeout)
+            self._socket = self._connect()
             self.connections += 1
-            first = wire.unpack(self._wait(self._socket.recv(), self._config.connect_timeout))
+            first = wire.unpack(self._socket.receive(self._config.connect_timeout))
         except wire.WireError as error:
             self.refuse(f"{self._url}: {error}")
             raise messages.MessageError(self._why) from error
-        except (OSError, WebSocketException, TimeoutError) as error:
+        except (OSError, WebSocketException) as error:
             self.refuse(f"no policy server at {self._url}: {_reason(error)}")
             raise ServerUnreachableError(self._why) from error
         self._pause = 0.0
@@ -148,7 +131,7 @@ class Connection:
         if self._socket is None:
             raise ServerUnreachableError(f"there is no connection to {self._url}")
         try:
-            return self._wait(self._exchange(data), self._config.call_timeout)
+            return self._socket.exchange(data, self._config.call_timeout)
         except TimeoutError as error:
             self.close()
             raise ServerUnreachableError(
@@ -159,45 +142,28 @@ class Connection:
             raise ConnectionLostError(
                 f"the connection to {self._url} was lost: {_reason(error)}"
             ) from error
+        except BaseException:  # an interrupt: what is under way belongs to no later request
+            self.close()
+            raise
 
     def close(self) -> None:
         """Gives the connection up."""
         socket, self._socket = self._socket, None
-        if socket is None:
-            return
-        try:
-            self._wait(socket.close(), 1.0)
-        except (OSError, WebSocketException, TimeoutError):
-            socket.transport.abort()
+        if socket is not None:
+            socket.close()
 
-    async def _connect(self) -> Any:
+    def _connect(self) -> Websocket:
         config = self._config
-        headers = {"Authorization": f"{self._scheme} {config.token}"} if config.token else {}
-        options: dict[str, Any] = {
-            "compression": None,
-            "max_size": wire.MAX_MESSAGE_BYTES,
-            "close_timeout": 0.5,
-            "ping_interval": None,
-            "additional_headers" if _NEW_API else "extra_headers": headers,
-        }
-        if _NEW_API:
-            options["proxy"] = None
+        tls = None
         if config.url.startswith("wss://"):
-            options["ssl"] = ssl.create_default_context(cafile=config.certificates or None)
-        return await websockets.connect(self._url, **options)
-
-    async def _exchange(self, data: bytes) -> bytes | str:
-        await self._socket.send(data)
-        answer: bytes | str = await self._socket.recv()
-        return answer
-
-    def _wait(self, what: Coroutine[Any, Any, T], limit: float) -> T:
-        return self._loop.run_until_complete(_within(what, limit))
-
-
-async def _within(what: Coroutine[Any, Any, T], limit: float) -> T:
-    async with asyncio.timeout(limit):  # in place of wait_for, which takes a task more
-        return await what
+            tls = ssl.create_default_context(cafile=config.certificates or None)
+        return Websocket(
+            self._url,
+            {"Authorization": f"{self._scheme} {config.token}"} if config.token else {},
+            tls,
+            max_size=wire.MAX_MESSAGE_BYTES,
+            limit=config.connect_timeout,
+        )
 
 
 def _reason(error: Exception) -> str:
