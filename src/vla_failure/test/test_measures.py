@@ -12,7 +12,7 @@ from vla_failure.calibration import Shape
 from vla_failure.detectors import score_episode
 from vla_failure.detectors.controls import Clock
 from vla_failure.episodes import Episode
-from vla_failure.measures.alarms import Alarm, alarm_figures
+from vla_failure.measures.alarms import Alarm, alarm_figures, in_time, times_to_success
 from vla_failure.measures.brier import Probability, open_inferences, sequential_brier
 from vla_failure.measures.intervals import (
     auc_interval,
@@ -223,9 +223,24 @@ def test_alarms_by_hand() -> None:
         "timeouts_count": 2.0,
         "detection_delay_p50_s": pytest.approx(2 * PERIOD),
         "timeouts_flagged_rate": 0.5,
+        "timeouts_flagged_in_time_rate": 0.5,
     }
-    with pytest.raises(FailureDetectionError, match="0 successes and 4 failures"):
+    with pytest.raises(FailureDetectionError, match="no success among 6 episodes"):
         alarm_figures(alarms[3:])
+    known = alarm_figures([*alarms[:3], *alarms[7:]])
+    assert known["failures_count"] == 0.0
+    assert not any(name.startswith(("failures_flagged", "detection")) for name in known)
+
+
+def test_a_timeout_is_flagged_in_time_while_the_task_can_still_be_done() -> None:
+    # Of 8 s the task takes 4 s, so 4 s after the start it is not too late.
+    successes = [Alarm(make_episode(seed, success_time=4.0), None) for seed in range(3)]
+    for step, hit in ((0, True), (10, True), (11, False), (None, False)):
+        timeout = Alarm(make_episode(3, "timeout", steps=20), step)
+        assert in_time(timeout, times_to_success(successes)) is hit
+        assert alarm_figures([*successes, timeout])["timeouts_flagged_in_time_rate"] == hit
+    assert in_time(successes[0], {"pick": 4.0}) is None
+    assert in_time(timeout, {"push": 4.0}) is None, "nobody knows how long it takes"
 
 
 def test_brier_by_hand() -> None:

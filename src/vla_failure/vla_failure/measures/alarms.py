@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,43 +40,82 @@ class Alarm:
         return None if self.time is None or onset is None else self.time - onset
 
 
+def times_to_success(alarms: Sequence[Alarm]) -> dict[str, float]:
+    """Median time to success of every task that has successes, s."""
+    times: dict[str, list[float]] = {}
+    for alarm in alarms:
+        info = alarm.episode.info
+        if info.success_time is not None:
+            times.setdefault(info.task, []).append(info.success_time)
+    return {task: float(np.median(found)) for task, found in times.items()}
+
+
+def in_time(alarm: Alarm, needed: Mapping[str, float]) -> bool | None:
+    """Whether an episode that did not succeed was flagged while it still helped.
+
+    A failure: no later than ``IN_TIME`` after its onset. A timeout, which could have been saved all
+    along: while so much of its time was left as the task usually takes.
+
+    Args:
+        alarm: First one of the episode.
+        needed: Per task how long it usually takes, see ``times_to_success``.
+
+    Returns:
+        None for a success, and for a timeout of a task at which nothing succeeds.
+    """
+    episode = alarm.episode
+    if episode.info.outcome is Outcome.FAILURE:
+        return alarm.delay is not None and alarm.delay <= IN_TIME
+    if episode.info.success or episode.info.task not in needed:
+        return None
+    return alarm.time is not None and (
+        episode.end_time - alarm.time >= needed[episode.info.task]
+    )
+
+
 def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:
     """Rates of alarms; timeouts are counted apart.
 
     ``false_alarm_rate`` is per successful episode, with an exact 95 % interval.
-    ``failures_flagged_in_time_rate`` counts alarms up to ``IN_TIME`` after the onset, early ones
-    included; ``failures_flagged_ahead_rate`` only those before it.
+    ``failures_flagged_in_time_rate`` and ``timeouts_flagged_in_time_rate`` are as ``in_time`` says,
+    early alarms included; ``failures_flagged_ahead_rate`` counts only those before the onset. Rates
+    of what did not occur are absent.
 
     Raises:
-        FailureDetectionError: If there are no successes or no failures.
+        FailureDetectionError: If there are no successes.
     """
     outcomes = np.array([alarm.episode.info.outcome for alarm in alarms])
     alarmed = np.array([alarm.first_alarm is not None for alarm in alarms], dtype=bool)
     success, failure = outcomes == Outcome.SUCCESS, outcomes == Outcome.FAILURE
     timeout = outcomes == Outcome.TIMEOUT
-    if not success.any() or not failure.any():
-        raise FailureDetectionError(
-            f"{success.sum()} successes and {failure.sum()} failures; needed are some of both"
-        )
-    delays = [alarm.delay for alarm in alarms if alarm.episode.info.outcome is Outcome.FAILURE]
-    known = np.array([delay for delay in delays if delay is not None])
+    if not success.any():
+        raise FailureDetectionError(f"no success among {len(alarms)} episodes; needed is one")
     false_alarms = int(alarmed[success].sum())
     low, high = clopper_pearson(false_alarms, int(success.sum()))
-    settled = success | failure
     figures = {
         "false_alarm_rate": false_alarms / float(success.sum()),
         "false_alarm_rate_low": low,
         "false_alarm_rate_high": high,
-        "detection_rate": float(alarmed[failure].mean()),
-        "failures_flagged_in_time_rate": float((known <= IN_TIME).sum()) / len(delays),
-        "failures_flagged_ahead_rate": float((known < 0.0).sum()) / len(delays),
-        "balanced_accuracy": balanced_accuracy(alarmed[settled], failure[settled]),
         "successes_count": float(success.sum()),
         "failures_count": float(failure.sum()),
         "timeouts_count": float(timeout.sum()),
     }
-    if len(known):
-        figures["detection_delay_p50_s"] = float(np.median(known))
+    needed = times_to_success(alarms)
+    for kind, those in (("failures", failure), ("timeouts", timeout)):
+        kept = [alarm for alarm, chosen in zip(alarms, those, strict=True) if chosen]
+        flagged = [found for found in (in_time(a, needed) for a in kept) if found is not None]
+        if flagged:
+            figures[f"{kind}_flagged_in_time_rate"] = float(np.mean(flagged))
+    if failure.any():
+        delays = [alarm.delay for alarm in alarms if alarm.delay is not None]
+        settled = success | failure
+        figures["detection_rate"] = float(alarmed[failure].mean())
+        figures["failures_flagged_ahead_rate"] = float(
+            np.sum(np.array(delays) < 0.0) / failure.sum()
+        )
+        figures["balanced_accuracy"] = balanced_accuracy(alarmed[settled], failure[settled])
+        if delays:
+            figures["detection_delay_p50_s"] = float(np.median(delays))
     if timeout.any():
         figures["timeouts_flagged_rate"] = float(alarmed[timeout].mean())
     return figures

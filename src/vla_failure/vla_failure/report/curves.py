@@ -70,7 +70,8 @@ def precision_curve(snapshots: Mapping[str, Snapshot]) -> FloatArray:
 def accuracy_curve(judged: Sequence[Judged]) -> list[dict[str, float]]:
     """Balanced accuracy and when failures are alarmed at, as the fixed band is made wider.
 
-    Timeouts are left out. The time is a share of the task's; no alarm counts as its end.
+    Whoever did not succeed counts as failed. The time is a share of the task's; no alarm counts as
+    its end.
     """
     points = []
     for alpha in _ALPHAS:
@@ -84,8 +85,6 @@ def accuracy_curve(judged: Sequence[Judged]) -> list[dict[str, float]]:
             except FailureDetectionError:  # too few successes for so small an α
                 break
             for episode, scores in zip(part.episodes, part.scores, strict=True):
-                if episode.info.outcome is Outcome.TIMEOUT:
-                    continue
                 above = np.flatnonzero(shape.excesses(scores) > quantile)
                 alarmed.append(len(above) > 0)
                 failed.append(not episode.info.success)
@@ -104,10 +103,24 @@ def accuracy_curve(judged: Sequence[Judged]) -> list[dict[str, float]]:
 
 
 def lead_times(streams: Sequence[Stream]) -> dict[str, Any]:
-    """From the alarm to the onset of every failure, s; negative = the alarm came after."""
-    failures = [a for s in streams for a in s.alarms if a.episode.onset_time is not None]
-    known = [-a.delay for a in failures if a.delay is not None]
-    return {"lead_s": known, "failures": len(failures), "not_alarmed": len(failures) - len(known)}
+    """Of what did not succeed, how long before it was too late the alarm came, s.
+
+    Of a failure that is from the alarm to the onset, negative where the alarm came after; of a
+    timeout to the end of its time.
+    """
+    every = [a for s in streams for a in s.alarms]
+    failures = [a for a in every if a.episode.info.outcome is Outcome.FAILURE]
+    timeouts = [a for a in every if a.episode.info.outcome is Outcome.TIMEOUT]
+    before_onset = [-a.delay for a in failures if a.delay is not None]
+    left = [a.episode.end_time - a.time for a in timeouts if a.time is not None]
+    return {
+        "lead_s": before_onset,
+        "failures": len(failures),
+        "not_alarmed": len(failures) - len(before_onset),
+        "left_s": left,
+        "timeouts": len(timeouts),
+        "timeouts_not_alarmed": len(timeouts) - len(left),
+    }
 
 
 def running_rate(streams: Sequence[Stream]) -> list[float]:

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import norm
 
 from ..detectors import DETECTORS
-from ..episodes import Episode, FloatArray
-from ..measures.alarms import IN_TIME, Alarm, alarm_figures
+from ..episodes import Episode, FloatArray, Outcome
+from ..measures.alarms import Alarm, alarm_figures, in_time, times_to_success
 from ..measures.brier import sequential_brier
 from ..measures.intervals import auc_interval, auc_margin_interval, rate_margin_interval
 from ..measures.ranking import Snapshot, macro_auc, macro_average_precision, snapshots_at
@@ -25,7 +25,17 @@ _MARGIN = "unseen_auc_margin_over_best_other"
 # Power of a comparison: chance to find a true margin with an interval above zero.
 _POWER = 0.8
 # Figures of alarms that less feedback and the random control are compared by.
-_COMPARED = ("false_alarm_rate", "detection_rate", "failures_flagged_in_time_rate")
+_COMPARED = (
+    "false_alarm_rate",
+    "detection_rate",
+    "failures_flagged_in_time_rate",
+    "timeouts_flagged_rate",
+    "timeouts_flagged_in_time_rate",
+)
+# The same with the band that stays as it is.
+_FIXED = ("false_alarm_rate", "detection_rate", "timeouts_flagged_rate")
+# What may be flagged in time, and what figures call it.
+_KINDS = {"failures": Outcome.FAILURE, "timeouts": Outcome.TIMEOUT}
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,8 @@ def detector_figures(results: Results, name: str) -> dict[str, float]:
     fixed = _mean([alarm_figures(_joined(s)) for s in results.fixed[name]])
     return {
         **figures,
-        **{figure: adaptive[figure] for figure in _COMPARED},
-        "false_alarm_rate_fixed": fixed["false_alarm_rate"],
-        "detection_rate_fixed": fixed["detection_rate"],
+        **{figure: adaptive[figure] for figure in _COMPARED if figure in adaptive},
+        **{f"{figure}_fixed": fixed[figure] for figure in _FIXED if figure in fixed},
     }
 
 
@@ -188,41 +197,48 @@ def _alarms(results: Results) -> dict[str, float]:
         suffix = "" if name == OURS else f"_{name}"
         for level in FEEDBACK:
             found = _mean([alarm_figures(_joined(s)) for s in results.adaptive[level][name]])
-            kept = found if level + suffix == "" else _COMPARED
-            for figure in kept:
-                prefix = "" if figure.startswith("failures_flagged") else "unseen_"
-                figures[f"{prefix}{figure}{level}{suffix}"] = found[figure]
+            for figure in found if level + suffix == "" else _COMPARED:
+                if figure in found:
+                    prefix = "" if "_flagged_" in figure else "unseen_"
+                    figures[f"{prefix}{figure}{level}{suffix}"] = found[figure]
             error = abs(found["false_alarm_rate"] - study.alpha)
             figures[f"unseen_false_alarm_rate_error{level}{suffix}"] = error
         fixed = _mean([alarm_figures(_joined(s)) for s in results.fixed[name]])
-        figures[f"unseen_false_alarm_rate_fixed{suffix}"] = fixed["false_alarm_rate"]
-        figures[f"unseen_detection_rate_fixed{suffix}"] = fixed["detection_rate"]
+        figures |= {
+            f"{'' if '_flagged_' in figure else 'unseen_'}{figure}_fixed{suffix}": fixed[figure]
+            for figure in _FIXED
+            if figure in fixed
+        }
     seen = np.mean([seen_false_alarms(part, OURS, study).mean() for part in results.repeats])
     figures["seen_false_alarm_rate_fixed"] = float(seen)
     figures["unseen_false_alarm_rate_drift_fixed"] = (
         figures["unseen_false_alarm_rate_fixed"] - figures["seen_false_alarm_rate_fixed"]
     )
-    margin = rate_margin_interval(
-        [flagged_in_time(streams) for streams in results.adaptive[""][OURS]],
-        [flagged_in_time(streams) for streams in results.adaptive[""][RANDOM]],
-    )
-    name = "failures_flagged_in_time_margin_over_random"
-    figures |= {name: margin.value, f"{name}_low": margin.low, f"{name}_high": margin.high}
+    for kind, outcome in _KINDS.items():
+        ours, chance = (
+            [flagged_in_time(streams, outcome) for streams in results.adaptive[""][name]]
+            for name in (OURS, RANDOM)
+        )
+        if ours[0]:
+            margin = rate_margin_interval(ours, chance)
+            name = f"{kind}_flagged_in_time_margin_over_random"
+            figures |= {name: margin.value, f"{name}_low": margin.low, f"{name}_high": margin.high}
     return figures
 
 
-def flagged_in_time(streams: Sequence[Stream]) -> dict[str, FloatArray]:
-    """Per task, 1 for every failure that was flagged in time, else 0; by the episodes' ids."""
+def flagged_in_time(streams: Sequence[Stream], outcome: Outcome) -> dict[str, FloatArray]:
+    """Per task, 1 for every episode that was flagged in time, else 0; by the episodes' ids."""
     found = {}
     for stream in streams:
-        failures = sorted(
-            (a for a in stream.alarms if a.episode.onset_time is not None),
-            key=lambda a: a.episode.info.episode_id,
-        )
-        if failures:
-            found[stream.task] = np.array(
-                [float(a.delay is not None and a.delay <= IN_TIME) for a in failures]
-            )
+        needed = times_to_success(stream.alarms)
+        judged = [
+            in_time(alarm, needed)
+            for alarm in sorted(stream.alarms, key=lambda a: a.episode.info.episode_id)
+            if alarm.episode.info.outcome is outcome
+        ]
+        known = [float(hit) for hit in judged if hit is not None]
+        if known:
+            found[stream.task] = np.array(known)
     return found
 
 

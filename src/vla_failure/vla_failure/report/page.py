@@ -40,6 +40,8 @@ _COLUMNS = (
     ("false_alarm_rate", "false alarms"),
     ("detection_rate", "failures alarmed"),
     ("failures_flagged_in_time_rate", "in time"),
+    ("timeouts_flagged_rate", "timeouts alarmed"),
+    ("timeouts_flagged_in_time_rate", "in time"),
     ("false_alarm_rate_fixed", "false alarms, fixed band"),
 )
 _RECIPE = """\
@@ -122,12 +124,8 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
         f"tasks drifts from {figures['seen_false_alarm_rate_fixed']:.3f} there to "
         f"{figures['unseen_false_alarm_rate_fixed']:.3f} here: its promise does not hold on tasks "
         "that it was not calibrated on.",
-        f"Failures flagged no later than 1 s after their onset: "
-        f"{figures['failures_flagged_in_time_rate']:.3f}; a random alarm at the same rate of false "
-        f"alarms: {figures['failures_flagged_in_time_rate_random']:.3f}; difference "
-        f"{figures['failures_flagged_in_time_margin_over_random']:+.3f} "
-        f"({figures['failures_flagged_in_time_margin_over_random_low']:+.3f} to "
-        f"{figures['failures_flagged_in_time_margin_over_random_high']:+.3f}).",
+        _in_time(figures, "failures", "no later than 1 s after their onset"),
+        _in_time(figures, "timeouts", "while the task's median time to success was left"),
     ]
     louder = [
         row["name"]
@@ -140,6 +138,19 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
             "the policy; what ours tells apart may be the same thing."
         )
     return texts
+
+
+def _in_time(figures: Mapping[str, float], kind: str, when: str) -> str:
+    """How many of a kind were flagged in time, and how many by chance."""
+    name, count = f"{kind}_flagged_in_time", int(figures[f"unseen_{kind}_count"])
+    if f"{name}_rate" not in figures:
+        return f"{kind.capitalize()} flagged in time: unknown; there were {count} {kind}."
+    low, high = (figures[f"{name}_margin_over_random_{end}"] for end in ("low", "high"))
+    return (
+        f"Of {count} {kind} flagged {when}: {figures[f'{name}_rate']:.3f}; a random alarm at the "
+        f"same rate of false alarms: {figures[f'{name}_rate_random']:.3f}; difference "
+        f"{figures[f'{name}_margin_over_random']:+.3f} ({low:+.3f} to {high:+.3f})."
+    )
 
 
 def _lead(report: Mapping[str, Any]) -> str:
@@ -172,7 +183,14 @@ def _tiles(report: Mapping[str, Any]) -> str:
         (f"{figures['unseen_auc_clock']:.3f}", "AUC of a clock; 0.5 by construction"),
         (_interval(figures, "unseen_auc_margin_over_best_other"), "margin over the best other"),
         (f"{figures['unseen_false_alarm_rate']:.3f}", "false alarms per success, adaptive band"),
-        (f"{figures['failures_flagged_in_time_rate']:.3f}", "failures flagged in time"),
+        *(
+            (
+                f"{figures[f'{kind}_flagged_in_time_rate']:.3f}",
+                f"of {figures[f'unseen_{kind}_count']:.0f} {kind} flagged in time",
+            )
+            for kind in ("failures", "timeouts")
+            if f"{kind}_flagged_in_time_rate" in figures
+        ),
     ]
     shown = "".join(
         f'<div class="figure"><b>{escape(value)}</b><span>{escape(text)}</span></div>'

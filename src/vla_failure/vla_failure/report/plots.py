@@ -64,8 +64,13 @@ def draw_plots(report: Mapping[str, Any], folder: Path) -> dict[str, str]:
         "precision_recall.png": (_precision_recall, (5.6, 4.4), _PRECISION_TEXT),
         "balanced_accuracy.png": (_balanced_accuracy, (5.6, 4.4), _ACCURACY_TEXT),
         "lead_times.png": (_lead_times, (5.6, 4.4), _LEAD_TEXT),
+        "time_left.png": (_time_left, (5.6, 4.4), _LEFT_TEXT),
         "false_alarms.png": (_false_alarms, (5.6, 4.4), _ALARMS_TEXT),
     }
+    ours = report["curves"]["lead_times_s"][OURS]
+    for name, kind in (("lead_times.png", "failures"), ("time_left.png", "timeouts")):
+        if not ours[kind]:  # nothing to draw
+            del drawn[name]
     folder.mkdir(parents=True, exist_ok=True)
     for name, (draw, size, _) in drawn.items():
         with matplotlib.rc_context(_STYLE):
@@ -86,9 +91,14 @@ _TASKS_TEXT = "AUC at half of the median time to success, task by task, each hel
 _PRECISION_TEXT = "Precision and recall at the same moment, mean over tasks; dotted: a coin."
 _ACCURACY_TEXT = (
     "Balanced accuracy over whole episodes against the time of the alarm, as the fixed band is "
-    "made wider. Failures last longer than successes, so a clock may look good here."
+    "made wider. Whoever did not succeed counts as failed, and lasts longer than successes, so a "
+    "clock may look good here."
 )
 _LEAD_TEXT = "From the alarm to the onset of the failure, adaptive band; shaded: flagged in time."
+_LEFT_TEXT = (
+    "What was left of the time of a timeout when the alarm came, adaptive band. Nothing was lost "
+    "yet: an alarm is in time while the task's median time to success is left."
+)
 _ALARMS_TEXT = "False alarms per success so far on held-out tasks, from the first episode on."
 
 
@@ -180,24 +190,36 @@ def _balanced_accuracy(axes: Axes, report: Mapping[str, Any]) -> None:
 
 def _lead_times(axes: Axes, report: Mapping[str, Any]) -> None:
     found = report["curves"]["lead_times_s"]
-    every = np.concatenate([np.asarray(f["lead_s"], float) for f in found.values()])
+    last = _histogram(axes, found, "lead_s", "failures", "not_alarmed")
+    axes.axvspan(-IN_TIME, last, color="#e8f1e9", zorder=0)
+    axes.axvline(0.0, ymax=0.8, color=_INK, linewidth=0.9)
+    axes.set(xlabel="alarm before the onset, s", ylabel="failures")
+
+
+def _time_left(axes: Axes, report: Mapping[str, Any]) -> None:
+    found = report["curves"]["lead_times_s"]
+    _histogram(axes, found, "left_s", "timeouts", "timeouts_not_alarmed")
+    axes.set(xlabel="time left at the alarm, s", ylabel="timeouts")
+
+
+def _histogram(axes: Axes, found: Mapping[str, Any], values: str, count: str, missed: str) -> float:
+    """Bars of a second each; returns where the last one ends."""
+    every = np.concatenate([np.asarray(f[values], float) for f in found.values()])
     ends = (float(every.min()), float(every.max())) if len(every) else (-1.0, 1.0)
     bins = np.arange(np.floor(ends[0]), np.ceil(ends[1]) + 1.0, 1.0)
-    axes.axvspan(-IN_TIME, bins[-1], color="#e8f1e9", zorder=0)
-    for name, lead in found.items():
+    for name, row in found.items():
         axes.hist(
-            lead["lead_s"],
+            row[values],
             bins=bins.tolist(),
             histtype="stepfilled" if name == OURS else "step",
             linewidth=1.6,
             color=_COLOURS[name],
             alpha=0.75 if name == OURS else 1.0,
-            label=f"{label(name)}: {lead['not_alarmed']} of {lead['failures']} not alarmed",
+            label=f"{label(name)}: {row[missed]} of {row[count]} not alarmed",
         )
-    axes.axvline(0.0, ymax=0.8, color=_INK, linewidth=0.9)
-    axes.set(xlabel="alarm before the onset, s", ylabel="failures")
     axes.set_ylim(0.0, 1.22 * axes.get_ylim()[1])
     axes.legend(loc="upper left")
+    return float(bins[-1])
 
 
 def _false_alarms(axes: Axes, report: Mapping[str, Any]) -> None:
