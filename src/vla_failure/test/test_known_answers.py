@@ -14,7 +14,7 @@ from vla_failure.detectors import DETECTORS, score_episode
 from vla_failure.detectors.base import View
 from vla_failure.detectors.chunks import Overlap, points
 from vla_failure.detectors.logistic import fit_logistic
-from vla_failure.detectors.networks import LstmCell, perceptron, sigmoid
+from vla_failure.detectors.networks import LstmCell, Perceptron, sigmoid
 from vla_failure.detectors.samples import squared_discrepancy
 from vla_failure.detectors.saving import make_detector
 from vla_failure.detectors.training import (
@@ -103,13 +103,18 @@ def test_networks_are_those_of_torch() -> None:
         f"g.{n.removeprefix('layers.')}": w.detach().numpy() for n, w in mlp.named_parameters()
     }
     expected = mlp(torch.from_numpy(inputs)).detach().numpy()
-    np.testing.assert_allclose(perceptron(weights, "g", inputs), expected, rtol=1e-5, atol=1e-6)
+    network = Perceptron(weights, "g")
+    np.testing.assert_allclose(network(inputs), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(network(inputs[None])[0], expected, rtol=1e-5, atol=1e-6)
     probe = LstmProbe(5, 6)
     weights = {n.replace("layers.", "g."): w.detach().numpy() for n, w in probe.named_parameters()}
     sequence = rng.normal(size=(9, 5)).astype(np.float32)
     expected = probe(torch.from_numpy(sequence)[None]).detach().numpy()[0]
     cell = LstmCell(weights)
-    found = [perceptron(weights, "g", cell.step(row))[0] for row in sequence]
+    read_out = Perceptron(weights, "g")
+    found = [read_out(cell.step(row))[0] for row in sequence]
+    cell.begin()
+    assert [read_out(cell.step(row))[0] for row in sequence] == found
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert 0.0 < sigmoid(-1e9) < sigmoid(0.0) == 0.5 < sigmoid(1e9) < 1.0
 

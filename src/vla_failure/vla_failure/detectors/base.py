@@ -40,6 +40,7 @@ class Detector(ABC):
 
     def __post_init__(self) -> None:
         self._arrays: dict[str, Float32Array] = {}
+        self._prepared = False
         self.check()
 
     @property
@@ -51,6 +52,7 @@ class Detector(ABC):
     def arrays(self, arrays: Mapping[str, Float32Array]) -> None:
         # One layout in memory, whether fitted or loaded: another one sums in another order.
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self._prepared = False
 
     def check(self) -> None:  # noqa: B027 (many have nothing to refuse)
         """Refuses settings that are not valid.
@@ -71,9 +73,22 @@ class Detector(ABC):
             FailureDetectionError: If they lack what the detector needs.
         """
 
-    @abstractmethod
     def start(self, start: Start) -> None:
-        """Forgets the episode before."""
+        """Forgets the episode before.
+
+        Raises:
+            FailureDetectionError: If it was not fitted.
+        """
+        if not self._prepared:
+            self.prepare()
+            self._prepared = True
+        self.begin(start)
+
+    def prepare(self) -> None:  # noqa: B027 (many have nothing to prepare)
+        """Lays out what was learned as scoring needs it: what need not be done at every step."""
+
+    def begin(self, start: Start) -> None:  # noqa: B027 (many remember nothing)
+        """Forgets what is remembered of the episode before."""
 
     @abstractmethod
     def step(self, step: Step) -> float:
@@ -121,10 +136,7 @@ class SignalDetector(Detector):
     def start(self, start: Start) -> None:
         """See ``Detector.start``."""
         self._count, self._sum, self._max = 0, 0.0, -np.inf
-        self.begin(start)
-
-    def begin(self, start: Start) -> None:
-        """Forgets what the signal remembers of the episode before."""
+        super().start(start)
 
     @abstractmethod
     def signal(self, step: Step) -> float:
@@ -188,9 +200,10 @@ class View:
         """The vector of one inference."""
         if self.source == "state":
             return step.state
-        if FIRST_LAST not in (self.flow, self.horizon):
-            row, column = AGGREGATES.index(self.flow), AGGREGATES.index(self.horizon)
-            return np.asarray(step.features[row, column])
+        row, column = _PLACES.get(self.flow), _PLACES.get(self.horizon)
+        if row is not None and column is not None:
+            found: Float32Array = step.features[row, column]
+            return found
         return step.features[np.ix_(_indices(self.flow), _indices(self.horizon))].reshape(-1)
 
     def sequence(self, episode: Episode) -> Float32Array:
@@ -201,8 +214,11 @@ class View:
         return chosen.reshape(len(episode), -1).astype(np.float32)
 
 
+_PLACES = {name: place for place, name in enumerate(AGGREGATES)}
+
+
 def _indices(choice: str) -> list[int]:
-    return [0, 1] if choice == FIRST_LAST else [AGGREGATES.index(choice)]
+    return [0, 1] if choice == FIRST_LAST else [_PLACES[choice]]
 
 
 def labels(episodes: Sequence[Episode]) -> FloatArray:

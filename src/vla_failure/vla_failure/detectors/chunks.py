@@ -12,7 +12,7 @@ import numpy as np
 
 from ..episodes import Episode, FailureDetectionError, Float32Array, Start, Step
 from .base import SignalDetector, check_positive, labels
-from .logistic import fit_logistic
+from .logistic import Standardised, fit_logistic
 from .networks import sigmoid
 
 # Metres that a turn by one radian counts for, as at the tip of a finger.
@@ -115,14 +115,17 @@ class ActionProbe(SignalDetector):
         )
         self.arrays = found.arrays()
 
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._logistic = Standardised(self.arrays)
+
     def begin(self, start: Start) -> None:
         """See ``SignalDetector.begin``."""
         self._overlap = Overlap(start)
 
     def signal(self, step: Step) -> float:
         """See ``SignalDetector.signal``."""
-        measures = (self._measures(step) - self.array("mean")) / self.array("spread")
-        return sigmoid(float(measures @ self.array("weights") + self.array("bias")[0]))
+        return sigmoid(self._logistic.logit(self._measures(step)))
 
     def _measures(self, step: Step) -> Float32Array:
         """Disagreement, way and displacement of a chunk, each of position, rotation and opening."""
@@ -132,8 +135,13 @@ class ActionProbe(SignalDetector):
         if common is not None:
             moves.append(common[1] - common[0])
         lengths, begin = _lengths(np.concatenate(moves)), len(chunk)
-        apart = np.zeros(3, np.float32) if common is None else lengths[begin:].mean(axis=0)
-        return np.concatenate([apart, lengths[1:begin].sum(axis=0), lengths[0]])
+        measures = np.zeros((3, 3), np.float32)
+        if common is not None:
+            np.add.reduce(lengths[begin:], axis=0, out=measures[0])
+            measures[0] /= len(common[0])
+        np.add.reduce(lengths[1:begin], axis=0, out=measures[1])
+        measures[2] = lengths[0]
+        return measures.reshape(9)
 
 
 @dataclass
@@ -183,7 +191,7 @@ class Jerk(SignalDetector):
         if len(path) < 4:
             raise FailureDetectionError(f"{len(path)} steps are executed; jerk needs 4")
         jerk = _differences(_differences(_differences(path))) / np.float32(self._start.step_dt**3)
-        return math.sqrt((jerk * jerk).sum() / len(jerk))
+        return math.sqrt(np.vdot(jerk, jerk) / len(jerk))
 
 
 def executed_positions(chunk: Float32Array, start: Start) -> Float32Array:

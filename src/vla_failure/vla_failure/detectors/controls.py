@@ -27,8 +27,8 @@ class Clock(Detector):
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
         """Nothing is learned."""
 
-    def start(self, start: Start) -> None:
-        """See ``Detector.start``."""
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
         self._count = 0
 
     def step(self, step: Step) -> float:
@@ -46,8 +46,8 @@ class RandomAlarm(Detector):
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
         """Nothing is learned."""
 
-    def start(self, start: Start) -> None:
-        """See ``Detector.start``."""
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
         digest = hashlib.sha256(start.episode_id.encode()).digest()
         self._rng = np.random.default_rng(list(digest[:8]))
 
@@ -70,8 +70,8 @@ class Rate(Detector):
         }
         self.arrays["overall"] = np.array([failed.mean()], np.float32)
 
-    def start(self, start: Start) -> None:
-        """See ``Detector.start``."""
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
         overall = self.array("overall")
         self._rate = float(self.arrays.get(f"rate.{self.group(start)}", overall)[0])
 

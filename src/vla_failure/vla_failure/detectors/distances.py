@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
+from scipy.linalg import eigh
 
-from ..episodes import Episode, Float32Array, Step
+from ..episodes import Episode, Float32Array, FloatArray, Step
 from .base import SignalDetector, View, check_positive, labels
 
 SUCCESS, FAILURE = "success", "failure"
+Groups = Mapping[str, Float32Array]
 
 
 @dataclass
@@ -47,33 +49,42 @@ class Distance(SignalDetector):
         """See ``Detector.fit``."""
         failed = labels(episodes)
         rng = np.random.default_rng(seed)
-        self.arrays = {}
-        for group, label in ((SUCCESS, 0), (FAILURE, 1)):
-            vectors = [
-                self._view.sequence(episode)
-                for episode, is_failed in zip(episodes, failed, strict=True)
-                if is_failed == label
-            ]
-            found = self._model(np.concatenate(vectors), rng)
-            self.arrays |= {f"{group}.{name}": array for name, array in found.items()}
+        vectors = [self._view.sequence(episode) for episode in episodes]
+        self.arrays = self._learn(
+            {
+                group: np.concatenate(
+                    [v for v, other in zip(vectors, failed, strict=True) if other == label]
+                )
+                for group, label in ((SUCCESS, 0), (FAILURE, 1))
+            },
+            rng,
+        )
 
     def signal(self, step: Step) -> float:
         """See ``SignalDetector.signal``."""
-        vector = self._prepared(self._view.of(step))
+        vector = self._projected(self._view.of(step))
         distance = self._distance(SUCCESS, vector)
         return distance - self._distance(FAILURE, vector) if self.contrast else distance
 
-    def _prepared(self, vector: Float32Array) -> Float32Array:
+    def learned(self, name: str) -> dict[str, Float32Array]:
+        """Something that was learned of each group.
+
+        Raises:
+            FailureDetectionError: If it was not fitted.
+        """
+        return {group: self.array(f"{group}.{name}") for group in (SUCCESS, FAILURE)}
+
+    def _projected(self, vector: Float32Array) -> Float32Array:
         """What the distances to both groups have in common."""
         return vector
 
     @abstractmethod
-    def _model(self, vectors: Float32Array, rng: np.random.Generator) -> dict[str, Float32Array]:
-        """What is kept of vectors (n, F)."""
+    def _learn(self, groups: Groups, rng: np.random.Generator) -> dict[str, Float32Array]:
+        """What is kept of the vectors (n, F) of both groups; ``<group>.<name>`` is of one."""
 
     @abstractmethod
     def _distance(self, group: str, vector: Float32Array) -> float:
-        """Distance of a prepared vector to a group."""
+        """Distance of a projected vector to a group."""
 
 
 @dataclass
@@ -92,23 +103,40 @@ class Mahalanobis(Distance):
         super().check()
         check_positive(ridge=self.ridge)
 
-    def _model(self, vectors: Float32Array, rng: np.random.Generator) -> dict[str, Float32Array]:
+    def _learn(self, groups: Groups, rng: np.random.Generator) -> dict[str, Float32Array]:
         del rng
-        wide = vectors.astype(np.float64)
-        centred = wide - wide.mean(axis=0)
-        covariance = centred.T @ centred / max(1, len(centred) - 1)
-        level = self.ridge * float(np.trace(covariance)) / len(covariance)
-        values, axes = np.linalg.eigh(covariance + max(level, 1e-12) * np.eye(len(covariance)))
-        whitening = (axes / np.sqrt(values)).T
-        return {
-            "mean": wide.mean(axis=0).astype(np.float32),
-            "whitening": whitening.astype(np.float32),
+        means = {group: rows.mean(axis=0, dtype=np.float64) for group, rows in groups.items()}
+        # Axes V along which neither group correlates: Vᵀ S V = 1 for the covariance S of successes,
+        # diagonal for that of failures. So one product serves both distances.
+        values, axes = eigh(
+            *(self._covariance(groups[group], means[group]) for group in (FAILURE, SUCCESS))
+        )
+        learned = {
+            "mean": means[SUCCESS],
+            "axes": axes.T,
+            "offset": axes.T @ (means[FAILURE] - means[SUCCESS]),
+            "scale": 1.0 / np.sqrt(values),
         }
+        return {name: array.astype(np.float32) for name, array in learned.items()}
+
+    def _covariance(self, rows: Float32Array, mean: FloatArray) -> FloatArray:
+        centred = rows - mean
+        covariance: FloatArray = centred.T @ centred / max(1, len(centred) - 1)
+        level = self.ridge * float(np.trace(covariance)) / len(covariance)
+        return covariance + max(level, 1e-12) * np.eye(len(covariance))
+
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._mean, self._axes = self.array("mean"), self.array("axes")
+        self._offset, self._scale = self.array("offset"), self.array("scale")
+
+    def _projected(self, vector: Float32Array) -> Float32Array:
+        projected: Float32Array = np.dot(self._axes, vector - self._mean)
+        return projected
 
     def _distance(self, group: str, vector: Float32Array) -> float:
-        offset = vector - self.array(f"{group}.mean")
-        white = self.array(f"{group}.whitening") @ offset
-        return math.sqrt(white @ white)
+        white = vector if group == SUCCESS else (vector - self._offset) * self._scale
+        return math.sqrt(np.dot(white, white))
 
 
 @dataclass
@@ -142,13 +170,20 @@ class Cosine(Nearest):
 
     name: ClassVar[str] = "cosine"
 
-    def _model(self, vectors: Float32Array, rng: np.random.Generator) -> dict[str, Float32Array]:
-        drawn = self._drawn(vectors, rng)
-        return {"directions": drawn / _norms(drawn)}
+    def _learn(self, groups: Groups, rng: np.random.Generator) -> dict[str, Float32Array]:
+        drawn = {group: self._drawn(rows, rng) for group, rows in groups.items()}
+        return {f"{group}.directions": rows / _norms(rows) for group, rows in drawn.items()}
+
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._directions = self.learned("directions")
+
+    def _projected(self, vector: Float32Array) -> Float32Array:
+        direction: Float32Array = vector / _norms(vector[None])[0]
+        return direction
 
     def _distance(self, group: str, vector: Float32Array) -> float:
-        direction = vector / _norms(vector[None])[0]
-        return self._nearest(np.float32(1.0) - self.array(f"{group}.directions") @ direction)
+        return self._nearest(np.float32(1.0) - np.dot(self._directions[group], vector))
 
 
 @dataclass
@@ -157,11 +192,21 @@ class Euclidean(Nearest):
 
     name: ClassVar[str] = "euclidean"
 
-    def _model(self, vectors: Float32Array, rng: np.random.Generator) -> dict[str, Float32Array]:
-        return {"vectors": self._drawn(vectors, rng)}
+    def _learn(self, groups: Groups, rng: np.random.Generator) -> dict[str, Float32Array]:
+        return {f"{group}.vectors": self._drawn(rows, rng) for group, rows in groups.items()}
+
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._vectors = self.learned("vectors")
+        self._squares = {group: _squares(rows) for group, rows in self._vectors.items()}
 
     def _distance(self, group: str, vector: Float32Array) -> float:
-        return self._nearest(np.linalg.norm(self.array(f"{group}.vectors") - vector, axis=1))
+        # ‖x − y‖² = ‖x‖² + ‖y‖² − 2 x·y: reads the bank once and writes nothing of its size.
+        squares = np.dot(self._vectors[group], vector)
+        squares *= np.float32(-2.0)
+        squares += self._squares[group]
+        squares += np.dot(vector, vector)
+        return self._nearest(np.sqrt(np.maximum(squares, np.float32(0.0))))
 
 
 @dataclass
@@ -182,33 +227,36 @@ class PcaKmeans(Distance):
         super().check()
         check_positive(components=self.components, clusters=self.clusters)
 
-    def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
-        """See ``Detector.fit``."""
-        every = np.concatenate([self._view.sequence(e) for e in episodes]).astype(np.float64)
+    def _learn(self, groups: Groups, rng: np.random.Generator) -> dict[str, Float32Array]:
+        every = np.concatenate(list(groups.values())).astype(np.float64)
         mean = every.mean(axis=0)
-        covariance = (every - mean).T @ (every - mean) / len(every)
-        _, axes = np.linalg.eigh(covariance)
         # Eigenvalues rise: the last axes are those of the largest variance.
-        self._mean, self._axes = mean, axes[:, ::-1][:, : self.components].T
-        super().fit(episodes, seed)
-        self.arrays |= {
-            "mean": mean.astype(np.float32),
-            "axes": self._axes.astype(np.float32),
-        }
+        axes = eigh((every - mean).T @ (every - mean) / len(every))[1][:, ::-1].T
+        axes = axes[: self.components]
+        learned = {"mean": mean.astype(np.float32), "axes": axes.astype(np.float32)}
+        for group, rows in groups.items():
+            projected = (rows - mean) @ axes.T
+            clusters = min(self.clusters, len(np.unique(projected, axis=0)))
+            centres, _ = kmeans2(projected, clusters, minit="++", seed=rng)
+            learned[f"{group}.centres"] = np.asarray(centres, np.float32)
+        return learned
 
-    def _model(self, vectors: Float32Array, rng: np.random.Generator) -> dict[str, Float32Array]:
-        projected = (vectors - self._mean) @ self._axes.T
-        clusters = min(self.clusters, len(np.unique(projected, axis=0)))
-        centres, _ = kmeans2(projected, clusters, minit="++", seed=rng)
-        return {"centres": np.asarray(centres, np.float32)}
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._mean, self._axes = self.array("mean"), self.array("axes")
+        self._centres = self.learned("centres")
 
-    def _prepared(self, vector: Float32Array) -> Float32Array:
-        projected: Float32Array = self.array("axes") @ (vector - self.array("mean"))
+    def _projected(self, vector: Float32Array) -> Float32Array:
+        projected: Float32Array = np.dot(self._axes, vector - self._mean)
         return projected
 
     def _distance(self, group: str, vector: Float32Array) -> float:
-        offsets = self.array(f"{group}.centres") - vector
-        return math.sqrt((offsets * offsets).sum(axis=1).min())
+        return math.sqrt(_squares(self._centres[group] - vector).min())
+
+
+def _squares(vectors: Float32Array) -> Float32Array:
+    """Squared lengths (n,)."""
+    return np.asarray(np.einsum("ij,ij->i", vectors, vectors))
 
 
 def _norms(vectors: Float32Array) -> Float32Array:

@@ -13,7 +13,7 @@ from ..episodes import Episode, FailureDetectionError, Float32Array, FloatArray,
 from .base import Detector, SignalDetector, check_positive, labels
 from .chunks import ActionProbe, Jerk, Reversals
 from .distances import Mahalanobis, PcaKmeans
-from .logistic import fit_logistic
+from .logistic import Standardised, fit_logistic
 from .networks import sigmoid
 from .safe import SafeMlp, TdLstm
 
@@ -88,23 +88,26 @@ class Fused(SignalDetector):
         for member in self._members:
             self.arrays |= {f"{member.name}/{k}": a for k, a in member.arrays.items()}
 
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._logistic = Standardised(self.arrays)
+        for member in self._members:
+            prefix = f"{member.name}/"
+            member.arrays = {
+                k.removeprefix(prefix): a for k, a in self.arrays.items() if k.startswith(prefix)
+            }
+
     def begin(self, start: Start) -> None:
         """See ``SignalDetector.begin``."""
         self._step = 0
         self._parts = np.zeros_like(self._parts)
         for member in self._members:
-            prefix = f"{member.name}/"
-            learned = {
-                k.removeprefix(prefix): a for k, a in self.arrays.items() if k.startswith(prefix)
-            }
-            member.arrays = learned or member.arrays
             member.start(start)
 
     def signal(self, step: Step) -> float:
         """See ``SignalDetector.signal``."""
-        opinions = (self._opinions(step) - self.array("mean")) / self.array("spread")
-        self._parts = opinions * self.array("weights")
-        return sigmoid(float(self._parts.sum() + self.array("bias")[0]))
+        self._parts = self._logistic.parts(self._opinions(step))
+        return sigmoid(self._logistic.total(self._parts))
 
     def contributions(self) -> dict[str, float]:
         """See ``Detector.contributions``: parts of the logit."""

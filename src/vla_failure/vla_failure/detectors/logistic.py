@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,31 @@ class Logistic:
             "weights": self.weights.astype(np.float32),
             "bias": np.array([self.bias], np.float32),
         }
+
+
+class Standardised:
+    """The logit of a regression that was kept as arrays, see ``Logistic.arrays``."""
+
+    def __init__(self, arrays: Mapping[str, Float32Array]) -> None:
+        try:
+            self._mean, self._scale = arrays["mean"], arrays["weights"] / arrays["spread"]
+            self._bias = float(arrays["bias"][0])
+        except KeyError as error:
+            raise FailureDetectionError(f"a regression was not fitted: no {error}") from error
+
+    def parts(self, measures: Float32Array) -> Float32Array:
+        """(F,) what each measure adds to the logit."""
+        parts = measures - self._mean
+        parts *= self._scale
+        return parts
+
+    def logit(self, measures: Float32Array) -> float:
+        """Of one row (F,)."""
+        return self.total(self.parts(measures))
+
+    def total(self, parts: Float32Array) -> float:
+        """The logit that parts add up to."""
+        return float(np.add.reduce(parts)) + self._bias
 
 
 def fit_logistic(

@@ -12,7 +12,7 @@ from ..episodes import Float32Array
 
 # σ of a larger logit would be one in double precision.
 _LOGIT = 30.0
-_HALF = np.float32(0.5)
+_ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 
 Weights = Mapping[str, Float32Array]
 
@@ -22,15 +22,28 @@ def sigmoid(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-min(_LOGIT, max(-_LOGIT, logit))))
 
 
-def perceptron(weights: Weights, prefix: str, inputs: Float32Array) -> Float32Array:
-    """Layers ``<prefix>.<i>.weight`` and ``.bias`` with ReLU between them, on one vector (F,)."""
-    hidden, layer = inputs, 0
-    while f"{prefix}.{layer}.weight" in weights:
-        if layer > 0:
-            hidden = np.maximum(hidden, np.float32(0.0))
-        hidden = weights[f"{prefix}.{layer}.weight"] @ hidden + weights[f"{prefix}.{layer}.bias"]
-        layer += 1
-    return hidden
+class Perceptron:
+    """Linear layers with ReLU between them.
+
+    Args:
+        weights: ``<prefix>.<i>.weight`` and ``.bias`` of layer i.
+        prefix: Of their names.
+    """
+
+    def __init__(self, weights: Weights, prefix: str) -> None:
+        self._layers: list[tuple[Float32Array, Float32Array]] = []
+        while (name := f"{prefix}.{len(self._layers)}") + ".weight" in weights:
+            self._layers.append((weights[f"{name}.weight"].T, weights[f"{name}.bias"]))
+
+    def __call__(self, inputs: Float32Array) -> Float32Array:
+        """(..., F) to (..., O)."""
+        hidden = inputs
+        for index, (weight, bias) in enumerate(self._layers):
+            if index > 0:
+                hidden = np.maximum(hidden, _ZERO)
+            hidden = np.dot(hidden, weight)
+            hidden += bias
+        return hidden
 
 
 class LstmCell:
@@ -51,13 +64,23 @@ class LstmCell:
         self._both = np.zeros(self._weights.shape[1], np.float32)
         self._cell = np.zeros(n, np.float32)
 
+    def begin(self) -> None:
+        """Forgets the sequence before."""
+        self._both[:] = 0.0
+        self._cell[:] = 0.0
+
     def step(self, inputs: Float32Array) -> Float32Array:
         """Next hidden state (H,)."""
         n = self._width
         self._both[:-n] = inputs
-        gates = np.tanh(self._weights @ self._both + self._bias)
-        opened = _HALF * gates + _HALF
-        self._cell = opened[n : 2 * n] * self._cell + opened[:n] * gates[2 * n : 3 * n]
-        hidden: Float32Array = opened[3 * n :] * np.tanh(self._cell)
+        gates = np.dot(self._weights, self._both)
+        gates += self._bias
+        np.tanh(gates, out=gates)
+        opened = gates * _HALF
+        opened += _HALF
+        self._cell *= opened[n : 2 * n]
+        self._cell += opened[:n] * gates[2 * n : 3 * n]
+        hidden: Float32Array = np.tanh(self._cell)
+        hidden *= opened[3 * n :]
         self._both[-n:] = hidden
         return hidden

@@ -7,6 +7,7 @@ al., 2025); with perceptrons in place of their convolutions over time.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..episodes import Episode, Float32Array, Step
 from .base import SignalDetector, View, check_positive, labels
-from .networks import perceptron
+from .networks import Perceptron
 
 if TYPE_CHECKING:  # scoring does without torch
     from torch import Tensor
@@ -65,6 +66,11 @@ class Novelty(SignalDetector):
         for group, rows in ((SUCCESS, good), (FAILURE, bad)):
             trained = self._train(self._standardised(rows), seed)
             self.arrays |= {f"{group}.{name}": array for name, array in trained.items()}
+
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self.array("mean")
+        self._networks = {group: Perceptron(self.arrays, group) for group in (SUCCESS, FAILURE)}
 
     def signal(self, step: Step) -> float:
         """See ``SignalDetector.signal``."""
@@ -131,12 +137,17 @@ class RandomNetworkDistillation(Novelty):
                 f"target.{layer}.bias": bias.astype(np.float32),
             }
 
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        super().prepare()
+        self._target = Perceptron(self.arrays, "target")
+
     def _train(self, rows: Float32Array, seed: int) -> dict[str, Float32Array]:
         import torch
 
         from .training import Mlp, minimise, seeded
 
-        wanted = np.stack([perceptron(self.arrays, "target", row) for row in rows])
+        wanted = Perceptron(self.arrays, "target")(rows)
         inputs, targets = torch.from_numpy(rows), torch.from_numpy(wanted)
         network = seeded(seed, lambda: Mlp(rows.shape[1], self.hidden, self.hidden, self.outputs))
 
@@ -154,8 +165,8 @@ class RandomNetworkDistillation(Novelty):
         )
 
     def _strangeness(self, group: str, vector: Float32Array) -> float:
-        error = perceptron(self.arrays, group, vector) - perceptron(self.arrays, "target", vector)
-        return float(np.linalg.norm(error))
+        error = self._networks[group](vector) - self._target(vector)
+        return math.sqrt(error @ error)
 
 
 @dataclass
@@ -196,5 +207,5 @@ class LogpZo(Novelty):
 
     def _strangeness(self, group: str, vector: Float32Array) -> float:
         inputs = np.append(vector, np.float32(0.0))
-        landed = vector + perceptron(self.arrays, group, inputs)
+        landed = vector + self._networks[group](inputs)
         return float(landed @ landed)

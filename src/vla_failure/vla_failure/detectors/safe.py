@@ -14,7 +14,7 @@ import numpy as np
 
 from ..episodes import Episode, FailureDetectionError, Float32Array, Start, Step
 from .base import Detector, View, check_positive, labels
-from .networks import LstmCell, perceptron, sigmoid
+from .networks import LstmCell, Perceptron, sigmoid
 
 if TYPE_CHECKING:  # scoring does without torch
     from torch import Tensor
@@ -87,15 +87,18 @@ class SafeMlp(Probe):
 
     name: ClassVar[str] = "safe_mlp"
 
-    def start(self, start: Start) -> None:
-        """See ``Detector.start``."""
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
         self.array("g.0.weight")
+        self._network = Perceptron(self.arrays, "g")
+
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
         self._sum = 0.0
 
     def step(self, step: Step) -> float:
         """See ``Detector.step``."""
-        logit = perceptron(self.arrays, "g", self.inputs(self._view.of(step)))
-        self._sum += sigmoid(float(logit[0]))
+        self._sum += sigmoid(float(self._network(self.inputs(self._view.of(step)))[0]))
         return self._sum
 
     def _train(self, data: Sequences, seed: int) -> dict[str, Float32Array]:
@@ -126,15 +129,20 @@ class SafeLstm(Probe):
 
     name: ClassVar[str] = "safe_lstm"
 
-    def start(self, start: Start) -> None:
-        """See ``Detector.start``."""
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
         self.array("lstm.weight_ih_l0")
         self._cell = LstmCell(self.arrays)
+        self._read_out = Perceptron(self.arrays, "g")
+
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
+        self._cell.begin()
 
     def step(self, step: Step) -> float:
         """See ``Detector.step``."""
         hidden = self._cell.step(self.inputs(self._view.of(step)))
-        return sigmoid(float(perceptron(self.arrays, "g", hidden)[0]))
+        return sigmoid(float(self._read_out(hidden)[0]))
 
     def _train(self, data: Sequences, seed: int) -> dict[str, Float32Array]:
         from .training import LstmProbe, minimise, seeded
