@@ -249,6 +249,17 @@ def test_nothing_is_missed_while_the_policy_does_not_own_the_arm(
     assert world.infer(float("nan")) is Decision.OK, "left over from before"
 
 
+def test_what_was_said_before_an_operator_took_over_is_forgotten(world: World) -> None:
+    world.begin()
+    assert world.infer(float("nan")) is Decision.ABSTAIN
+    world.beat(state=State.ASKING)
+    assert world.said is Decision.ABSTAIN
+    world.beat(state=State.TELEOP)
+    assert world.said is Decision.OK
+    world.beat(state=State.AUTONOMOUS)
+    assert world.infer() is Decision.OK
+
+
 def test_inferences_of_another_grant_or_instruction_are_not_of_this_one(world: World) -> None:
     world.begin()
     world.infer()

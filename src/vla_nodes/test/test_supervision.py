@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_failure.decision import Decision
-from vla_nodes.detection import Word
 from vla_nodes.supervision import Limits, Supervisor
+from vla_nodes.supervision_table import (
+    GOAL,
+    INPUTS,
+    LIMITS,
+    NOW,
+    SITUATIONS,
+    TAKEN_FROM,
+    WAITS,
+    lead_to,
+    table,
+)
 from vla_nodes.supervision_types import (
     SECOND,
     ChunkInfo,
@@ -27,71 +35,6 @@ from vla_nodes.supervision_types import (
     Verdict,
 )
 
-LIMITS = Limits(recorder_timeout=0.0, policy_timeout=1.5)
-GOAL = Goal("pick up the red block", "pick", 10.0, "episode-1", 7)
-
-
-def make(state: State, *, limits: Limits = LIMITS) -> Supervisor:
-    """A supervisor that has been led into a state at time 100 s."""
-    core = Supervisor(boot_id=1000, limits=limits)
-    now = 100 * SECOND
-    core.tick(now)
-    if state in (State.AUTONOMOUS, State.PAUSED, State.RECOVERING, State.ASKING):
-        core.begin(GOAL, now)
-    if state is State.RECOVERING:
-        say(core, Decision.BACKTRACK, now)
-    if state is State.ASKING:
-        say(core, Decision.ABSTAIN, now)
-    if state is State.PAUSED:
-        core.set_paused(True, "hand in the way", now)
-    if state is State.TELEOP:
-        core.on_operator("pad", True, now)
-    if state is State.FAULT:
-        core.stop("button", now)
-    assert core.state is state
-    core.drain_events()
-    return core
-
-
-def say(core: Supervisor, decision: Decision, now_ns: int, **changes: Any) -> None:
-    """A word of the failure detector."""
-    word = Word(core.boot_id, core.grant, decision, "because", float("nan"), now_ns)
-    core.on_failure(replace(word, **changes), now_ns)
-
-
-NOW = 101 * SECOND
-
-INPUTS = {
-    "begin": lambda core: _begin(core),
-    "cancel": lambda core: core.cancel(core.task, NOW) if core.task else None,
-    "stop": lambda core: core.stop("button", NOW),
-    "reset": lambda core: core.reset(NOW),
-    "pause": lambda core: core.set_paused(True, "", NOW),
-    "resume": lambda core: core.set_paused(False, "", NOW),
-    "success": lambda core: core.judge("episode-1", "pick", NOW, Verdict.SUCCESS, "", NOW),
-    "failure": lambda core: core.judge("episode-1", "pick", NOW, Verdict.FAILURE, "", NOW),
-    "undecided": lambda core: core.judge("episode-1", "pick", NOW, Verdict.UNKNOWN, "", NOW),
-    "time limit": lambda core: core.tick(200 * SECOND),
-    "controller fine": lambda core: core.on_controller(False, ControllerFault.NONE, NOW),
-    "controller stopped": lambda core: core.on_controller(
-        True, ControllerFault.STOP_REQUESTED, NOW
-    ),
-    "controller broken": lambda core: core.on_controller(True, ControllerFault.NUMERIC, NOW),
-    "heartbeat lost": lambda core: core.on_controller(True, ControllerFault.HEARTBEAT_LOST, NOW),
-    "recording": lambda core: core.on_recording("episode-1", NOW),
-    "clock back": lambda core: core.tick(1 * SECOND),
-    "operator holds on": lambda core: core.on_operator("pad", True, NOW),
-    "operator lets go": lambda core: core.on_operator("pad", False, NOW),
-    "another device": lambda core: core.on_operator("mouse", True, NOW),
-    "detector: fine": lambda core: say(core, Decision.OK, NOW),
-    "detector: stop": lambda core: say(core, Decision.STOP, NOW),
-    "detector: back": lambda core: say(core, Decision.BACKTRACK, NOW),
-    "detector: ask": lambda core: say(core, Decision.ASK_HELP, NOW),
-    "detector: abstain": lambda core: say(core, Decision.ABSTAIN, NOW),
-    "detector: of an older grant": lambda core: say(core, Decision.STOP, NOW, grant=core.grant - 1),
-    "detector: to another": lambda core: say(core, Decision.STOP, NOW, boot_id=999),
-}
-
 # Everything that is not listed leaves the state as it is.
 TRANSITIONS = {
     (State.IDLE, "begin"): State.AUTONOMOUS,
@@ -103,7 +46,7 @@ TRANSITIONS = {
     (State.AUTONOMOUS, "pause"): State.PAUSED,
     (State.AUTONOMOUS, "success"): State.IDLE,
     (State.AUTONOMOUS, "failure"): State.IDLE,
-    (State.AUTONOMOUS, "time limit"): State.IDLE,
+    (State.AUTONOMOUS, "time passes"): State.IDLE,
     (State.AUTONOMOUS, "controller stopped"): State.FAULT,
     (State.AUTONOMOUS, "controller broken"): State.FAULT,
     (State.AUTONOMOUS, "clock back"): State.IDLE,
@@ -116,8 +59,6 @@ TRANSITIONS = {
     (State.PAUSED, "controller stopped"): State.FAULT,
     (State.PAUSED, "controller broken"): State.FAULT,
     (State.PAUSED, "clock back"): State.IDLE,
-    (State.IDLE, "operator holds on"): State.TELEOP,
-    (State.IDLE, "another device"): State.TELEOP,
     (State.AUTONOMOUS, "detector: stop"): State.FAULT,
     (State.AUTONOMOUS, "detector: back"): State.RECOVERING,
     (State.AUTONOMOUS, "detector: ask"): State.ASKING,
@@ -129,7 +70,7 @@ TRANSITIONS = {
     (State.RECOVERING, "failure"): State.IDLE,
     (State.RECOVERING, "controller stopped"): State.FAULT,
     (State.RECOVERING, "controller broken"): State.FAULT,
-    (State.RECOVERING, "time limit"): State.ASKING,  # the controller is silent by then
+    (State.RECOVERING, "time passes"): State.ASKING,  # the controller is silent by then
     (State.RECOVERING, "clock back"): State.IDLE,
     (State.ASKING, "cancel"): State.IDLE,
     (State.ASKING, "stop"): State.FAULT,
@@ -143,37 +84,71 @@ TRANSITIONS = {
     (State.TELEOP, "stop"): State.FAULT,
     (State.TELEOP, "controller stopped"): State.FAULT,
     (State.TELEOP, "controller broken"): State.FAULT,
-    (State.TELEOP, "time limit"): State.IDLE,  # the device is silent by then
+    (State.TELEOP, "time passes"): State.IDLE,  # the device is silent by then
     (State.TELEOP, "clock back"): State.IDLE,
+    (State.ASKING, "reset and controller fine"): State.IDLE,
+    (State.FAULT, "reset and controller fine"): State.IDLE,
+    **{
+        (state, given): State.TELEOP
+        for state in State
+        for given in ("operator holds on", "another device")
+        if state not in (State.TELEOP, State.FAULT)
+    },
+}
+
+# What a device that has taken the arm from a task leaves when it lets go, and when it falls silent.
+AFTERWARDS = {
+    State.AUTONOMOUS: (State.AUTONOMOUS, State.PAUSED),
+    State.PAUSED: (State.PAUSED, State.PAUSED),
+    State.RECOVERING: (State.ASKING, State.ASKING),
+    State.ASKING: (State.ASKING, State.ASKING),
 }
 
 
-def _begin(core: Supervisor) -> None:
-    try:
-        core.begin(GOAL, NOW)
-    except ValueError:
-        busy = core.state in (State.FAULT, State.TELEOP, State.RECOVERING, State.ASKING)
-        assert busy or core.detection.objects
-
-
-@pytest.mark.parametrize(("state", "given"), list(itertools.product(State, INPUTS)))
-def test_every_input_in_every_state(state: State, given: str) -> None:
-    core = make(state)
-    grant = core.grant
-    INPUTS[given](core)
-    expected = TRANSITIONS.get((state, given), state)
-    assert core.state is expected
-    if expected is not state:
-        assert core.grant > grant, "a change of hands must draw a new grant"
+def assert_lawful(core: Supervisor) -> None:
+    """What holds in every state."""
     assert (core.owner is Owner.POLICY) == (core.state is State.AUTONOMOUS)
     assert (core.owner is Owner.OPERATOR) == (core.state is State.TELEOP)
     assert (core.owner is Owner.RECOVERY) == (core.state is State.RECOVERING)
-    if core.state in (State.IDLE, State.FAULT):
+    if core.state in (State.AUTONOMOUS, State.PAUSED, State.RECOVERING, State.ASKING):
+        assert core.task is not None
+    if core.state is State.FAULT:
         assert core.task is None
 
 
+def expected(situation: str, given: str) -> State:
+    """The state that an input must lead to."""
+    taken_from = TAKEN_FROM.get(situation)
+    if taken_from is not None and given in ("operator lets go", "time passes"):
+        return AFTERWARDS[taken_from][given == "time passes"]
+    if situation == WAITS and given in ("begin", "recording"):
+        return State.IDLE if given == "begin" else State.AUTONOMOUS
+    if situation == WAITS and given in ("operator holds on", "another device"):
+        return State.IDLE
+    state = lead_to(situation).state
+    return TRANSITIONS.get((state, given), state)
+
+
+@pytest.mark.parametrize(("situation", "given"), list(itertools.product(SITUATIONS, INPUTS)))
+def test_every_input_in_every_situation(situation: str, given: str) -> None:
+    core = lead_to(situation)
+    grant, state = core.grant, core.state
+    INPUTS[given](core)
+    assert core.state is expected(situation, given)
+    if core.state is not state:
+        assert core.grant > grant, "a change of hands must draw a new grant"
+    assert_lawful(core)
+
+
+def test_the_table_in_the_docs_is_the_one_that_holds() -> None:
+    page = Path(__file__).parents[3] / "docs" / "supervision.md"
+    assert table() in page.read_text(encoding="utf-8"), (
+        "docs/supervision.md: `python -m vla_nodes.supervision_table` prints what it must hold"
+    )
+
+
 def test_only_a_reset_leaves_fault_and_only_after_the_controller_has() -> None:
-    core = make(State.FAULT)
+    core = lead_to("FAULT")
     core.on_controller(False, ControllerFault.NONE, NOW)
     assert core.state is State.FAULT, "nobody has asked for a reset"
     assert core.reset(NOW)
@@ -186,7 +161,7 @@ def test_only_a_reset_leaves_fault_and_only_after_the_controller_has() -> None:
 
 
 def test_a_stop_during_a_reset_wins() -> None:
-    core = make(State.FAULT)
+    core = lead_to("FAULT")
     core.reset(NOW)
     core.stop("again", NOW)
     core.on_controller(False, ControllerFault.NONE, NOW)
@@ -194,10 +169,10 @@ def test_a_stop_during_a_reset_wins() -> None:
 
 
 def test_lost_heartbeat_is_released_by_the_supervisor_itself_but_a_stop_is_not() -> None:
-    core = make(State.IDLE)
+    core = lead_to("IDLE")
     core.on_controller(True, ControllerFault.HEARTBEAT_LOST, NOW)
     assert core.controller_reset_wanted
-    stopped = make(State.IDLE)
+    stopped = lead_to("IDLE")
     stopped.on_controller(True, ControllerFault.STOP_REQUESTED, NOW)
     assert not stopped.controller_reset_wanted
 
@@ -209,7 +184,7 @@ def chunk(
 
 
 def test_chunks_pass_only_under_the_grant_and_instruction_in_force() -> None:
-    core = make(State.AUTONOMOUS)
+    core = lead_to("AUTONOMOUS")
     assert chunk(core, 100 * SECOND - 1) is Drop.BEFORE_GRANT
     assert chunk(core, 101 * SECOND, instruction_id=2) is Drop.OTHER_INSTRUCTION
     assert chunk(core, 101 * SECOND) is None
@@ -222,7 +197,7 @@ def test_chunks_pass_only_under_the_grant_and_instruction_in_force() -> None:
 
 
 def test_a_restarted_policy_gets_a_new_grant() -> None:
-    core = make(State.AUTONOMOUS)
+    core = lead_to("AUTONOMOUS")
     assert chunk(core, 101 * SECOND, 40) is None
     grant = core.grant
     assert chunk(core, 102 * SECOND, 1) is None
@@ -231,7 +206,7 @@ def test_a_restarted_policy_gets_a_new_grant() -> None:
 
 
 def test_a_silent_policy_is_reported_and_welcomed_back() -> None:
-    core = make(State.AUTONOMOUS)
+    core = lead_to("AUTONOMOUS")
     assert chunk(core, 101 * SECOND, 1) is None
     core.tick(102 * SECOND)
     assert not core.policy_silent
@@ -248,13 +223,13 @@ def test_a_silent_policy_is_reported_and_welcomed_back() -> None:
 def test_outcome_says_who_decided() -> None:
     for lead, verdict, source in (
         (INPUTS["success"], Verdict.SUCCESS, Source.SIMULATOR),
-        (INPUTS["time limit"], Verdict.FAILURE, Source.TIMEOUT),
+        (INPUTS["time passes"], Verdict.FAILURE, Source.TIMEOUT),
         (INPUTS["stop"], Verdict.ABORTED, Source.OPERATOR),
         (INPUTS["cancel"], Verdict.CANCELED, Source.OPERATOR),
         (INPUTS["begin"], Verdict.PREEMPTED, Source.OPERATOR),
         (INPUTS["controller broken"], Verdict.ABORTED, Source.NONE),
     ):
-        core = make(State.AUTONOMOUS)
+        core = lead_to("AUTONOMOUS")
         task = core.task
         assert task is not None
         lead(core)
@@ -269,13 +244,13 @@ def test_outcome_says_who_decided() -> None:
 def test_verdicts_of_other_episodes_tasks_or_times_do_not_count(
     episode_id: str, task: str, stamp_ns: int
 ) -> None:
-    core = make(State.AUTONOMOUS)
+    core = lead_to("AUTONOMOUS")
     core.judge(episode_id, task, stamp_ns, Verdict.SUCCESS, "", NOW)
     assert core.state is State.AUTONOMOUS
 
 
 def test_pauses_do_not_use_up_the_time_limit() -> None:
-    core = make(State.AUTONOMOUS)
+    core = lead_to("AUTONOMOUS")
     core.set_paused(True, "", 105 * SECOND)
     core.tick(150 * SECOND)
     assert core.state is State.PAUSED
@@ -287,7 +262,7 @@ def test_pauses_do_not_use_up_the_time_limit() -> None:
 
 
 def test_the_episode_waits_for_the_recorder_and_names_what_is_missing() -> None:
-    core = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    core = lead_to("IDLE", limits=Limits(recorder_timeout=5.0))
     task = core.begin(GOAL, NOW)
     assert core.state is State.IDLE
     core.on_recording("another", NOW)
@@ -296,14 +271,14 @@ def test_the_episode_waits_for_the_recorder_and_names_what_is_missing() -> None:
     assert core.state is State.AUTONOMOUS
     assert task.granted_ns == NOW + SECOND
 
-    again = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    again = lead_to("IDLE", limits=Limits(recorder_timeout=5.0))
     again.begin(GOAL, NOW)
     for tick in range(1, 31):
         again.tick(NOW + tick * SECOND // 10)
     starts = [event for event in again.drain_events() if event.kind is EventKind.START]
     assert len(starts) == 3, "repeated about once per second while no recorder answers"
 
-    late = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    late = lead_to("IDLE", limits=Limits(recorder_timeout=5.0))
     task = late.begin(GOAL, NOW)
     late.on_recorder_note("no message on /cameras/wrist/image_raw")
     late.tick(NOW + 6 * SECOND)
@@ -314,7 +289,7 @@ def test_the_episode_waits_for_the_recorder_and_names_what_is_missing() -> None:
 
 @pytest.mark.parametrize("goal", [Goal(" "), Goal("x", time_limit=0.0), Goal("x", time_limit=1e9)])
 def test_bad_goals_are_refused_and_change_nothing(goal: Goal) -> None:
-    core = make(State.AUTONOMOUS)
+    core = lead_to("AUTONOMOUS")
     grant = core.grant
     with pytest.raises(ValueError):
         core.begin(goal, NOW)
@@ -339,7 +314,7 @@ def hold(core: Supervisor, device: str, begin: int, seconds: float) -> int:
 
 
 def test_a_device_keeps_the_arm_as_long_as_it_is_held_and_no_longer() -> None:
-    core = make(State.IDLE)
+    core = lead_to("IDLE")
     now = hold(core, "pad", NOW, 2.0)
     assert (core.state, core.owner, core.device) == (State.TELEOP, Owner.OPERATOR, "pad")
     grant = core.grant
@@ -356,17 +331,12 @@ def test_a_device_keeps_the_arm_as_long_as_it_is_held_and_no_longer() -> None:
     assert core.state is State.TELEOP
 
 
-@pytest.mark.parametrize("state", [State.AUTONOMOUS, State.PAUSED, State.FAULT])
-def test_a_device_that_was_held_before_has_to_let_go_first(state: State) -> None:
-    core = make(state)
+def test_a_device_that_was_held_during_a_stop_has_to_let_go_first() -> None:
+    core = lead_to("FAULT")
     now = hold(core, "pad", NOW, 1.0)
-    assert core.state is state
-    if state is State.FAULT:
-        core.reset(now)
-        core.on_controller(False, ControllerFault.NONE, now)
-    else:
-        assert core.task is not None
-        core.cancel(core.task, now)
+    assert core.state is State.FAULT
+    core.reset(now)
+    core.on_controller(False, ControllerFault.NONE, now)
     assert core.state is State.IDLE
     now = hold(core, "pad", now, 1.0)
     assert core.state is State.IDLE, "an arm must not start to move because a stop was released"
@@ -375,8 +345,70 @@ def test_a_device_that_was_held_before_has_to_let_go_first(state: State) -> None
     assert core.state is State.TELEOP
 
 
+def test_a_task_waits_while_the_operator_has_the_arm_and_its_clock_stands_still() -> None:
+    core = lead_to("AUTONOMOUS")
+    task, grant = core.task, core.grant
+    assert core.on_chunk(ChunkInfo(NOW, 1, 1), NOW) is None
+    now = hold(core, "pad", NOW, 60.0)
+    assert (core.state, core.device, core.task) == (State.TELEOP, "pad", task)
+    assert core.on_chunk(ChunkInfo(now, 2, 1), now) is Drop.NOT_AUTONOMOUS
+    assert core.on_operator_chunk("pad", now) is None
+    core.on_operator("pad", False, now)
+    assert (core.state, core.task) == (State.AUTONOMOUS, task)
+    assert core.grant == grant + 2
+    assert core.on_chunk(ChunkInfo(now - 1, 3, 1), now) is Drop.BEFORE_GRANT, "seen before"
+    assert core.on_chunk(ChunkInfo(now, 4, 1), now) is None
+    core.tick(now + 8 * SECOND)
+    assert core.task is task, "of 10 s it has used 9"
+    core.tick(now + 10 * SECOND)
+    assert core.task is None
+    assert core.reason == "not done within 10 s"
+
+
+def test_the_operator_says_whether_the_policy_goes_on() -> None:
+    core = lead_to("TELEOP, taken from AUTONOMOUS")
+    assert core.set_paused(True, "look first", NOW) == ""
+    assert core.state is State.TELEOP
+    core.on_operator("pad", False, NOW)
+    assert core.state is State.PAUSED
+    core.on_operator("pad", True, NOW)
+    assert core.set_paused(False, "", NOW) == ""
+    core.on_operator("pad", False, NOW)
+    assert core.state is State.AUTONOMOUS
+    core = lead_to("TELEOP, taken from ASKING")
+    assert "nothing to resume" in core.set_paused(False, "", NOW)
+    core = lead_to("TELEOP")
+    assert "nothing to resume" in core.set_paused(False, "", NOW)
+
+
+def test_a_device_that_falls_silent_does_not_give_the_arm_to_the_policy() -> None:
+    core = lead_to("TELEOP, taken from AUTONOMOUS")
+    core.tick(NOW)
+    assert (core.state, core.reason) == (State.PAUSED, "pad is silent")
+    core.on_operator("pad", True, NOW)
+    assert core.state is State.PAUSED, "it has to let go first"
+    core.set_paused(False, "", NOW)
+    assert core.state is State.AUTONOMOUS
+
+
+def test_a_question_stays_until_it_is_answered() -> None:
+    core = lead_to("TELEOP, taken from ASKING")
+    core.on_operator("pad", False, NOW)
+    assert core.state is State.ASKING
+    assert core.reason == "pad has let go; failure detector, ABSTAIN: because"
+
+
+def test_a_task_may_end_in_the_operators_hands() -> None:
+    core = lead_to("TELEOP, taken from AUTONOMOUS")
+    grant = core.grant
+    INPUTS["success"](core)
+    assert (core.task, core.state, core.grant) == (None, State.TELEOP, grant), "not torn away"
+    core.on_operator("pad", False, NOW)
+    assert core.state is State.IDLE
+
+
 def test_only_chunks_of_the_device_that_owns_the_arm_are_forwarded() -> None:
-    core = make(State.IDLE)
+    core = lead_to("IDLE")
     assert core.on_operator_chunk("pad", NOW) is Drop.NOT_OPERATOR
     core.on_operator("pad", True, NOW)
     assert core.on_operator_chunk("mouse", NOW) is Drop.NOT_OPERATOR
@@ -388,7 +420,7 @@ def test_only_chunks_of_the_device_that_owns_the_arm_are_forwarded() -> None:
 
 
 def test_a_recorder_that_is_waited_for_is_not_an_arm_that_is_free() -> None:
-    core = make(State.IDLE, limits=Limits(recorder_timeout=5.0))
+    core = lead_to("IDLE", limits=Limits(recorder_timeout=5.0))
     core.begin(GOAL, NOW)
     assert core.state is State.IDLE
     core.on_operator("pad", True, NOW)
@@ -396,7 +428,7 @@ def test_a_recorder_that_is_waited_for_is_not_an_arm_that_is_free() -> None:
 
 
 def test_no_goal_is_taken_while_the_operator_has_the_arm() -> None:
-    core = make(State.TELEOP)
+    core = lead_to("TELEOP")
     with pytest.raises(ValueError, match="pad"):
         core.begin(GOAL, NOW)
     assert core.state is State.TELEOP
@@ -426,9 +458,9 @@ def test_laws_hold_for_any_history(history: list[tuple[str, int]]) -> None:
             INPUTS[given_input](core)
         assert core.grant >= before[0]
         assert core.grant > before[0] or core.state is before[1]
-        assert (core.owner is Owner.POLICY) == (core.state is State.AUTONOMOUS)
+        assert_lawful(core)
         if before[1] is State.FAULT and core.state is not State.FAULT:
-            assert given_input == "controller fine"
+            assert given_input in ("controller fine", "reset and controller fine")
         kinds = [event.kind for event in core.drain_events()]
         started += kinds.count(EventKind.START)
         ended += kinds.count(EventKind.END)

@@ -217,6 +217,8 @@ class JointMover(Node):
             reason = self.owner.reason if self.owner else "the supervisor is silent"
             raise MoveError(f"the supervisor did not grant the arm: {reason}")
         owner, found = self.owner, []
+        if owner is not None and owner.episode_id:
+            raise MoveError("a task has begun meanwhile; the arm goes back to it")
 
         def known() -> bool:
             state = self.state

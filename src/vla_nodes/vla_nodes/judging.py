@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # s that this process's clock may be behind that of the observation: simulated time is told a
 # hundred times a second, and hosts are never quite together.
 CLOCK_TOLERANCE = 0.05
-UNDER_WAY = (State.AUTONOMOUS, State.PAUSED, State.RECOVERING, State.ASKING)
+UNDER_WAY = (State.AUTONOMOUS, State.TELEOP, State.PAUSED, State.RECOVERING, State.ASKING)
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,16 @@ class Judging:
             return  # of a supervisor that has been replaced
         self.turn = turn
         if before is None or _episode(before) != _episode(turn):
-            self._joined = before is None and turn.state in UNDER_WAY
+            under_way = turn.state in UNDER_WAY and bool(turn.episode_id)
+            self._joined = before is None and under_way
             self._begun, self._episode_ns = False, None
-        elif (
-            before.state is State.RECOVERING and turn.state is State.AUTONOMOUS and not self._joined
-        ):
+        elif self._joined:
+            pass  # nothing has been judged
+        elif before.state is State.RECOVERING and turn.state is State.AUTONOMOUS:
             self._monitor.went_back()
+        elif turn.state is State.TELEOP and before.state is not State.TELEOP:
+            # What the policy has led to says nothing of where the operator leaves the arm.
+            self._monitor.reset()
         if before is not None and (before.grant, before.state) == (turn.grant, turn.state):
             return
         if turn.state is State.AUTONOMOUS:

@@ -11,9 +11,12 @@ Rules:
   Whatever is not AUTONOMOUS therefore revokes the chunk in force, and the arm brakes to a hold.
 * A chunk is forwarded only while AUTONOMOUS, and only when its observation is newer than the
   grant and was taken under the instruction in force.
-* An operator's device is granted the arm in IDLE, and keeps it as long as it goes on saying, within
-  a timeout, that somebody holds it enabled. A device that was enabled while it could not have the
-  arm, or that fell silent while it had it, has to let go first.
+* An operator's device takes the arm from the policy and from the way back, not from another
+  device, and keeps it as long as it goes on saying, within a timeout, that somebody holds it
+  enabled. A task in force waits: when the device lets go, the policy goes on from there; what was
+  paused or asked for help still does. Where the device falls silent instead, the arm holds until
+  it is told to go on. A device that was enabled while it could not have the arm, or that fell
+  silent while it had it, has to let go first.
 * What a failure detector says is obeyed: STOP is a stop, BACKTRACK makes the arm go back
   (RECOVERING, under a grant of its own), everything else beyond WARN holds it (ASKING) until the
   operator lets it go on or gives up. Where a detector is required, its silence holds the arm too.
@@ -113,6 +116,8 @@ class Supervisor:
         self._recorder_text = "no recorder answered"
         self._answered_ns: int | None = None  # when the operator let the policy go on
         self._retraced = 0  # chunks of the way back
+        self._afterwards = State.IDLE  # what an operator's hold on the arm ends in
+        self._begins_here = False  # what the arm has done so far was not the policy's doing
 
     @property
     def instruction(self) -> str:
@@ -161,6 +166,7 @@ class Supervisor:
             goal.episode_id or f"{goal.task or 'free'}_{self.boot_id}_{self._instruction_id}"
         )
         self.task = Task(goal, episode_id, self._instruction_id, now_ns)
+        self._begins_here = True
         self._tell_start(now_ns)
         if self._limits.recorder_timeout > 0.0:
             self._recorder_text = "no recorder answered"
@@ -183,8 +189,7 @@ class Supervisor:
     def cancel(self, task: Task, now_ns: int) -> None:
         """Ends the task, if it is still in force, at its client's wish."""
         if task is self.task:
-            self._end(Verdict.CANCELED, Source.OPERATOR, "canceled", now_ns)
-            self._hand_over(State.IDLE, Owner.NONE, "canceled")
+            self._finish(Verdict.CANCELED, Source.OPERATOR, "canceled", "canceled", now_ns)
 
     def stop(self, reason: str, now_ns: int, *, source: Source = Source.OPERATOR) -> None:
         """Anyone may stop. The adapter stops the controller too."""
@@ -204,8 +209,7 @@ class Supervisor:
             self._resetting = True
             self.controller_reset_wanted, self.controller_stop_wanted = True, False
         elif self.state is State.ASKING:
-            self._end(Verdict.ABORTED, Source.DETECTOR, self.reason, now_ns)
-            self._hand_over(State.IDLE, Owner.NONE, "given up")
+            self._finish(Verdict.ABORTED, Source.DETECTOR, self.reason, "given up", now_ns)
         elif self.state is not State.IDLE or not self.detection.objects:
             return False
         self.detection.forget()
@@ -223,10 +227,14 @@ class Supervisor:
             self.detection.reaction.ask(reason or "paused on its way back")
             self._react(now_ns)
             return ""
-        if not paused and self.state is State.PAUSED and self.task is not None:
-            self.task.paused_ns += max(0, now_ns - self._pause_began_ns)
+        if not paused and self.state is State.PAUSED:
             self._emit(EventKind.RESUME, now_ns, reason)
-            self._grant_policy(now_ns, reason or "goes on")
+            self._go_on(reason or "goes on", now_ns)
+            return ""
+        if self.state is State.TELEOP and self._afterwards in (State.AUTONOMOUS, State.PAUSED):
+            self._afterwards = State.PAUSED if paused else State.AUTONOMOUS
+            what = "holds" if paused else "lets the policy go on"
+            self._note(f"once {self.device} lets go, the arm {what} {reason}".rstrip(), now_ns)
             return ""
         if not paused and self.state is State.ASKING:
             # The detector forgets what it has latched when it hears of the reset, and says so.
@@ -246,8 +254,8 @@ class Supervisor:
             return
         if stamp_ns < current.granted_ns or verdict not in (Verdict.SUCCESS, Verdict.FAILURE):
             return
-        self._end(verdict, Source.SIMULATOR, details, now_ns)
-        self._hand_over(State.IDLE, Owner.NONE, f"ended: {verdict.name.lower()}")
+        reason = f"ended: {verdict.name.lower()}"
+        self._finish(verdict, Source.SIMULATOR, details, reason, now_ns)
 
     def on_controller(self, in_fault: bool, fault: ControllerFault, now_ns: int) -> None:
         """Takes the controller's state."""
@@ -327,15 +335,40 @@ class Supervisor:
         if not enabled:
             self._devices.let_go(device)
             if self.state is State.TELEOP and device == self.device:
-                self._hand_over(State.IDLE, Owner.NONE, f"{device} has let go")
-                self._note(self.reason, now_ns)
+                self._give_back(f"{device} has let go", self._afterwards, now_ns)
             return
         pressed = self._devices.hold(device, now_ns)
-        if pressed and self.state is State.IDLE and self.task is None and now_ns > 0:
-            self.device = device
-            self._grant_ns = now_ns
-            self._hand_over(State.TELEOP, Owner.OPERATOR, f"granted to {device}")
-            self._emit(EventKind.GRANT, now_ns, f"grant {self.grant}: {self.reason}")
+        waits = self.state is State.IDLE and self.task is not None  # for the recorder
+        if pressed and now_ns > 0 and not waits and self.state not in (State.TELEOP, State.FAULT):
+            self._take_over(device, now_ns)
+
+    def _take_over(self, device: str, now_ns: int) -> None:
+        """Gives the arm to a device. A task in force stays, and its clock stands still."""
+        if self.state in (State.AUTONOMOUS, State.RECOVERING):
+            self._pause_began_ns = now_ns
+        if self.state is State.RECOVERING:
+            self.detection.reaction.ask(f"{device} took over on its way back")
+        if self.state in (State.RECOVERING, State.ASKING):
+            self._afterwards = State.ASKING
+        else:
+            self._afterwards = self.state
+        self._begins_here = True
+        self.device = device
+        self._grant_ns = now_ns
+        self._hand_over(State.TELEOP, Owner.OPERATOR, f"granted to {device}")
+        self._emit(EventKind.GRANT, now_ns, f"grant {self.grant}: {self.reason}")
+
+    def _give_back(self, why: str, afterwards: State, now_ns: int) -> None:
+        """Takes the arm from a device: the policy goes on, or the arm holds."""
+        if self.task is None:
+            afterwards = State.IDLE
+        if afterwards is State.AUTONOMOUS:
+            self._go_on(f"{why}; the policy goes on", now_ns)
+            return
+        if afterwards is State.ASKING:
+            why = f"{why}; {self.detection.reaction.reason}"
+        self._hand_over(afterwards, Owner.NONE, why)
+        self._note(why, now_ns)
 
     def on_operator_chunk(self, device: str, stamp_ns: int) -> Drop | None:
         """Decides over a chunk of an operator's device. None = forward it."""
@@ -356,25 +389,24 @@ class Supervisor:
         if self.state is State.TELEOP and not self._devices.is_held(self.device, now_ns):
             why = "the clock jumped back" if jumped_back else f"{self.device} is silent"
             self._devices.lose(self.device)
-            self._hand_over(State.IDLE, Owner.NONE, why)
-            self._note(why, now_ns)
+            # Nobody has let go: that the policy goes on has to be said.
+            after = State.PAUSED if self._afterwards is State.AUTONOMOUS else self._afterwards
+            self._give_back(why, after, now_ns)
         if task is None:
             return
         if jumped_back:
-            self._end(Verdict.ABORTED, Source.NONE, "the clock jumped back", now_ns)
-            self._hand_over(State.IDLE, Owner.NONE, "the clock jumped back")
+            why = "the clock jumped back"
+            self._finish(Verdict.ABORTED, Source.NONE, why, why, now_ns)
         elif task.granted_ns is None:
             if now_ns - self._told_ns > START_REPEAT * SECOND:
                 self._tell_start(now_ns)
             if now_ns - task.accepted_ns > self._limits.recorder_timeout * SECOND:
-                message = f"not recorded: {self._recorder_text}"
-                self._end(Verdict.ABORTED, Source.TIMEOUT, message, now_ns)
-                self._hand_over(State.IDLE, Owner.NONE, message)
+                why = f"not recorded: {self._recorder_text}"
+                self._finish(Verdict.ABORTED, Source.TIMEOUT, why, why, now_ns)
         elif self.state is State.AUTONOMOUS:
             if self._running_ns(task, now_ns) > task.goal.time_limit * SECOND:
-                message = f"not done within {task.goal.time_limit:g} s"
-                self._end(Verdict.FAILURE, Source.TIMEOUT, message, now_ns)
-                self._hand_over(State.IDLE, Owner.NONE, message)
+                why = f"not done within {task.goal.time_limit:g} s"
+                self._finish(Verdict.FAILURE, Source.TIMEOUT, why, why, now_ns)
             else:
                 self._watch_policy(now_ns)
                 if self.detection.silent(self._grant_ns, now_ns):
@@ -414,12 +446,18 @@ class Supervisor:
 
     def _resume(self, now_ns: int) -> None:
         """Leaves ASKING: the operator has said so and the detector does not object."""
-        task = self.task
-        if task is not None:
-            task.paused_ns += max(0, now_ns - self._pause_began_ns)
         self.detection.reaction.go_on()
         self._emit(EventKind.RESUME, now_ns)
-        self._grant_policy(now_ns, "the operator lets the policy go on")
+        self._go_on("the operator lets the policy go on", now_ns)
+
+    def _go_on(self, reason: str, now_ns: int) -> None:
+        """Gives the arm back to the policy whose task had to wait."""
+        self._count_pause(now_ns)
+        self._grant_policy(now_ns, reason)
+
+    def _count_pause(self, now_ns: int) -> None:
+        if self.task is not None:
+            self.task.paused_ns += max(0, now_ns - self._pause_began_ns)
 
     def controller_silent(self, now_ns: int) -> bool:
         """Whether the controller's state has not been seen for too long."""
@@ -446,6 +484,8 @@ class Supervisor:
     def _grant_policy(self, now_ns: int, reason: str = "granted to the policy") -> None:
         if self.task is not None and self.task.granted_ns is None:
             self.task.granted_ns = now_ns
+        if self._begins_here:
+            self._begins_here = False
             self.detection.reaction.begin()
         self._grant_ns = now_ns
         self._last_sequence = 0
@@ -466,12 +506,20 @@ class Supervisor:
         self._resetting = False
         self._hand_over(State.FAULT, Owner.NONE, reason)
 
+    def _finish(
+        self, verdict: Verdict, source: Source, message: str, reason: str, now_ns: int
+    ) -> None:
+        """Ends the task and frees the arm, unless an operator has it."""
+        self._end(verdict, source, message, now_ns)
+        if self.state is not State.TELEOP:
+            self._hand_over(State.IDLE, Owner.NONE, reason)
+
     def _end(self, verdict: Verdict, source: Source, message: str, now_ns: int) -> None:
         task = self.task
         if task is None:
             return
-        if self.state in (State.PAUSED, State.ASKING):
-            task.paused_ns += max(0, now_ns - self._pause_began_ns)
+        if self.state in (State.PAUSED, State.ASKING, State.TELEOP):
+            self._count_pause(now_ns)
         task.ended_ns = now_ns
         task.outcome = Outcome(verdict, source, message)
         self._emit(EventKind.END, now_ns, message)
