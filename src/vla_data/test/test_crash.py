@@ -13,7 +13,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 import vla_data
-from vla_data import EpisodeReader, EpisodeReadError, bag_info, images, mcap_file
+from vla_data import EpisodeReader, EpisodeReadError, bag_info, images, mcap_file, mcap_writer
 
 HERE = Path(__file__).parent
 SOURCES = Path(vla_data.__file__).parents[1]
@@ -123,7 +123,7 @@ def test_finishing_gives_the_index_back_and_loses_nothing(killed, tmp_path, cut)
     with file.open("r+b") as stream:
         stream.truncate(file.stat().st_size - cut)
     before = numbers(copy)
-    index = mcap_file.finish(file, {"outcome": {"outcome": "aborted"}})
+    index = mcap_writer.finish(file, {"outcome": {"outcome": "aborted"}})
     assert index.finished
     assert index.problems == []
     assert numbers(copy) == before
@@ -136,7 +136,7 @@ def test_finishing_gives_the_index_back_and_loses_nothing(killed, tmp_path, cut)
 def test_finishing_a_finished_file_changes_nothing(episode_bag):
     file = next(episode_bag.glob("*.mcap"))
     before = file.read_bytes()
-    assert mcap_file.finish(file, {"outcome": {}}).finished
+    assert mcap_writer.finish(file, {"outcome": {}}).finished
     assert file.read_bytes() == before
 
 

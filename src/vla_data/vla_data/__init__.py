@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes as MCAP bags, observation contracts, synchronisation and reports."""
 
+from vla_data.bag_check import check_bag, check_table
 from vla_data.bag_info import bag_info, bag_table
+from vla_data.bag_repair import repair_bag
 from vla_data.contract import (
     CameraContract,
     ContractError,
@@ -49,5 +51,8 @@ __all__ = [
     "TopicInfo",
     "bag_info",
     "bag_table",
+    "check_bag",
+    "check_table",
+    "repair_bag",
     "time_ns",
 ]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 import yaml
 from rosbags.serde import SerdeError
 
-from vla_data import mcap_file
+from vla_data import bag_metadata, mcap_file
+from vla_data.bag_metadata import METADATA_FILE, BagMetadataError
 from vla_data.definitions import typestore_from_texts
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
-from vla_data.episode_writer import METADATA_FILE
 from vla_data.mcap_file import McapIndex
 from vla_data.qos import QosProfile
 
@@ -130,34 +130,25 @@ class EpisodeReader:
         self._streams: dict[Path, BinaryIO] = {}
 
     def _information(self) -> dict[str, Any] | None:
-        file = self.path / METADATA_FILE
-        if not file.is_file():
-            return None
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
-            information = document["rosbag2_bagfile_information"]
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise EpisodeReadError(f"{file} is not a bag's metadata: {error}") from error
+            information = bag_metadata.read(self.path)
+        except BagMetadataError as error:
+            raise EpisodeReadError(str(error)) from error
+        if information is None:
+            return None
         if information.get("storage_identifier") != "mcap":
             raise EpisodeReadError(
                 f"{self.path} is stored as {information.get('storage_identifier')!r}, not as mcap"
             )
-        return dict(information)
+        return information
 
     def _find_files(self, information: dict[str, Any] | None) -> list[Path]:
-        if self.path.is_file():
-            return [self.path]
-        if not self.path.is_dir():
-            raise EpisodeReadError(f"{self.path} does not exist")
-        if information is not None:
-            files = [self.path / Path(name).name for name in information["relative_file_paths"]]
-        else:
-            files = sorted(self.path.glob("*.mcap"))
+        if information is None:
+            return bag_files(self.path)
+        files = [self.path / Path(name).name for name in information["relative_file_paths"]]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise EpisodeReadError(f"{self.path} lacks {', '.join(missing)}")
-        if not files:
-            raise EpisodeReadError(f"{self.path} holds no MCAP file")
         return files
 
     def _read_custom_data(self, information: dict[str, Any] | None) -> dict[str, str]:
@@ -279,8 +270,11 @@ class EpisodeReader:
                     f"{self.path} has no topic {', '.join(unknown)}; it has "
                     f"{', '.join(sorted(known)) or 'none'}"
                 )
-        for index in self._indexes:
-            yield from self._file_messages(index, topics, start_ns, end_ns)
+        # Where one file ends and the next begins, messages may have come out of order.
+        yield from heapq.merge(
+            *(self._file_messages(index, topics, start_ns, end_ns) for index in self._indexes),
+            key=lambda message: message.log_ns,
+        )
 
     def messages(
         self,
@@ -364,3 +358,28 @@ class EpisodeReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def bag_files(path: Path) -> list[Path]:
+    """The MCAP files of a bag, in order, whatever its metadata says.
+
+    Args:
+        path: The bag's folder, or one MCAP file.
+
+    Raises:
+        EpisodeReadError: If there is none.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise EpisodeReadError(f"{path} does not exist")
+    files = sorted(path.glob("*.mcap"), key=_file_number)
+    if not files:
+        raise EpisodeReadError(f"{path} holds no MCAP file")
+    return files
+
+
+def _file_number(file: Path) -> tuple[int, str]:
+    """Sorts ``bag_2.mcap`` before ``bag_10.mcap``."""
+    number = file.stem.rpartition("_")[2]
+    return (int(number) if number.isdecimal() else 0, file.name)

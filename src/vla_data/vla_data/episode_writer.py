@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes one episode as a rosbag2 folder with one MCAP file.
+"""Writes one episode as a rosbag2 folder with one MCAP file, or several of limited size.
 
 Messages are taken as raw CDR and written by a thread of their own, so that a slow disk never
 blocks a subscription. What has been flushed, at least once per second, survives the death of
@@ -14,25 +14,24 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
-import yaml
-from mcap.writer import CompressionType
-from mcap.writer import Writer as McapWriter
-
-from vla_data import mcap_file
+from vla_data import bag_metadata, mcap_writer
+from vla_data.bag_metadata import FileEntry, TopicEntry
 from vla_data.definitions import Definitions
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
+from vla_data.mcap_file import McapIndex, read_index
+from vla_data.mcap_writer import McapWriter
 from vla_data.qos import QosProfile, dump_profiles
 
-METADATA_VERSION = 9
-METADATA_FILE = "metadata.yaml"
 RESERVE_FILE = ".reserve"
 RESERVE_BYTES = 1 << 20
 MESSAGE_OVERHEAD_BYTES = 128
 POLL_S = 0.05
+WAKE_BYTES = 8 << 20  # that wait for the disk before the writing thread is woken ahead of its time
 MAX_STAMP_NS = 2**63 - 1
 
 
@@ -55,39 +54,6 @@ class _Message(NamedTuple):
     publish_ns: int
 
 
-class _RecordFile:
-    """A stream to which only whole records are written: a write that fails is taken back."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._position = 0
-        self._closed = False
-
-    def tell(self) -> int:
-        return self._position
-
-    def write(self, data: bytes) -> int:
-        try:
-            mcap_file.write_all(self._descriptor, data)
-        except OSError:
-            os.ftruncate(self._descriptor, self._position)
-            os.lseek(self._descriptor, self._position, os.SEEK_SET)
-            raise
-        self._position += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Every write is already with the operating system."""
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            try:
-                os.fsync(self._descriptor)
-            finally:
-                os.close(self._descriptor)
-
-
 class EpisodeWriter:
     """Records the topics of one episode.
 
@@ -95,14 +61,16 @@ class EpisodeWriter:
 
     Args:
         path: Folder to create; its name becomes the bag's name.
-        info: What is known about the episode now.
+        info: What is known about the episode now. The attribute `info` may be replaced until the
+            bag is closed, as when notes are added.
         definitions: Where message definitions come from.
         flush_period: Greatest time for which a message stays in memory only, s; at most 1.
         chunk_bytes: Size of a chunk before compression.
         queue_bytes: Bound of what may wait for the disk; beyond it messages are dropped and
             counted.
         drop_when_full: False makes `write` wait for the disk instead of dropping.
-        ros_distro: Distribution whose layout and types the bag has.
+        max_file_bytes: Size at which the next file is begun; 0 = never.
+        max_file_s: Time after which the next file is begun, s; 0 = never.
 
     Raises:
         EpisodeWriteError: If the folder exists or cannot be written.
@@ -119,26 +87,32 @@ class EpisodeWriter:
         chunk_bytes: int = 1 << 20,
         queue_bytes: int = 256 << 20,
         drop_when_full: bool = True,
-        ros_distro: str = "jazzy",
+        max_file_bytes: int = 0,
+        max_file_s: float = 0.0,
     ) -> None:
         if not 0.0 < flush_period <= 1.0:
             raise ValueError(f"flush_period {flush_period} s is not within 0 to 1 s")
         for name, value in (("chunk_bytes", chunk_bytes), ("queue_bytes", queue_bytes)):
             if value < 1:
                 raise ValueError(f"{name} {value} is not positive")
+        for name, limit in (("max_file_bytes", max_file_bytes), ("max_file_s", max_file_s)):
+            if not limit >= 0:
+                raise ValueError(f"{name} {limit} is negative")
         self.path = Path(path)
-        self.file = self.path / f"{self.path.name}_0.mcap"
         self.info = info
         self._definitions = definitions if definitions is not None else Definitions()
         self._flush_period = flush_period
-        self._wake_bytes = min(chunk_bytes, queue_bytes // 2)
+        self._chunk_bytes = chunk_bytes
+        self._wake_bytes = min(WAKE_BYTES, queue_bytes // 2)
         self._queue_bytes = queue_bytes
         self._drop_when_full = drop_when_full
-        self._ros_distro = ros_distro
+        self._max_file_bytes = max_file_bytes
+        self._max_file_ns = round(max_file_s * 1e9)
 
         self._topics: dict[str, _Topic] = {}
         self._channels: dict[str, int] = {}
-        self._schemas: dict[str, int] = {}
+        self._files: list[McapIndex] = []  # those that are finished
+        self._began_ns: int | None = None  # log time of the file's first message
         self._counts: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
         self._queue: deque[_Topic | _Message] = deque()
@@ -147,35 +121,33 @@ class EpisodeWriter:
         self._closing = False
         self._closed = False
         self._error: Exception | None = None
-        self._span_ns: tuple[int, int] | None = None
 
         try:
             self.path.mkdir(parents=True)
-            self._reserve()
-            self._stream = _RecordFile(self.file)
+            self._reserve(RESERVE_BYTES)
+            self._mcap = self._new_file(0)
         except FileExistsError:
             raise EpisodeWriteError(f"{self.path} exists already and is left as it is") from None
         except OSError as error:
             raise EpisodeWriteError(f"cannot start an episode in {self.path}: {error}") from error
-        self._mcap: Any = McapWriter(
-            cast(IO[bytes], self._stream),
-            chunk_size=chunk_bytes,
-            compression=CompressionType.ZSTD,
-            enable_crcs=True,
-        )
-        self._mcap.start(profile="ros2", library="vla_data")
-        self._mcap.add_metadata("episode", info.to_custom_data())
         self._thread = threading.Thread(target=self._run, name=f"write {self.path.name}")
         self._thread.daemon = True
         self._thread.start()
 
-    def _reserve(self) -> None:
+    def _reserve(self, size: int) -> None:
         """Sets space aside so that index and metadata still fit once the disk is full."""
         descriptor = os.open(self.path / RESERVE_FILE, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
-            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            os.posix_fallocate(descriptor, 0, size)
         finally:
             os.close(descriptor)
+        self._reserved = size
+
+    def _new_file(self, number: int) -> McapWriter:
+        made = McapWriter(self.path / f"{self.path.name}_{number}.mcap", self._chunk_bytes)
+        made.add_metadata("episode", self.info.to_custom_data())
+        self._schemas: dict[str, int] = {}
+        return made
 
     def add_topic(self, topic: str, type_name: str, qos: Sequence[QosProfile] = ()) -> None:
         """Declares a topic; recorded in the bag even if no message follows.
@@ -192,8 +164,7 @@ class EpisodeWriter:
         """
         if not topic.startswith("/"):
             raise ValueError(f"topic {topic!r} is not absolute")
-        with self._changed:
-            known = self._topics.get(topic)
+        known = self._topics.get(topic)
         if known is not None:
             if known.type_name != type_name:
                 raise ValueError(f"{topic} is recorded as {known.type_name}, not as {type_name}")
@@ -307,7 +278,7 @@ class EpisodeWriter:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        ended = (outcome if outcome is not None else EpisodeOutcome()).to_custom_data()
+        ended = outcome if outcome is not None else EpisodeOutcome()
         (self.path / RESERVE_FILE).unlink(missing_ok=True)
         if self._error is None:
             try:
@@ -337,7 +308,8 @@ class EpisodeWriter:
 
     def _check_open(self) -> None:
         if self._error is not None:
-            raise EpisodeWriteError(f"{self.file} cannot be written any further: {self._error}")
+            file = self._mcap.index.path
+            raise EpisodeWriteError(f"{file} cannot be written any further: {self._error}")
         if self._closed:
             raise EpisodeWriteError(f"{self.path} is closed")
 
@@ -372,24 +344,42 @@ class EpisodeWriter:
         if isinstance(entry, _Topic):
             self._register(entry)
             return
+        if self._file_is_full(entry.log_ns):
+            self._rotate()
+        if self._began_ns is None:
+            self._began_ns = entry.log_ns
         self._mcap.add_message(
             self._channels[entry.topic], entry.log_ns, entry.data, entry.publish_ns
         )
-        first, last = self._span_ns or (entry.log_ns, entry.log_ns)
-        self._span_ns = (min(first, entry.log_ns), max(last, entry.log_ns))
+        needed = self._mcap.tail_bytes
+        if 2 * needed > self._reserved:
+            self._reserve(4 * needed)
         with self._changed:
             self._queued_bytes -= len(entry.data) + MESSAGE_OVERHEAD_BYTES
             if not self._drop_when_full:
                 self._changed.notify_all()
 
+    def _file_is_full(self, now_ns: int) -> bool:
+        if self._began_ns is None:
+            return False
+        return (0 < self._max_file_bytes <= self._mcap.size) or (
+            0 < self._max_file_ns <= now_ns - self._began_ns
+        )
+
+    def _rotate(self) -> None:
+        full = self._mcap
+        full.finish({})
+        self._mcap = self._new_file(len(self._files) + 1)
+        self._files.append(full.index)
+        self._began_ns = None
+        for name in self._channels:
+            self._register(self._topics[name])
+
     def _register(self, topic: _Topic) -> None:
         if topic.type_name not in self._schemas:
-            self._schemas[topic.type_name] = self._mcap.register_schema(
-                topic.type_name, "ros2msg", topic.schema
-            )
-        self._channels[topic.name] = self._mcap.register_channel(
+            self._schemas[topic.type_name] = self._mcap.add_schema(topic.type_name, topic.schema)
+        self._channels[topic.name] = self._mcap.add_channel(
             topic.name,
-            "cdr",
             self._schemas[topic.type_name],
             {
                 "offered_qos_profiles": dump_profiles(topic.qos),
@@ -397,102 +387,70 @@ class EpisodeWriter:
             },
         )
 
-    def _finish(self, outcome: Mapping[str, str]) -> None:
+    def _finish(self, outcome: EpisodeOutcome) -> None:
         self._mcap.flush()
-        counts = dict(self._counts)
-        for name, values in self._closing_metadata(outcome, counts, self._span_ns).items():
-            self._mcap.add_metadata(name, dict(values))
-        self._mcap.finish()
-        self._stream.close()
-        self._write_metadata_file(self._metadata(outcome, counts, self._span_ns))
+        indexes = [*self._files, self._mcap.index]
+        self._mcap.finish(self._closing_metadata(outcome, indexes))
+        bag_metadata.write(self.path, self._information(outcome, indexes))
 
-    def _rescue(self, outcome: Mapping[str, str], cause: Exception) -> None:
+    def _rescue(self, outcome: EpisodeOutcome, cause: Exception) -> None:
         """Finishes what a failed write has left, and reports it."""
-        self._stream.close()
-        kept = mcap_file.read_index(self.file)
-        names = {channel.id: channel.topic for channel in kept.channels.values()}
-        counts = {names[channel_id]: count for channel_id, count in kept.counts.items()}
+        with suppress(OSError):
+            self._mcap.close()
+        file = self._mcap.index.path
+        indexes = [*self._files, read_index(file)]
+        kept = topic_counts(indexes)
         for topic, taken in self._counts.items():
-            self._drops[topic] += taken - counts.get(topic, 0)
-        span = (
-            None if kept.start_ns is None or kept.end_ns is None else (kept.start_ns, kept.end_ns)
-        )
+            self._drops[topic] += taken - kept[topic]
         state = "with index and metadata"
         try:
-            mcap_file.finish(self.file, self._closing_metadata(outcome, counts, span))
-            self._write_metadata_file(self._metadata(outcome, counts, span))
+            mcap_writer.finish(file, self._closing_metadata(outcome, indexes))
+            bag_metadata.write(self.path, self._information(outcome, indexes))
         except OSError:
             state = "without an index"
         raise EpisodeWriteError(
-            f"{self.file} could not be written to its end: {cause}; "
-            f"kept {sum(counts.values())} of {sum(self._counts.values())} messages {state}",
+            f"{file} could not be written to its end: {cause}; "
+            f"kept {sum(kept.values())} of {sum(self._counts.values())} messages {state}",
         ) from cause
 
     def _closing_metadata(
-        self, outcome: Mapping[str, str], counts: Mapping[str, int], span: tuple[int, int] | None
+        self, outcome: EpisodeOutcome, indexes: Sequence[McapIndex]
     ) -> dict[str, Mapping[str, str]]:
-        information = self._metadata(outcome, counts, span)["rosbag2_bagfile_information"]
         return {
-            "outcome": outcome,
+            "episode": self.info.to_custom_data(),
+            "outcome": outcome.to_custom_data(),
             "drops": {topic: str(count) for topic, count in sorted(self.drops.items())},
-            "rosbag2": {"serialized_metadata": _dump(information)},
+            "rosbag2": {
+                "serialized_metadata": bag_metadata.dump(self._information(outcome, indexes))
+            },
         }
 
-    def _metadata(
-        self, outcome: Mapping[str, str], counts: Mapping[str, int], span: tuple[int, int] | None
-    ) -> dict[str, Any]:
-        start, end = span if span is not None else (0, 0)
-
-        def times() -> dict[str, Any]:
-            # Made anew each time: YAML would write a shared value as an anchor, which rosbag2's
-            # reader does not expect.
-            return {
-                "duration": {"nanoseconds": end - start},
-                "starting_time": {"nanoseconds_since_epoch": start},
-                "message_count": sum(counts.values()),
-            }
-
-        return {
-            "rosbag2_bagfile_information": {
-                "version": METADATA_VERSION,
-                "storage_identifier": "mcap",
-                **times(),
-                "topics_with_message_count": [
-                    {
-                        "topic_metadata": {
-                            "name": topic.name,
-                            "type": topic.type_name,
-                            "serialization_format": "cdr",
-                            "offered_qos_profiles": [each.to_dict() for each in topic.qos],
-                            "type_description_hash": topic.type_hash,
-                        },
-                        "message_count": counts.get(topic.name, 0),
-                    }
-                    for topic in self._topics.values()
-                    if topic.name in self._channels
-                ],
-                "compression_format": "",
-                "compression_mode": "",
-                "relative_file_paths": [self.file.name],
-                "files": [{"path": self.file.name, **times()}],
-                "custom_data": {
-                    **self.info.to_custom_data(),
-                    **outcome,
-                    "drops": json.dumps(dict(sorted(self.drops.items()))),
-                },
-                "ros_distro": self._ros_distro,
-            }
+    def _information(self, outcome: EpisodeOutcome, indexes: Sequence[McapIndex]) -> dict[str, Any]:
+        counts = topic_counts(indexes)
+        topics = [
+            TopicEntry(topic.name, topic.type_name, topic.type_hash, topic.qos, counts[topic.name])
+            for topic in self._topics.values()
+            if topic.name in self._channels
+        ]
+        custom = {
+            **self.info.to_custom_data(),
+            **outcome.to_custom_data(),
+            "drops": json.dumps(dict(sorted(self.drops.items()))),
         }
-
-    def _write_metadata_file(self, metadata: Mapping[str, Any]) -> None:
-        target = self.path / METADATA_FILE
-        draft = target.with_suffix(".yaml.tmp")
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(_dump(metadata))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(target)
+        return bag_metadata.information([file_entry(each) for each in indexes], topics, custom)
 
 
-def _dump(document: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
+def file_entry(index: McapIndex) -> FileEntry:
+    """What a bag's metadata says about a file."""
+    start, end = index.start_ns, index.end_ns
+    span = None if start is None or end is None else (start, end)
+    return FileEntry(index.path.name, span, index.message_count)
+
+
+def topic_counts(indexes: Sequence[McapIndex]) -> Counter[str]:
+    """Number of messages by topic in some files."""
+    counts: Counter[str] = Counter()
+    for index in indexes:
+        for channel_id, count in index.counts.items():
+            counts[index.channels[channel_id].topic] += count
+    return counts

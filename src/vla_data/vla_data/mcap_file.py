@@ -2,8 +2,7 @@
 """One MCAP file: its index, whether or not the file was finished.
 
 A file that was never finished (its writer was killed, the disk was full) has no index and may
-end in the middle of a record. Everything before that record is whole; `read_index` finds it and
-`finish` gives the file its index back.
+end in the middle of a record. Everything before that record is whole, and `read_index` finds it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -19,27 +18,26 @@ from typing import BinaryIO
 
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
-from mcap.data_stream import ReadDataStream, RecordBuilder
+from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.records import (
     Channel,
     Chunk,
     ChunkIndex,
-    DataEnd,
-    Footer,
-    McapRecord,
     MessageIndex,
     Metadata,
     MetadataIndex,
     Schema,
     Statistics,
-    SummaryOffset,
 )
 
 MAGIC = b"\x89MCAP0\r\n"
 RECORD_HEADER = struct.Struct("<BQ")
 FOOTER_LENGTH = RECORD_HEADER.size + 20
 MESSAGE_HEADER = struct.Struct("<HIQQ")
+# Opcode, length, first and last log time, size and checksum of what is compressed.
+CHUNK_HEAD = struct.Struct("<BQQQQI")
+CHUNK_MARKS = (b"\x04\x00\x00\x00zstd", b"\x03\x00\x00\x00lz4")
 
 
 class McapError(ValueError):
@@ -60,6 +58,7 @@ class McapIndex:
         metadata: Metadata records by name, the last of each name.
         data_end: Offset just after the last whole record of the data section.
         unindexed: The last chunk's message indexes, if the file ends before they are whole.
+        lost_ns: First and last log time, ns, of each chunk that cannot be read, as far as it says.
         problems: What was damaged, one line each.
     """
 
@@ -73,6 +72,7 @@ class McapIndex:
     metadata_indexes: list[MetadataIndex] = field(default_factory=list)
     data_end: int = 0
     unindexed: dict[int, MessageIndex] = field(default_factory=dict)
+    lost_ns: list[tuple[int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -109,7 +109,15 @@ def read_index(path: Path) -> McapIndex:
         summary_start = _summary_start(stream)
         if summary_start:
             return _read_summary(path, stream, summary_start)
-        return _scan(path, stream)
+    index, ended = scan(path)
+    size = path.stat().st_size
+    if not ended and index.data_end < size:
+        index.problems.append(
+            f"unfinished: {size - index.data_end} bytes after byte {index.data_end} are cut off"
+        )
+    else:
+        index.problems.append("unfinished: no index")
+    return index
 
 
 def _summary_start(stream: BinaryIO) -> int:
@@ -168,26 +176,51 @@ def _read_summary(path: Path, stream: BinaryIO, summary_start: int) -> McapIndex
     return index
 
 
-def _scan(path: Path, stream: BinaryIO) -> McapIndex:
-    size = stream.seek(0, os.SEEK_END)
-    index = McapIndex(path, finished=False, data_end=len(MAGIC))
+def scan(path: Path) -> tuple[McapIndex, bool]:
+    """Reads a whole file and builds its index anew, whatever index it has itself.
+
+    Each chunk is decompressed and its checksum compared. Behind a damaged place reading goes on at
+    the next whole chunk.
+
+    Args:
+        path: The MCAP file.
+
+    Returns:
+        The index, as of a file that was never finished, and whether the data section has its end.
+
+    Raises:
+        McapError: If it is not an MCAP file.
+    """
+    with path.open("rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
+            raise McapError(f"{path} is not an MCAP file")
+        index = McapIndex(path, finished=False, data_end=len(MAGIC))
+        size = stream.seek(0, os.SEEK_END)
+        start: int | None = len(MAGIC)
+        while start is not None:
+            if start > index.data_end:
+                index.problems.append(f"bytes {index.data_end} to {start} are damaged")
+            stopped, ended = _scan_records(index, stream, start, size)
+            if ended:
+                return index, True
+            start = _next_chunk(stream, stopped, size)
+        _note_cut_chunk(index, stream, size)
+    return index, False
+
+
+def _scan_records(index: McapIndex, stream: BinaryIO, start: int, size: int) -> tuple[int, bool]:
+    """Takes whole records into the index; returns where they stop and whether the data ends."""
     missing: dict[int, MessageIndex] = {}
-    for opcode, offset, body in _records(stream, len(MAGIC), size):
+    stopped = start
+    for opcode, offset, body in _records(stream, start, size):
         end = offset + RECORD_HEADER.size + len(body)
         if opcode == Opcode.DATA_END:
-            break
+            index.unindexed = missing
+            return offset, True
         if opcode == Opcode.CHUNK:
-            try:
-                missing = _scan_chunk(index, Chunk.read(_body(body)), offset, end - offset)
-            except McapError as error:
-                index.problems.append(f"chunk at byte {offset}: {error}")
-                missing = {}
+            missing = _try_chunk(index, body, offset, end - offset)
         elif opcode == Opcode.MESSAGE_INDEX:
-            channel_id = int.from_bytes(body[:2], "little")
-            if missing.pop(channel_id, None) is not None:
-                chunk = index.chunks[-1]
-                chunk.message_index_offsets[channel_id] = offset
-                chunk.message_index_length += end - offset
+            _take_message_index(index, missing, body, offset, end - offset)
         elif opcode == Opcode.METADATA:
             metadata = Metadata.read(_body(body))
             index.metadata[metadata.name] = metadata.metadata
@@ -199,16 +232,66 @@ def _scan(path: Path, stream: BinaryIO) -> McapIndex:
             channel = Channel.read(_body(body))
             index.channels[channel.id] = channel
         elif opcode == Opcode.MESSAGE:
-            raise McapError(f"{path} holds messages outside of chunks, which is not supported")
-        index.data_end = end
+            raise McapError(
+                f"{index.path} holds messages outside of chunks, which is not supported"
+            )
+        index.data_end = stopped = end
     index.unindexed = missing
-    if index.data_end < size:
-        index.problems.append(
-            f"unfinished: {size - index.data_end} bytes after byte {index.data_end} are cut off"
-        )
-    else:
-        index.problems.append("unfinished: no index")
-    return index
+    return stopped, False
+
+
+def _try_chunk(index: McapIndex, body: bytes, offset: int, length: int) -> dict[int, MessageIndex]:
+    chunk = Chunk.read(_body(body))
+    try:
+        return _scan_chunk(index, chunk, offset, length)
+    except McapError as error:
+        index.problems.append(f"chunk at byte {offset}: {error}")
+        index.lost_ns.append((chunk.message_start_time, chunk.message_end_time))
+        return {}
+
+
+def _take_message_index(
+    index: McapIndex, missing: dict[int, MessageIndex], body: bytes, offset: int, length: int
+) -> None:
+    found = MessageIndex.read(_body(body))
+    expected = missing.pop(found.channel_id, None)
+    if expected is None:
+        return  # of a chunk that cannot be read
+    if sorted(found.records) != sorted(expected.records):
+        index.problems.append(f"message index at byte {offset} does not agree with its chunk")
+    chunk = index.chunks[-1]
+    chunk.message_index_offsets[found.channel_id] = offset
+    chunk.message_index_length += length
+
+
+def _next_chunk(stream: BinaryIO, start: int, size: int) -> int | None:
+    """Finds the next whole chunk behind a damaged place; None if there is none."""
+    block, kept = 1 << 20, b""
+    offset = start + 1
+    stream.seek(offset)
+    while data := stream.read(block):
+        data = kept + data
+        for mark in CHUNK_MARKS:
+            position = data.find(mark, CHUNK_HEAD.size)
+            while position >= 0:
+                begin = offset + position - CHUNK_HEAD.size
+                opcode, length = RECORD_HEADER.unpack_from(data, position - CHUNK_HEAD.size)
+                if opcode == Opcode.CHUNK and begin + RECORD_HEADER.size + length <= size:
+                    return begin
+                position = data.find(mark, position + 1)
+        kept = data[-(CHUNK_HEAD.size + 8) :]
+        offset = stream.tell() - len(kept)
+    return None
+
+
+def _note_cut_chunk(index: McapIndex, stream: BinaryIO, size: int) -> None:
+    """Notes the times of a chunk that the file's end cuts off."""
+    stream.seek(index.data_end)
+    head = stream.read(CHUNK_HEAD.size)
+    if len(head) == CHUNK_HEAD.size:
+        opcode, length, first, last, _, _ = CHUNK_HEAD.unpack(head)
+        if opcode == Opcode.CHUNK and index.data_end + RECORD_HEADER.size + length > size:
+            index.lost_ns.append((first, last))
 
 
 def _scan_chunk(
@@ -218,9 +301,7 @@ def _scan_chunk(
     found: dict[int, MessageIndex] = {}
     for opcode, position, body in _chunk_records(chunk):
         if opcode == Opcode.MESSAGE:
-            channel_id, _, log_time, _ = MESSAGE_HEADER.unpack_from(body)
-            entries = found.setdefault(channel_id, MessageIndex(channel_id, []))
-            entries.records.append((log_time, position))
+            _note_message(found, body, position)
         elif opcode == Opcode.SCHEMA:
             schema = Schema.read(_body(bytes(body)))
             index.schemas[schema.id] = schema
@@ -243,6 +324,11 @@ def _scan_chunk(
         )
     )
     return found
+
+
+def _note_message(found: dict[int, MessageIndex], body: memoryview, position: int) -> None:
+    channel_id, _, log_time, _ = MESSAGE_HEADER.unpack_from(body)
+    found.setdefault(channel_id, MessageIndex(channel_id, [])).records.append((log_time, position))
 
 
 def _chunk_records(chunk: Chunk) -> Iterator[tuple[int, int, memoryview]]:
@@ -307,103 +393,38 @@ def read_chunk(
         raise McapError(f"chunk at byte {entry.chunk_start_offset}: {error}") from None
 
 
-def finish(path: Path, metadata: Mapping[str, Mapping[str, str]]) -> McapIndex:
-    """Gives an unfinished file its index: cuts off a broken record and writes the summary.
+def read_chunk_record(stream: BinaryIO, entry: ChunkIndex) -> tuple[bytes, dict[int, MessageIndex]]:
+    """Reads a whole chunk.
 
     Args:
-        path: The file; it is changed in place, and only behind its last whole record.
-        metadata: Metadata records to add, by name.
+        stream: The open file.
+        entry: Where the chunk lies.
 
     Returns:
-        The index as the file now holds it.
+        The record as it is stored, and the index of its messages by channel id.
 
     Raises:
-        McapError: If it is not an MCAP file.
-        OSError: If it cannot be written; what was whole before still is.
+        McapError: If the chunk is damaged.
     """
-    index = read_index(path)
-    if index.finished:
-        return index
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.ftruncate(descriptor, index.data_end)
-        os.lseek(descriptor, index.data_end, os.SEEK_SET)
-        try:
-            write_all(descriptor, _tail(index, metadata))
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, index.data_end)
-            raise
-    finally:
-        os.close(descriptor)
-    return read_index(path)
+    stream.seek(entry.chunk_start_offset)
+    record = stream.read(entry.chunk_length)
+    found: dict[int, MessageIndex] = {}
+    for opcode, position, body in _chunk_records(Chunk.read(_body(record[RECORD_HEADER.size :]))):
+        if opcode == Opcode.MESSAGE:
+            _note_message(found, body, position)
+    return record, found
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Writes every byte to a file descriptor.
+def summary_problem(path: Path) -> str:
+    """Compares the checksum of a finished file's own index; empty if it is right or not stated.
 
     Args:
-        descriptor: Open for writing.
-        data: The bytes.
-
-    Raises:
-        OSError: If they cannot all be written; some may have been.
+        path: A file for which `read_index` says that it is finished.
     """
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _bytes(records: Sequence[McapRecord]) -> bytes:
-    builder = RecordBuilder()
-    for record in records:
-        record.write(builder)
-    return bytes(builder.end())  # type: ignore[no-untyped-call]
-
-
-def _tail(index: McapIndex, metadata: Mapping[str, Mapping[str, str]]) -> bytes:
-    """Builds what follows the last whole record of an unfinished file, and completes the index."""
-    tail = b""
-    for channel_id, entries in index.unindexed.items():
-        chunk = index.chunks[-1]
-        chunk.message_index_offsets[channel_id] = index.data_end + len(tail)
-        record = _bytes([entries])
-        chunk.message_index_length += len(record)
-        tail += record
-    for name, values in metadata.items():
-        record = _bytes([Metadata(name, dict(values))])
-        index.metadata_indexes.append(MetadataIndex(index.data_end + len(tail), len(record), name))
-        tail += record
-    tail += _bytes([DataEnd(0)])
-
-    start = index.data_end + len(tail)
-    statistics = Statistics(
-        attachment_count=0,
-        channel_count=len(index.channels),
-        channel_message_counts=index.counts,
-        chunk_count=len(index.chunks),
-        message_count=index.message_count,
-        message_end_time=index.end_ns or 0,
-        message_start_time=index.start_ns or 0,
-        metadata_count=len(index.metadata_indexes),
-        schema_count=len(index.schemas),
-    )
-    groups: list[tuple[Opcode, Sequence[McapRecord]]] = [
-        (Opcode.SCHEMA, list(index.schemas.values())),
-        (Opcode.CHANNEL, list(index.channels.values())),
-        (Opcode.STATISTICS, [statistics]),
-        (Opcode.CHUNK_INDEX, index.chunks),
-        (Opcode.METADATA_INDEX, index.metadata_indexes),
-    ]
-    summary = b""
-    offsets: list[SummaryOffset] = []
-    for opcode, records in groups:
-        if records:
-            written = _bytes(records)
-            offsets.append(SummaryOffset(opcode, start + len(summary), len(written)))
-            summary += written
-    offset_start = start + len(summary)
-    summary += _bytes(offsets)
-    head = RECORD_HEADER.pack(Opcode.FOOTER, 20) + struct.pack("<QQ", start, offset_start)
-    footer = _bytes([Footer(start, offset_start, zlib.crc32(summary + head))])
-    return tail + summary + footer + MAGIC
+    with path.open("rb") as stream:
+        start = _summary_start(stream)
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(start)
+        covered = stream.read(size - len(MAGIC) - 4 - start)
+        stated = int.from_bytes(stream.read(4), "little")
+    return "the index has a wrong checksum" if stated and zlib.crc32(covered) != stated else ""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, QosProfile
+from vla_nodes import cli
 from vla_nodes.recorder_node import is_hidden, message_class
 from vla_nodes.recording import Episodes, SequenceWatch
 
@@ -100,3 +102,23 @@ def test_message_classes_and_hidden_topics() -> None:
         message_class("std_msgs/msg/Strin")
     assert is_hidden("/run_task/_action/feedback")
     assert not is_hidden("/cameras/scene/image_raw")
+
+
+def test_bags_are_checked_and_repaired_on_the_command_line(
+    episodes: Episodes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    episodes.open(EpisodeInfo("one"), 1)
+    episodes.take("/a", TYPE, DATA, 2)
+    episodes.close(EpisodeOutcome("success", "operator"), 3)
+    episodes.join(10.0)
+    bag = episodes.directory / "one"
+    assert cli.main(["bag", "check", str(bag)]) == 0
+    assert "sound" in capsys.readouterr().out
+    (bag / "metadata.yaml").unlink()
+    assert cli.main(["bag", "check", str(bag), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["figures"]["unsound_count"] == 1
+    assert cli.main(["bag", "repair", str(bag)]) == 0
+    assert cli.main(["bag", "check", f"{bag}_repaired"]) == 0
+    assert cli.main(["bag", "repair", str(bag)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert cli.main(["bag", "check", str(bag / "gone"), str(bag)]) == 1

@@ -326,12 +326,17 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     failure.set_defaults(module="vla_nodes.failure_bench_command")
     failure.add_argument("--rounds", type=_count, default=2000, help="steps per detector (2000)")
     failure.add_argument("--json", action="store_true", help="print one JSON object")
-    bag = commands.add_parser("bag", help="look at recorded episodes")
+    bag = commands.add_parser("bag", help="look at recorded episodes, check and repair them")
     bag_commands = bag.add_subparsers(metavar="COMMAND", required=True)
-    info = bag_commands.add_parser("info", help="what a bag holds")
-    info.set_defaults(module="vla_nodes.bag_command")
-    info.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or an MCAP file")
-    info.add_argument("--json", action="store_true", help="print one JSON object")
+    for name, text in (
+        ("info", "what a bag holds"),
+        ("check", "read everything in a bag and tell by the exit code whether it is sound"),
+        ("repair", "make a sound bag, next to it, of what a damaged or unfinished one holds"),
+    ):
+        command = bag_commands.add_parser(name, help=text)
+        command.set_defaults(module="vla_nodes.bag_command", run=name)
+        command.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or an MCAP file")
+        command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
