@@ -109,9 +109,9 @@ def read_index(path: Path) -> McapIndex:
         summary_start = _summary_start(stream)
         if summary_start:
             return _read_summary(path, stream, summary_start)
-    index, ended = scan(path)
+    index, _ = scan(path)
     size = path.stat().st_size
-    if not ended and index.data_end < size:
+    if index.data_end < size:
         index.problems.append(
             f"unfinished: {size - index.data_end} bytes after byte {index.data_end} are cut off"
         )
