@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FakeObservation, tiny_config
-from test_serving import remote, served
+from servers import remote, served
 from torch import Tensor
 
 from vla_policy import PolicyError, RobotState, load_policy

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import JOINTS, FakeObservation
-from test_serving import served
+from servers import served
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 

@@ -26,7 +26,7 @@ from pi0_folders import (
     write_as_transformers,
 )
 from safetensors.numpy import save_file
-from test_serving import remote, served
+from servers import remote, served
 
 from vla_policy import ActionSpec, RobotState, load_policy
 from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate
