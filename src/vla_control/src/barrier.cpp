@@ -23,7 +23,7 @@ constexpr double kMostMass = 30.0;
 
 /// Mass of the tool along one axis, free to move along all others; large at a singularity.
 double mass_along(const OperationalSpace& space, Eigen::Index axis) noexcept {
-  return std::min(1.0 / space.whitened_jacobian.col(axis).squaredNorm(), kMostMass);
+  return std::min(1.0 / space.whitened_jacobian.row(axis).squaredNorm(), kMostMass);
 }
 
 /// Factor on an outward push at `distance` from the limit.

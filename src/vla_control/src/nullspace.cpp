@@ -28,12 +28,12 @@ JointVector joint_damping(double stiffness, double ratio, const Dynamics& dynami
 /// Sum of the rates, 1/s, with which a damping of each joint slows the motions in the nullspace:
 /// the trace of M^-1 N D, of which no single rate is more.
 double damping_rate(const JointVector& damping, const OperationalSpace& space) noexcept {
-  // With M = R^T R and W = R^-T J^T, M^-1 N = R^-1 (1 - W Lambda W^T) R^-T.
+  // With M = L L^T and W = J L^-T, M^-1 N = L^-T (1 - W^T Lambda W) L^-1.
   const Eigen::Index n = damping.size();
   JointMatrix mobility = JointMatrix::Identity(n, n);
   space.mass_cholesky.matrixL().solveInPlace(mobility);
   const Eigen::Matrix<double, 6, Eigen::Dynamic, Eigen::ColMajor, 6, kMaxJoints> moved =
-      space.whitened_jacobian.transpose().lazyProduct(mobility);
+      space.whitened_jacobian.lazyProduct(mobility);
   double rate = 0.0;
   for (Eigen::Index i = 0; i < n; ++i) {
     const Vector6 column = moved.col(i);

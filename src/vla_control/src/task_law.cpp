@@ -32,6 +32,26 @@ bool is_singular(const Eigen::LLT<JointMatrix>& cholesky) noexcept {
   return !(L.diagonal().minCoeff() > kLeastPivot * L.diagonal().maxCoeff());
 }
 
+/// b = L^-1 b. Eigen's own solvers block and pack, which costs more than it brings at this size.
+void solve_lower(const OperationalSpace& space, JointVector& b) noexcept {
+  const JointMatrix& L = space.mass_cholesky.matrixLLT();
+  const Eigen::Index n = b.size();
+  for (Eigen::Index k = 0; k < n; ++k) {
+    b[k] *= space.inverse_pivots[k];
+    for (Eigen::Index i = k + 1; i < n; ++i) b[i] -= L(i, k) * b[k];
+  }
+}
+
+/// b = L^-T b.
+void solve_upper(const OperationalSpace& space, JointVector& b) noexcept {
+  const JointMatrix& L = space.mass_cholesky.matrixLLT();
+  const Eigen::Index n = b.size();
+  for (Eigen::Index i = n - 1; i >= 0; --i) {
+    for (Eigen::Index k = i + 1; k < n; ++k) b[i] -= L(k, i) * b[k];
+    b[i] *= space.inverse_pivots[i];
+  }
+}
+
 /// Turns both halves of a 6x6 matrix from the axes of a frame to those it is turned by R in.
 Matrix6 turned(const Matrix6& matrix, const Matrix3& R) noexcept {
   Matrix6 out;
@@ -54,13 +74,15 @@ Vector6 pose_error(const Pose& reference, const Pose& measured) noexcept {
 
 JointVector OperationalSpace::solve_mass(const JointVector& b) const noexcept {
   JointVector x = b;
-  mass_cholesky.solveInPlace(x);
+  solve_lower(*this, x);
+  solve_upper(*this, x);
   return x;
 }
 
 Vector6 OperationalSpace::acceleration_of(const JointVector& tau) const noexcept {
-  const JointVector whitened = mass_cholesky.matrixL().solve(tau);
-  return whitened_jacobian.transpose().lazyProduct(whitened);
+  JointVector whitened = tau;
+  solve_lower(*this, whitened);
+  return whitened_jacobian.lazyProduct(whitened);
 }
 
 Vector6 OperationalSpace::wrench_of(const JointVector& tau) const noexcept {
@@ -70,8 +92,8 @@ Vector6 OperationalSpace::wrench_of(const JointVector& tau) const noexcept {
 
 JointVector OperationalSpace::joint_velocity_of(const Vector6& twist) const noexcept {
   const Vector6 momentum = inertia * twist;
-  JointVector out = whitened_jacobian.lazyProduct(momentum);
-  mass_cholesky.matrixU().solveInPlace(out);
+  JointVector out = whitened_jacobian.transpose().lazyProduct(momentum);
+  solve_upper(*this, out);
   return out;
 }
 
@@ -95,13 +117,20 @@ bool DampingDesign::squared_frequencies(const Dynamics& dynamics, OperationalSpa
   out.mass_cholesky.compute(dynamics.mass_matrix);
   out.valid = out.mass_cholesky.info() == Eigen::Success && !is_singular(out.mass_cholesky);
   if (!out.valid) return false;
-  out.whitened_jacobian = dynamics.jacobian.transpose();
-  out.mass_cholesky.matrixL().solveInPlace(out.whitened_jacobian);
-
-  // S = A^T A with A = M^-1/2 J^T L.
-  Eigen::Matrix<double, Eigen::Dynamic, 6, Eigen::ColMajor, kMaxJoints, 6> A;
-  A = out.whitened_jacobian.lazyProduct(stiffness_factor_);
-  S = A.transpose().lazyProduct(A);
+  const JointMatrix& L = out.mass_cholesky.matrixLLT();
+  out.inverse_pivots = L.diagonal().cwiseInverse();
+  out.whitened_jacobian = dynamics.jacobian;
+  // S = A A^T with A = K^T/2 J M^-T/2, one column after the other.
+  const Matrix6 factor = stiffness_factor_.transpose();
+  S.setZero();
+  for (Eigen::Index i = 0; i < L.rows(); ++i) {
+    Vector6 column = out.whitened_jacobian.col(i);
+    for (Eigen::Index k = 0; k < i; ++k) column -= L(i, k) * out.whitened_jacobian.col(k);
+    column *= out.inverse_pivots[i];
+    out.whitened_jacobian.col(i) = column;
+    const Vector6 stiff = factor * column;
+    S.noalias() += stiff * stiff.transpose();
+  }
   return true;
 }
 

@@ -30,8 +30,9 @@ struct OperationalSpace {
   /// (less of it where Lambda is bounded).
   [[nodiscard]] JointVector joint_velocity_of(const Vector6& twist) const noexcept;
 
-  Eigen::LLT<JointMatrix> mass_cholesky;
-  Eigen::Matrix<double, Eigen::Dynamic, 6, Eigen::ColMajor, kMaxJoints, 6> whitened_jacobian;
+  Eigen::LLT<JointMatrix> mass_cholesky;  ///< M = L L^T
+  JointVector inverse_pivots;             ///< of L, so that no solution has to divide
+  Jacobian whitened_jacobian;             ///< J L^-T
 };
 
 /// Designs Lambda and D from the mass matrix, the Jacobian and a stiffness K. RT-safe.
