@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Hammers the hand-overs from many threads. Built with ThreadSanitizer (VLA_CONTROL_TSAN) it
-/// proves them free of data races; built without, it finds torn or reordered values. With --race it
-/// commits a race on purpose, which ThreadSanitizer must report.
+/// Hammers the hand-overs from many threads. Built with ThreadSanitizer (check_handover_sanitized)
+/// it proves them free of data races; built without, it finds torn or reordered values. With --race
+/// and with --two-readers it commits a race on purpose, which ThreadSanitizer must report.
 #include <cstdio>
-#include <cstring>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -135,22 +135,39 @@ bool controller_survives_all_threads() {
   return good;
 }
 
-/// A data race, for the positive control of ThreadSanitizer.
-bool race() {
-  long value = 0;
-  std::thread other([&] {
-    for (int i = 0; i < 10000; ++i) ++value;
+/// What a mailbox must not be: the flag comes without what was written before it.
+bool hands_over_without_order() {
+  Words slot;
+  std::atomic<bool> full{false};
+  std::thread writer([&] {
+    slot.words.fill(1);
+    full.store(true, std::memory_order_relaxed);
   });
-  for (int i = 0; i < 10000; ++i) ++value;
+  while (!full.load(std::memory_order_relaxed)) std::this_thread::yield();
+  const bool whole = slot.words.front() == slot.words.back();
+  writer.join();
+  return whole;
+}
+
+/// Breaks the contract of state(), which is for one thread at a time.
+bool state_has_two_readers() {
+  ControllerConfig config;
+  config.command_includes_gravity = true;
+  config.effort_state = EffortState::kNone;
+  Controller controller(testing::make_chain(7), config);
+  std::thread other([&] { (void)controller.state(); });
+  const bool whole = controller.state().cycles == 0;
   other.join();
-  return value > 0;
+  return whole;
 }
 
 }  // namespace
 }  // namespace vla_control
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::strcmp(argv[1], "--race") == 0) return vla_control::race() ? 0 : 1;
+  const std::string_view race = argc > 1 ? argv[1] : "";
+  if (race == "--race") return vla_control::hands_over_without_order() ? 0 : 1;
+  if (race == "--two-readers") return vla_control::state_has_two_readers() ? 0 : 1;
   const bool mailbox = vla_control::mailbox_hands_over_whole_values();
   const bool controller = vla_control::controller_survives_all_threads();
   std::printf("mailbox %s, controller %s\n", mailbox ? "ok" : "BAD", controller ? "ok" : "BAD");

@@ -11,6 +11,7 @@ import vla_control as vc
 from vla_control import RejectReason as R
 
 SECOND = 1_000_000_000
+SOFT = np.diag([200.0] * 3 + [20.0] * 3)
 
 
 def errors(states: list[vc.ControllerState]) -> tuple[float, float]:
@@ -67,9 +68,21 @@ def test_a_robot_that_adds_gravity_itself() -> None:
     assert errors(plant.run(1.2))[0] < 1.5e-3
 
 
+def test_an_arm_that_takes_the_base_for_the_world_would_be_seen() -> None:
+    """The control of the mountings: it does not know which way is down, and sinks."""
+    plant = Plant(description=make_description(base_rpy="0.7 -1.2 2.5"))
+    plant.controller = vc.Controller(make_description(), make_config())
+    plant.controller.activate(plant.q, plant.dq, plant.time_ns)
+    assert errors(plant.run(0.3))[0] > 0.02
+
+
 def test_the_law_behaves_the_same_at_every_rate() -> None:
-    def trajectory(rate: float) -> np.ndarray:
-        plant = Plant(config=make_config(rate=rate), rate=rate, substeps=round(4000 / rate))
+    def trajectory(rate: float, gain_ramp_s: float = 0.4) -> np.ndarray:
+        plant = Plant(
+            config=make_config(rate=rate, gain_ramp_s=gain_ramp_s),
+            rate=rate,
+            substeps=round(4000 / rate),
+        )
         goal = glide(plant.pose, [0.1, 0.08, -0.1], [0.2, 0.1, 0.3])
         plant.push(goal)
         out = []
@@ -82,6 +95,7 @@ def test_the_law_behaves_the_same_at_every_rate() -> None:
                 assert plant.push(other, stamp_ns=0) is R.NONE
             if i + 1 == round(0.9 * rate):
                 plant.wrench[:3] = [0.0, 0.0, 10.0]
+                assert plant.controller.set_gains(vc.TaskGains(SOFT))
             if (i + 1) % round(rate / 50) == 0:
                 out.append(plant.pose[:3, 3])
         return np.array(out)
@@ -90,6 +104,8 @@ def test_the_law_behaves_the_same_at_every_rate() -> None:
     assert np.linalg.norm(np.ptp(reference, axis=0)) > 0.1
     for rate in (250, 500):
         assert np.abs(trajectory(rate) - reference).max() < 1e-3
+        # The control: one time constant that counts cycles instead of seconds.
+        assert np.abs(trajectory(rate, 0.4 * 1000 / rate) - reference).max() > 2e-3
 
 
 @pytest.mark.parametrize("rate", [250.0, 500.0, 1000.0])

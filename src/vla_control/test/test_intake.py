@@ -172,7 +172,7 @@ def test_steps_already_past_may_lie_outside_the_workspace() -> None:
 
 
 def test_a_rejected_chunk_leaves_no_trace_in_any_later_torque() -> None:
-    def torques(poison: bool) -> np.ndarray:
+    def torques(poison: bool, accepted: bool = False) -> np.ndarray:
         plant = Plant()
         out = []
         good = glide(plant.pose, [0.05, 0.0, -0.03])
@@ -182,10 +182,15 @@ def test_a_rejected_chunk_leaves_no_trace_in_any_later_torque() -> None:
             if poison and cycle % 10 == 5:
                 assert plant.push(with_nan(good, cycle % 3), sequence=1000) is R.NOT_FINITE
                 assert plant.push(np.zeros((3, 4, 4)), sequence=1001) is R.BAD_QUATERNION
+            if accepted and cycle == 205:
+                assert plant.push(good[::-1], sequence=1000) is R.NONE
             out.append(plant.step())
         return np.array(out)
 
-    np.testing.assert_array_equal(torques(poison=True), torques(poison=False))
+    clean = torques(poison=False)
+    np.testing.assert_array_equal(torques(poison=True), clean)
+    # The control: a chunk that is accepted shows.
+    assert np.abs(torques(poison=False, accepted=True) - clean).max() > 0.1
 
 
 numbers = st.one_of(

@@ -44,16 +44,23 @@ def test_damping_solves_the_generalised_eigenproblem(stiffness: np.ndarray, rati
     np.testing.assert_allclose(
         damping, 2 * ratio * Q.T @ np.diag(np.sqrt(eigenvalues)) @ Q, rtol=1e-6, atol=1e-6
     )
-    # Every mode of Lambda x'' + D x' + K x = 0 then has the damping ratio asked for.
-    system = np.block(
-        [
-            [np.zeros((6, 6)), np.eye(6)],
-            [-np.linalg.solve(inertia, stiffness), -np.linalg.solve(inertia, damping)],
-        ]
-    )
-    poles = np.linalg.eigvals(system)
+
+    def ratios(damping: np.ndarray) -> np.ndarray:
+        """Of the modes of Lambda x'' + D x' + K x = 0."""
+        system = np.block(
+            [
+                [np.zeros((6, 6)), np.eye(6)],
+                [-np.linalg.solve(inertia, stiffness), -np.linalg.solve(inertia, damping)],
+            ]
+        )
+        poles = np.linalg.eigvals(system)
+        return -poles.real / np.abs(poles)
+
     # A double pole is found to the square root of the machine's precision only.
-    np.testing.assert_allclose(-poles.real / np.abs(poles), ratio, atol=2e-3)
+    np.testing.assert_allclose(ratios(damping), ratio, atol=2e-3)
+    # The control: a damping for an arm of unit mass, whatever the arm is.
+    of_unit_mass = 2 * ratio * np.real(scipy.linalg.sqrtm(stiffness))
+    assert np.abs(ratios(of_unit_mass) - ratio).max() > 0.1
 
 
 def test_inertia_stays_bounded_at_a_singularity_and_is_untouched_away_from_it() -> None:

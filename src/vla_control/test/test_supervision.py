@@ -9,6 +9,7 @@ from arm import (
     HOME,
     Plant,
     assert_brakes_to_a_hold,
+    glide,
     long_glide,
     make_config,
     make_description,
@@ -199,6 +200,34 @@ def test_a_new_grant_revokes_and_beats_of_the_old_boot_keep_nothing_alive(
     plant.beat = (6, 50)
     plant.run(0.15)
     assert plant.controller.state().heartbeat_lost
+
+
+def test_of_two_publishers_the_owner_is_followed_and_the_other_leaves_no_trace() -> None:
+    def torques(other: tuple[int, int] | None) -> np.ndarray:
+        """While the owner, and `other` (boot id, grant) between its chunks, push all the time."""
+        plant = Plant(config=make_config(heartbeat_timeout_s=0.1))
+        plant.beat = (7, 2)
+        plant.run(0.01)
+        whole = glide(plant.pose, [0.12, 0.05, -0.08], steps=40)
+        aside = glide(plant.pose, [-0.1, 0.1, 0.0])
+        out = []
+        for cycle in range(800):
+            if cycle % 100 == 0:
+                step = cycle // 50
+                assert plant.push(whole[step : step + 16], sequence=2 * cycle + 1) is R.NONE
+            if cycle % 100 == 50 and other is not None:
+                boot_id, grant = other
+                reason = plant.push(aside, boot_id=boot_id, grant=grant, sequence=2 * cycle + 2)
+                assert reason is (R.NONE if other == plant.beat else R.OLD_GRANT)
+            out.append(plant.step())
+        assert phase(plant) is Phase.TRACKING
+        return np.array(out)
+
+    alone = torques(None)
+    for other in ((7, 1), (6, 9), (0, 0)):
+        np.testing.assert_array_equal(torques(other), alone)
+    # The control: with the owner's grant the other would be followed.
+    assert np.abs(torques((7, 2)) - alone).max() > 1.0
 
 
 def test_a_configured_heartbeat_fault() -> None:

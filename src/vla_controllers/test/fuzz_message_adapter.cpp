@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Fuzzes the way of an ActionChunk of any content into the controller. Seeded.
 ///
-///   fuzz_message_adapter [inputs = 20000] [seed = 1] [--lose | --overrun]
+///   fuzz_message_adapter [inputs = 20000] [seed = 1] [--lose | --overrun] [--seconds N]
 ///
 /// The adapter must keep every value bit by bit, and whatever it hands on, the controller must
 /// accept or reject it and command finite torques. AddressSanitizer and UBSan watch. Two controls
 /// must make the program fail: --lose drops a value behind the adapter's back, --overrun reads
-/// beyond the end of a list. Exits with 1 when an invariant breaks, naming the input.
+/// beyond the end of a list. With --seconds it goes on for so long. Exits with 1 when an invariant
+/// breaks, naming the input.
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -273,23 +275,29 @@ class Fuzzer {
 }  // namespace vla_controllers
 
 int main(int argc, char** argv) {
+  using Clock = std::chrono::steady_clock;
   using vla_controllers::Control;
   std::array<std::uint64_t, 2> numbers{20000, 1};
   std::size_t position = 0;
+  long seconds = 0;
   Control control = Control::kNone;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--lose") == 0) {
       control = Control::kLose;
     } else if (std::strcmp(argv[i], "--overrun") == 0) {
       control = Control::kOverrun;
+    } else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
+      seconds = std::strtol(argv[++i], nullptr, 10);
     } else if (position < numbers.size()) {
       numbers[position++] = std::strtoull(argv[i], nullptr, 10);
     }
   }
   constexpr std::uint64_t kRound = 20'000;  // then a fresh controller
-  for (std::uint64_t done = 0; done < numbers[0]; done += kRound, ++numbers[1]) {
+  const auto end = Clock::now() + std::chrono::seconds(seconds);
+  for (std::uint64_t done = 0; done < numbers[0] || Clock::now() < end;
+       done += kRound, ++numbers[1]) {
     vla_controllers::Fuzzer fuzzer(numbers[1], control);
-    if (!fuzzer.run(std::min(kRound, numbers[0] - done))) return 1;
+    if (!fuzzer.run(done < numbers[0] ? std::min(kRound, numbers[0] - done) : kRound)) return 1;
   }
   return 0;
 }

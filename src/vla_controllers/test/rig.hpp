@@ -216,6 +216,7 @@ class Rig {
     }
     JointVector drive = tau - model.coriolis(q, dq);
     if (!drive_carries_gravity) drive -= model.gravity(q);
+    drive += model.jacobian(q).topRows<3>().transpose() * pull;
     const JointVector ddq = Eigen::MatrixXd(model.mass_matrix(q)).llt().solve(drive);
     dq += dt * ddq;
     q += dt * dq;
@@ -325,6 +326,7 @@ class Rig {
   JointVector q, dq, tau;
   JointVector q_command;  // rad; empty where efforts are commanded
   bool blocked = false;
+  Vector3 pull = Vector3::Zero();  // N, at the tool of an arm that takes torques
   vla_control::Vector6 wrench = vla_control::Vector6::Zero();  // that a force sensor reports
   JointVector effort_offset = JointVector::Zero(7);            // of the measured torque, Nm
   vla_msgs::msg::ControllerState state;

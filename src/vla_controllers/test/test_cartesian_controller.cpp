@@ -269,6 +269,17 @@ TEST_F(ActiveController, StopHoldsUntilReset) {
   EXPECT_TRUE(rig.send(rig.motion(0.1, 1.5, 3))) << logged;
 }
 
+TEST_F(ActiveController, ATareCarriesWhatNobodyHasToldOf) {
+  const auto start = rig.tool();
+  rig.pull.z() = -5.0;
+  rig.run(3.0);
+  const double sag = start.z() - rig.tool().z();
+  EXPECT_GT(sag, 0.004);  // the control: nothing else takes it up
+  ASSERT_TRUE(rig.call("tare"));
+  rig.run(4.0);
+  EXPECT_LT(std::abs(start.z() - rig.tool().z()), 0.1 * sag);
+}
+
 TEST_F(ActiveController, AJumpOfRosTimeMeansHold) {
   for (const int direction : {1, -1}) {
     const auto start = rig.tool();
