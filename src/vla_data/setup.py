@@ -6,7 +6,7 @@ from setuptools import setup
 setup(
     name="vla_data",
     version="0.1.0",
-    packages=["vla_data", "vla_data.report"],
+    packages=["vla_data", "vla_data.lerobot", "vla_data.report"],
     package_data={"vla_data": ["py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vla_data"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import control_episode
 import pytest
 from made_episode import Messages, write_episode
 
@@ -25,6 +26,12 @@ def messages(definitions: Definitions) -> Messages:
 def episode_bag(tmp_path_factory: pytest.TempPathFactory, messages: Messages) -> Path:
     """A finished episode of two seconds with every kind of topic a report reads."""
     return write_episode(tmp_path_factory.mktemp("bags") / "episode_000", messages)
+
+
+@pytest.fixture(scope="session")
+def control_bag(tmp_path_factory: pytest.TempPathFactory, messages: Messages) -> Path:
+    """A finished episode with everything a dataset is made of; an operator takes over at 2 s."""
+    return control_episode.write(tmp_path_factory.mktemp("bags") / "episode_000", messages)
 
 
 @pytest.fixture

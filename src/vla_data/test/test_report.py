@@ -15,10 +15,11 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter, images
+from vla_data.episode_reader import header_stamp_ns
 from vla_data.report import write_report
 from vla_data.report.history import _angles, read_controller_history
 from vla_data.report.measures import final_outcome, measure_episode, statistics_ms
-from vla_data.report.video import camera_topics, header_stamp_ns, write_film
+from vla_data.report.video import camera_topics, write_film
 
 
 @pytest.fixture(scope="module")

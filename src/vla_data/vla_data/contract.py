@@ -239,17 +239,22 @@ class ObservationContract:
             values["instruction"] = _part("instruction", InstructionContract, values["instruction"])
         return cls(**values)
 
-    def signals(self) -> dict[str, Signal[Any]]:
+    def signals(
+        self, make: Callable[[str, float, int], Signal[Any]] = Signal
+    ) -> dict[str, Signal[Any]]:
         """Creates the histories that `build` reads, one per topic.
 
         Append each message of a topic to its signal, with the stamp of what it describes.
+
+        Args:
+            make: Name, tolerance in s and capacity to a signal.
 
         Returns:
             Topic name, as in the contract, to an empty signal.
         """
         found: dict[str, Signal[Any]] = {}
         for name, camera in self.cameras.items():
-            found[camera.topic] = Signal(f"camera {name!r}", camera.tolerance, CAMERA_HISTORY)
+            found[camera.topic] = make(f"camera {name!r}", camera.tolerance, CAMERA_HISTORY)
         others: list[tuple[str, JointsContract | GripperContract | InstructionContract]] = [
             ("joints", self.joints),
             ("gripper", self.gripper),
@@ -259,11 +264,9 @@ class ObservationContract:
         for name, part in others:
             if part.topic in found:
                 known = found[part.topic]
-                found[part.topic] = Signal(
-                    known.name, min(known.tolerance, part.tolerance), HISTORY
-                )
+                found[part.topic] = make(known.name, min(known.tolerance, part.tolerance), HISTORY)
             else:
-                found[part.topic] = Signal(name, part.tolerance, HISTORY)
+                found[part.topic] = make(name, part.tolerance, HISTORY)
         return found
 
     def build(
@@ -297,7 +300,7 @@ class ObservationContract:
         }
         stamp_ns = min((frame.stamp_ns for frame in frames.values()), default=now_ns)
         pictures = {
-            name: self._picture(name, camera, signals[camera.topic].at(stamp_ns).value)
+            name: self.picture(name, signals[camera.topic].at(stamp_ns).value)
             for name, camera in self.cameras.items()
         }
         arm = self._joint_state(signals, "joints", self.joints.topic, stamp_ns)
@@ -324,9 +327,20 @@ class ObservationContract:
                 part, f"has no signal {topic!r}; there are {', '.join(sorted(signals)) or 'none'}"
             ) from None
 
-    @staticmethod
-    def _picture(name: str, camera: CameraContract, message: object) -> NDArray[np.uint8]:
-        part = f"camera {name!r}"
+    def picture(self, name: str, message: object) -> NDArray[np.uint8]:
+        """Turns a message of a camera into the picture that an observation holds.
+
+        Args:
+            name: Of the camera.
+            message: A ``sensor_msgs/Image`` or ``sensor_msgs/CompressedImage``.
+
+        Returns:
+            ``(height, width, 3)`` uint8 RGB.
+
+        Raises:
+            ObservationError: If it is not as the contract says.
+        """
+        part, camera = f"camera {name!r}", self.cameras[name]
         encoding = images.message_encoding(message, part=part)
         if encoding != camera.encoding:
             raise ObservationError(

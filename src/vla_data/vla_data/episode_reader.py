@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import struct
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from vla_data.definitions import typestore_from_texts
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.mcap_file import McapIndex
 from vla_data.qos import QosProfile
+from vla_data.synchronisation import NS_PER_S
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
@@ -85,6 +87,20 @@ class EpisodeMessage(NamedTuple):
     log_ns: int
     publish_ns: int
     message: Any
+
+
+def header_stamp_ns(message: RawMessage) -> int:
+    """Reads the stamp of a serialised message whose first field is a header, ns.
+
+    Raises:
+        EpisodeReadError: If the message is too short for one.
+    """
+    try:
+        order = "<" if message.data[1] else ">"
+        sec, nanosec = struct.unpack_from(f"{order}iI", message.data, 4)
+    except (IndexError, struct.error) as error:
+        raise EpisodeReadError(f"message on {message.topic} has no header: {error}") from error
+    return int(sec) * NS_PER_S + int(nanosec)
 
 
 class EpisodeReader:
@@ -228,6 +244,26 @@ class EpisodeReader:
             if topic.type_name == type_name and topic.count
         )
 
+    def find_topic(self, name: str) -> str:
+        """Finds a topic by its relative name, whatever namespace it was recorded in.
+
+        Args:
+            name: Relative name, e.g. ``cameras/scene/image_raw``, or an absolute one.
+
+        Returns:
+            The absolute name.
+
+        Raises:
+            EpisodeReadError: If there is none with messages, or more than one.
+        """
+        held = [topic.name for topic in self.topics.values() if topic.count]
+        exact = [one for one in held if one in (name, f"/{name}")]
+        found = exact or [one for one in held if one.endswith(f"/{name}")]
+        if len(found) != 1:
+            some = ", ".join(sorted(found)) or f"none; topics: {', '.join(sorted(held)) or 'none'}"
+            raise EpisodeReadError(f"{self.path}: one topic {name!r} is needed, there is {some}")
+        return found[0]
+
     @property
     def typestore(self) -> Typestore:
         """Reads and writes every type in the bag, from the bag's own definitions."""
@@ -276,6 +312,19 @@ class EpisodeReader:
             key=lambda message: message.log_ns,
         )
 
+    def decode(self, raw: RawMessage) -> Any:
+        """Decodes one message by the bag's own definition of its type.
+
+        Raises:
+            EpisodeReadError: If it is damaged.
+        """
+        try:
+            return self.typestore.deserialize_cdr(raw.data, raw.type_name)
+        except SerdeError as error:
+            raise EpisodeReadError(
+                f"{self.path}: message on {raw.topic} at {raw.log_ns} ns: {error}"
+            ) from error
+
     def messages(
         self,
         topics: Collection[str] | None = None,
@@ -283,14 +332,8 @@ class EpisodeReader:
         end_ns: int | None = None,
     ) -> Iterator[EpisodeMessage]:
         """Yields decoded messages; see `raw_messages`."""
-        store = self.typestore
         for raw in self.raw_messages(topics, start_ns, end_ns):
-            try:
-                message = store.deserialize_cdr(raw.data, raw.type_name)
-            except SerdeError as error:
-                raise EpisodeReadError(
-                    f"{self.path}: message on {raw.topic} at {raw.log_ns} ns: {error}"
-                ) from error
+            message = self.decode(raw)
             yield EpisodeMessage(raw.topic, raw.type_name, raw.log_ns, raw.publish_ns, message)
 
     def _file_messages(

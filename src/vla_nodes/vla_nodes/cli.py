@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from vla_nodes.cli_data import add_data_commands
+
 
 def _episodes(text: str) -> int:
     value = int(text)
@@ -337,6 +339,7 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         command.set_defaults(module="vla_nodes.bag_command", run=name)
         command.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or an MCAP file")
         command.add_argument("--json", action="store_true", help="print one JSON object")
+    add_data_commands(commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +74,31 @@ def _connect(config: PolicyConfig) -> Any:
 def make_contract(config: PolicyConfig, spec: Any) -> ObservationContract:
     """The observation contract of a robot (parameters) and a policy (what it looks at)."""
     size = None if spec.fits_images else spec.image_size
+    cameras = {
+        name: CameraContract(
+            topic=f"cameras/{name}/image_raw",
+            height=size,
+            width=size,
+            encoding="rgb8",
+            tolerance=config.image_tolerance,
+        )
+        for name in spec.cameras
+    }
+    return robot_contract("policy", config, cameras)
+
+
+def robot_contract(
+    name: str, config: PolicyConfig, cameras: Mapping[str, CameraContract]
+) -> ObservationContract:
+    """The observation contract of a robot (parameters) with some cameras.
+
+    The live observation and the rows of a dataset are both built by it.
+    """
     return ObservationContract(
-        name="policy",
+        name=name,
         base_frame=config.base_frame,
         tool_frame=config.tool_frame,
-        cameras={
-            name: CameraContract(
-                topic=f"cameras/{name}/image_raw",
-                height=size,
-                width=size,
-                encoding="rgb8",
-                tolerance=config.image_tolerance,
-            )
-            for name in spec.cameras
-        },
+        cameras=cameras,
         joints=JointsContract(JOINT_STATES, config.joint_names, config.joint_state_tolerance),
         gripper=GripperContract(
             config.finger_joint_states,

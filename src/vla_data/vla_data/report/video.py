@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vla_data import images
-from vla_data.episode_reader import EpisodeReader, RawMessage
+from vla_data.episode_reader import EpisodeReader, header_stamp_ns
 from vla_data.synchronisation import NS_PER_S, Signal, time_ns
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -147,13 +146,6 @@ def write_film(
         rate_hz=(film.count - 1) / film.duration if film.duration > 0.0 else 0.0,
         duration=film.duration,
     )
-
-
-def header_stamp_ns(message: RawMessage) -> int:
-    """Reads the stamp of a serialised message whose first field is a header, ns."""
-    order = "<" if message.data[1] else ">"
-    sec, nanosec = struct.unpack_from(f"{order}iI", message.data, 4)
-    return int(sec) * NS_PER_S + int(nanosec)
 
 
 def _stamps(reader: EpisodeReader, topic: str) -> list[int]:

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of the command line `vla` that makes datasets of recorded episodes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `vla convert`."""
+    convert = commands.add_parser("convert", help="turn recorded episodes into a dataset")
+    convert.set_defaults(module="vla_nodes.convert_command")
+    convert.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or of bags")
+    convert.add_argument("--to", choices=("lerobot",), default="lerobot", help="LeRobotDataset v3")
+    convert.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="receives the dataset; resumable"
+    )
+    convert.add_argument(
+        "--rate", type=int, metavar="HZ", help="of the rows (that of the slowest camera)"
+    )
+    convert.add_argument("--codec", choices=("h264", "av1"), default="h264", help="of the films")
+    convert.add_argument("--system", help="that was recorded, where the bags do not say (config/)")
+    convert.add_argument(
+        "--contract", type=Path, metavar="YAML", help="of the robot, instead of its system's"
+    )
+    convert.add_argument("--workers", type=int, default=2, help="processes (2)")
+    convert.add_argument("--json", action="store_true", help="print one JSON object")
