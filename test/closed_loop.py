@@ -139,7 +139,8 @@ class Watcher(Node):
 
     def summary(self) -> str:
         """What is known, for a failed test."""
-        phase = self.states[-1].phase if self.states else "no state"
+        state = self.states[-1] if self.states else None
+        phase = (state.phase, f"last rejected {state.last_reject_reason}") if state else "no state"
         owner = (self.owner.state, self.owner.reason) if self.owner else "no owner"
         health = {name: message for name, (_, message, _) in self.health.items()}
         return f"phase {phase}, owner {owner}, {health}"

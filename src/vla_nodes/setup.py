@@ -12,12 +12,13 @@ NODES = (
     "recorder_node",
     "sim_node",
     "supervisor_node",
+    "teleop_node",
 )
 
 setup(
     name="vla_nodes",
     version="0.1.0",
-    packages=["vla_nodes"],
+    packages=["vla_nodes", "vla_nodes.teleop"],
     package_data={"vla_nodes": ["defaults/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vla_nodes"]),

@@ -13,6 +13,7 @@ from geometry_msgs.msg import Pose
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from vla_control import ChunkMode
 from vla_msgs.msg import ActionChunk
 from vla_nodes import convert
 from vla_nodes.convert import ConversionError, Reason
@@ -179,6 +180,35 @@ def test_joint_chunk_round_trip_keeps_values_stamp_and_numbers() -> None:
 def test_bad_joint_chunks_are_refused_by_name(reason: Reason, changes: dict[str, object]) -> None:
     with pytest.raises(ConversionError) as caught:
         convert.from_action_chunk(joint_message(**changes), **FRAMES)
+    assert caught.value.reason is reason
+
+
+def twist_chunk(**changes: object) -> ActionChunk:
+    message = ActionChunk(header=convert.header(7, "base"), tool_frame="tool", step_dt=0.1)
+    message.mode, message.twists = ActionChunk.MODE_TWIST, [convert.to_twist(range(6))] * 2
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def test_twists_reach_the_controller() -> None:
+    chunk = convert.from_action_chunk(twist_chunk(), base_frame="base", tool_frame="tool")
+    assert chunk.mode == ChunkMode.TWIST
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        (Reason.UNSUPPORTED_MODE, {"poses": [Pose()]}),
+        (Reason.UNSUPPORTED_MODE, {"mode": ActionChunk.MODE_POSE}),
+        (Reason.WRONG_LENGTH, {"twists": []}),
+        (Reason.WRONG_LENGTH, {"gripper_opening": [0.1]}),
+        (Reason.NOT_FINITE, {"twists": [convert.to_twist([math.inf] * 6)]}),
+    ],
+)
+def test_bad_twist_chunks_are_refused_by_name(reason: Reason, changes: dict[str, object]) -> None:
+    with pytest.raises(ConversionError) as caught:
+        convert.from_action_chunk(twist_chunk(**changes), base_frame="base", tool_frame="tool")
     assert caught.value.reason is reason
 
 

@@ -296,6 +296,13 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     move.add_argument("--scaling", type=_positive, help="share of the arm's limits (0.2)")
     move.add_argument("--robot", help="name of the arm, or path of its YAML (default: found)")
     move.add_argument("--json", action="store_true", help="print one JSON object")
+    teleop = commands.add_parser("teleop", help="move the arm of a running system by the keyboard")
+    teleop.set_defaults(module="vla_nodes.teleop_command")
+    teleop.add_argument("--speed", type=_positive, default=0.1, help="m/s of the tool (0.1)")
+    teleop.add_argument("--turning", type=_positive, default=0.5, help="rad/s (0.5)")
+    teleop.add_argument(
+        "--max-opening", type=_positive, default=0.08, help="m between the finger pads (0.08)"
+    )
     bench = commands.add_parser("bench", help="measure, and compare with what others do")
     bench_commands = bench.add_subparsers(metavar="WHAT", required=True)
     control = bench_commands.add_parser("control", help="the controller, in lockstep simulation")

@@ -214,6 +214,33 @@ class RecorderConfig:
 
 
 @dataclass(frozen=True)
+class TeleopConfig:
+    """Parameters of teleop_node."""
+
+    device: str = parameter("name of the device, in events and data")
+    input: str = parameter(
+        "what it publishes: sensor_msgs/Joy on joy, TwistStamped on teleop/twist or PoseStamped on "
+        "teleop/pose; the latter two are held as long as they are published, at 20 Hz or more",
+        choices=("joy", "twist", "pose"),
+    )
+    speed: float = parameter("m/s of the tool at most", low=0.001, high=1.0)
+    turning: float = parameter("rad/s of the tool at most", low=0.01, high=3.0)
+    scale: float = parameter("motion of the tool per motion of a pose device", low=0.01, high=10.0)
+    jump: float = parameter("m between two poses that a tracker may not jump", low=0.001, high=1.0)
+    jump_angle: float = parameter("rad, the same of its orientation", low=0.01, high=3.0)
+    joy_axes: tuple[int, ...] = parameter(
+        "axes for the tool's x, y, z and turns about them; -1 = none", low=-1, high=63
+    )
+    joy_in_tool: bool = parameter("move along the axes of the tool, not of the base")
+    joy_deadzone: float = parameter("of an axis, that counts as 0", low=0.0, high=0.9)
+    joy_enable_button: int = parameter("held while the arm shall move", low=0, high=63)
+    joy_open_button: int = parameter("opens the gripper", low=0, high=63)
+    joy_close_button: int = parameter("closes the gripper", low=0, high=63)
+    max_opening: float = parameter("m between the finger pads", low=0.0, high=1.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
 class LifecycleConfig:
     """Parameters of lifecycle_manager."""
 
@@ -232,4 +259,5 @@ SCHEMAS: dict[str, type] = {
     "recorder_node": RecorderConfig,
     "sim_node": SimConfig,
     "supervisor_node": SupervisorConfig,
+    "teleop_node": TeleopConfig,
 }

@@ -349,9 +349,20 @@ def _motion(message: ActionChunk) -> tuple[int, dict[str, Any]]:
         if not message.poses:
             raise ConversionError(Reason.WRONG_LENGTH, "no poses")
         return len(message.poses), {"poses": from_poses(message.poses)}
+    # Loads pinocchio, which most of those who convert do not need.
+    from vla_control import ChunkMode
+
+    if message.mode == ActionChunk.MODE_TWIST:
+        if not message.twists:
+            raise ConversionError(Reason.WRONG_LENGTH, "no twists")
+        twists = np.array([from_twist(twist) for twist in message.twists])
+        if not np.isfinite(twists).all():
+            raise ConversionError(Reason.NOT_FINITE, "a twist has NaN or infinite values")
+        return len(twists), {"mode": ChunkMode.TWIST, "twists": twists}
     if message.mode != ActionChunk.MODE_JOINT_POSITION:
         raise ConversionError(
-            Reason.UNSUPPORTED_MODE, f"mode {message.mode}; only MODE_POSE and MODE_JOINT_POSITION"
+            Reason.UNSUPPORTED_MODE,
+            f"mode {message.mode}; only MODE_POSE, MODE_JOINT_POSITION and MODE_TWIST",
         )
     names, values = list(message.joint_names), np.array(message.joint_values, dtype=np.float64)
     if not names or not len(values) or len(values) % len(names):
@@ -361,9 +372,6 @@ def _motion(message: ActionChunk) -> tuple[int, dict[str, Any]]:
     if not np.isfinite(values).all():
         raise ConversionError(Reason.NOT_FINITE, "joint_values has NaN or infinite values")
     rows = values.reshape(-1, len(names))
-    # Loads pinocchio, which most of those who convert do not need.
-    from vla_control import ChunkMode
-
     motion = {"mode": ChunkMode.JOINT_POSITION, "joint_names": names, "joint_values": rows}
     return len(rows), motion
 

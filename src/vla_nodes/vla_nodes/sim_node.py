@@ -68,6 +68,7 @@ class SimNode(Node):
             controller_overrides={
                 "heartbeat_timeout_s": config.heartbeat_timeout,
                 "chunk__accept_joint_positions": True,
+                "chunk__accept_twists": True,
             },
         )
         robot = self._sim.robot
