@@ -269,7 +269,7 @@ def test_files_of_limited_time(tmp_path, messages):
 def test_what_cannot_be_read_at_all_is_an_error(tmp_path):
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "bag_0.mcap").write_bytes(b"nothing")
-    with pytest.raises(EpisodeReadError, match="nothing can be read: .*is not an MCAP file"):
+    with pytest.raises(EpisodeReadError, match=r"nothing can be read: .*is not an MCAP file"):
         repair_bag(tmp_path / "bag")
     with pytest.raises(EpisodeReadError, match="does not exist"):
         repair_bag(tmp_path / "gone")

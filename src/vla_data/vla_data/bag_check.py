@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a bag is sound: everything in it is read once and compared with what it says of itself."""
+"""Whether a bag is sound: all of it is read once and compared with what it says of itself."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def bag_info(path: str | Path) -> dict[str, Any]:
                 "instruction": info.instruction,
                 "policy_id": info.policy_id,
                 "versions": dict(info.versions),
+                "calibrations": dict(info.calibrations),
                 "notes": dict(info.notes),
             },
             "outcome": outcome.outcome,
@@ -99,7 +101,10 @@ def bag_table(info: dict[str, Any]) -> RenderableType:
         ("instruction", episode["instruction"] or "–"),
         ("task, seed", f"{episode['task'] or '–'}, {_or_dash(episode['seed'])}"),
         ("policy", episode["policy_id"] or "–"),
+        ("software", _pairs(episode["versions"])),
+        ("calibrations", _pairs(episode["calibrations"])),
         ("outcome", outcome),
+        *[("note", note) for note in episode["notes"].values()],
         ("duration", f"{info['duration_s']:.2f} s"),
         ("messages", f"{info['message_count']}"),
         ("size", _size(info["size_bytes"])),
@@ -126,6 +131,10 @@ def bag_table(info: dict[str, Any]) -> RenderableType:
             _count(topic["drops_count"]),
         )
     return Group(head, table)
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "–"
 
 
 def _or_dash(value: object) -> str:

@@ -23,6 +23,7 @@ class EpisodeInfo:
         instruction: Instruction in force at the start.
         policy_id: Checkpoint in use; empty if none.
         versions: Software name to version.
+        calibrations: What is calibrated, e.g. a camera's file or a failure detector, to its id.
         notes: Anything else, key to text.
     """
 
@@ -33,6 +34,7 @@ class EpisodeInfo:
     instruction: str = ""
     policy_id: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    calibrations: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,7 @@ class EpisodeInfo:
             "instruction": self.instruction,
             "policy_id": self.policy_id,
             "versions": json.dumps(dict(self.versions), sort_keys=True),
+            "calibrations": json.dumps(dict(self.calibrations), sort_keys=True),
             "notes": json.dumps(dict(self.notes), sort_keys=True),
         }
 
@@ -64,6 +67,7 @@ class EpisodeInfo:
             instruction=data.get("instruction", ""),
             policy_id=data.get("policy_id", ""),
             versions=json.loads(data.get("versions") or "{}"),
+            calibrations=json.loads(data.get("calibrations") or "{}"),
             notes=json.loads(data.get("notes") or "{}"),
         )
 

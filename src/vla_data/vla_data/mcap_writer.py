@@ -25,7 +25,6 @@ from mcap.records import (
     Footer,
     Header,
     McapRecord,
-    MessageIndex,
     Metadata,
     MetadataIndex,
     Schema,

@@ -201,6 +201,9 @@ class RecorderConfig:
     """Parameters of recorder_node."""
 
     directory: str = parameter("folder that receives one bag per episode")
+    name_pattern: str = parameter(
+        "name of a bag, from {episode_id}, {task}, {source}, {seed}, {date} and {time} (UTC)"
+    )
     source: str = parameter("where the data comes from, stored with each episode")
     required_topics: tuple[str, ...] = parameter(
         "topics that must have been seen before an episode starts"
@@ -209,6 +212,29 @@ class RecorderConfig:
     start_timeout: float = parameter("s for the required topics to appear", low=0.5, high=120.0)
     tail: float = parameter("s (steady) recorded after the end of an episode", low=0.0, high=10.0)
     queue_bytes: int = parameter("bytes that may wait for the disk", low=1 << 20, high=1 << 33)
+    preroll: float = parameter(
+        "s before the start of an episode that its bag holds too; 0 = none", low=0.0, high=600.0
+    )
+    preroll_bytes: int = parameter(
+        "bytes kept for it at most; the oldest go first", low=1 << 20, high=1 << 36
+    )
+    max_file_bytes: int = parameter(
+        "size at which a bag's next file is begun; 0 = never", low=0, high=1 << 40
+    )
+    max_file_duration: float = parameter(
+        "s after which a bag's next file is begun; 0 = never", low=0.0, high=86400.0
+    )
+    disk_warn_bytes: int = parameter(
+        "free space of the folder's disk below which there is a warning", low=0, high=1 << 44
+    )
+    disk_stop_bytes: int = parameter(
+        "free space below which no episode is begun and one under way is ended",
+        low=0,
+        high=1 << 44,
+    )
+    calibration_files: tuple[str, ...] = parameter(
+        "files whose SHA-256 is stored with each episode, such as those of the cameras"
+    )
     scan_period: float = parameter("s between looks for new topics", low=0.1, high=10.0)
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,25 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    return found
+
+
+def software() -> dict[str, str]:
+    """What a recording was made with: the suite's version, its commit where it is a checkout."""
+    found = {"python": platform.python_version()}
+    for package in ("vla_nodes", "ros-rclpy"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    folder = Path(__file__).resolve().parent
+    with suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5.0,
+            check=True,
+        )
+        found["commit"] = told.stdout.strip()
     return found
 
 

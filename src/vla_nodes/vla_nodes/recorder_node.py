@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
@@ -18,15 +21,21 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
+from vla_data.memory import keep_memory
 from vla_data.qos import QosProfile
-from vla_msgs.msg import EpisodeEvent
-from vla_nodes import convert
+from vla_msgs.msg import ActionChunk, EpisodeEvent, FailureStatus
+from vla_nodes import convert, figures
 from vla_nodes.configs import RecorderConfig
-from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
+from vla_nodes.node_tools import ERROR, OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
 from vla_nodes.parameters import declare
-from vla_nodes.recording import Episodes, SequenceWatch
+from vla_nodes.recording import Episodes, ReceptionTimes, RecordingConfig, SequenceWatch
 
-DEPTH = 200
+# Messages that may wait to be taken: two seconds of a camera or a controller.
+IMAGE_DEPTH, DEPTH = 60, 2000
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+BATCH = 500  # of a topic, at most, before the others have their turn
+TAKE_PERIOD = 0.01  # s
+DISK_PERIOD = 1.0  # s
 EVENTS_TYPE = "vla_msgs/msg/EpisodeEvent"
 GATE_PERIOD = 0.05  # s
 
@@ -49,6 +58,53 @@ def is_hidden(topic: str) -> bool:
     return any(token.startswith("_") for token in topic.split("/"))
 
 
+def file_ids(paths: tuple[str, ...]) -> dict[str, str]:
+    """Name of each file to the SHA-256 of its content.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    return {
+        Path(path).name: f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+        for path in paths
+    }
+
+
+class Polled(CallbackGroup):
+    """Nobody is woken for the messages of its subscriptions; the recorder takes them in batches.
+
+    Waking for every message took a third of a core at 1 kHz.
+    """
+
+    def can_execute(self, entity: object) -> bool:
+        """False for a subscription: the executor does not wait for it."""
+        return not isinstance(entity, Subscription)
+
+    def beginning_execution(self, entity: object) -> bool:
+        """Permits all else, such as the report of a loss."""
+        return True
+
+    def ending_execution(self, entity: object) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A topic that is recorded.
+
+    Attributes:
+        shared: Several nodes publish on it, so that the numbers of the publications interleave.
+        latched: Its publishers keep the last message for those who come late.
+    """
+
+    topic: str
+    type_name: str
+    kind: Any
+    subscription: Subscription
+    shared: bool
+    latched: bool
+
+
 class RecorderNode(LifecycleNode):
     """Subscribes to everything raw; the supervisor's events open and close the bags."""
 
@@ -57,7 +113,9 @@ class RecorderNode(LifecycleNode):
         super().__init__("recorder")
         self.config = declare(self, RecorderConfig, "recorder_node")
         self._episodes: Episodes | None = None
-        self._inputs: dict[str, Subscription] = {}
+        self._inputs: dict[str, Input] = {}
+        self._polled = Polled()
+        self._times = ReceptionTimes()
         self._unreadable: dict[str, str] = {}
         self._watch = SequenceWatch()
         self._messages = RateMeter()
@@ -69,9 +127,10 @@ class RecorderNode(LifecycleNode):
         self._last_bag = ""
         self._drops = 0
         self._events_topic = self.resolve_topic_name("episode/events")
-        # Published by several nodes, so that the numbers of the publications interleave; losses are
-        # then counted by the middleware's own report.
+        # Losses on these are counted by the middleware's own report.
         self._shared = ("/rosout", "/parameter_events", "/diagnostics", self._events_topic)
+        self._chunks_topic = self.resolve_topic_name("policy/action_chunk")
+        self._failure_topic = self.resolve_topic_name("failure/status")
         self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
 
     # --- life cycle -------------------------------------------------------------------------------
@@ -79,18 +138,33 @@ class RecorderNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Makes the folder and the timers."""
         config = self.config
-        required = [self.resolve_topic_name(topic) for topic in config.required_topics]
         try:
             self._episodes = Episodes(
-                Path(config.directory), required, config.queue_bytes, config.source
+                RecordingConfig(
+                    directory=Path(config.directory),
+                    required=tuple(self.resolve_topic_name(one) for one in config.required_topics),
+                    queue_bytes=config.queue_bytes,
+                    source=config.source,
+                    name_pattern=config.name_pattern,
+                    preroll=config.preroll,
+                    preroll_bytes=config.preroll_bytes,
+                    max_file_bytes=config.max_file_bytes,
+                    max_file_duration=config.max_file_duration,
+                    disk_warn_bytes=config.disk_warn_bytes,
+                    disk_stop_bytes=config.disk_stop_bytes,
+                    versions=figures.software(),
+                    calibrations=file_ids(config.calibration_files),
+                )
             )
-        except OSError as error:
-            self.get_logger().error(f"directory: {error}")
+        except (OSError, ValueError) as error:
+            self.get_logger().error(f"cannot record: {error}")
             return TransitionCallbackReturn.FAILURE
         self._event_pub = self.create_lifecycle_publisher(EpisodeEvent, "episode/events", RELIABLE)
         self._own_timers = [
             self.create_timer(config.scan_period, self._scan, clock=STEADY),
             self.create_timer(GATE_PERIOD, self._check_gate, clock=STEADY),
+            self.create_timer(TAKE_PERIOD, self._take, clock=STEADY),
+            self.create_timer(DISK_PERIOD, self._check_disk, clock=STEADY),
         ]
         return TransitionCallbackReturn.SUCCESS
 
@@ -106,8 +180,8 @@ class RecorderNode(LifecycleNode):
         self._active = False
         if self._episodes is not None:
             self._episodes.close(EpisodeOutcome(), self._now_ns(), self._on_finished)
-        for subscription in self._inputs.values():
-            self.destroy_subscription(subscription)
+        for one in self._inputs.values():
+            self.destroy_subscription(one.subscription)
         self._inputs.clear()
         return super().on_deactivate(state)
 
@@ -148,9 +222,10 @@ class RecorderNode(LifecycleNode):
         latched = bool(offered) and all(
             one.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for one in offered
         )
+        depth = IMAGE_DEPTH if type_name in IMAGE_TYPES else DEPTH
         qos = QoSProfile(
             history=QoSHistoryPolicy.KEEP_LAST,
-            depth=DEPTH,
+            depth=depth,
             reliability=QoSReliabilityPolicy.RELIABLE
             if reliable
             else QoSReliabilityPolicy.BEST_EFFORT,
@@ -159,7 +234,7 @@ class RecorderNode(LifecycleNode):
             else QoSDurabilityPolicy.VOLATILE,
         )
         profile = QosProfile(
-            depth=DEPTH,
+            depth=depth,
             reliability="reliable" if reliable else "best_effort",
             durability="transient_local" if latched else "volatile",
         )
@@ -173,35 +248,56 @@ class RecorderNode(LifecycleNode):
             self._unreadable[topic] = str(error)
             self.get_logger().error(f"{topic} is not recorded: {error}")
             return
-        self._inputs[topic] = self.create_subscription(
+        shared = topic in self._shared
+        subscription = self.create_subscription(
             kind,
             topic,
-            self._handler(topic, type_name, latched),
+            lambda data: None,
             qos,
             raw=True,
+            callback_group=self._polled,
             event_callbacks=SubscriptionEventCallbacks(
-                message_lost=partial(self._on_lost, topic) if topic in self._shared else None,
+                message_lost=partial(self._on_lost, topic) if shared else None,
                 use_default_callbacks=False,
             ),
         )
+        self._inputs[topic] = Input(topic, type_name, kind, subscription, shared, latched)
 
-    def _handler(self, topic: str, type_name: str, latched: bool) -> Any:
-        single = topic not in self._shared
+    def _take(self) -> None:
+        """Takes what has arrived since the last time."""
+        if not self._active:
+            return
+        self._times.begin(time.time_ns(), self._now_ns())
+        for one in list(self._inputs.values()):  # an event may add some
+            handle = one.subscription.handle
+            with handle:
+                for _ in range(BATCH):
+                    taken = handle.take_message(one.kind, True)
+                    if taken is None:
+                        break
+                    self._on_message(one, *taken)
 
-        def handle(data: bytes, info: Mapping[str, int]) -> None:
-            self._messages.tick()
-            lost = self._watch.lost(topic, info["publication_sequence_number"]) if single else 0
-            if topic == self._events_topic:
-                self._on_event(deserialize_message(data, EpisodeEvent))
-            if self._episodes is not None:
-                self._drops += lost if self._episodes.writer is not None else 0
-                self._episodes.take(
-                    topic, type_name, data, self._now_ns(), latched=latched, lost=lost
-                )
-                if topic == self._events_topic:
-                    self._check_gate()
-
-        return handle
+    def _on_message(self, one: Input, data: bytes, info: Mapping[str, int]) -> None:
+        self._messages.tick()
+        topic, episodes = one.topic, self._episodes
+        number = info["publication_sequence_number"]
+        lost = 0 if one.shared else self._watch.lost(topic, number)
+        if topic == self._events_topic:
+            self._on_event(deserialize_message(data, EpisodeEvent))
+        if episodes is None:
+            return
+        stamp = self._times.of(topic, info["received_timestamp"])
+        self._drops += lost if episodes.writer is not None else 0
+        episodes.take(topic, one.type_name, data, stamp, latched=one.latched, lost=lost)
+        if topic == self._chunks_topic:
+            episodes.identify(deserialize_message(data, ActionChunk).policy_id)
+        elif topic == self._failure_topic:
+            status = deserialize_message(data, FailureStatus)
+            episodes.identify(
+                failure_detector=status.detector_id, failure_calibration=status.calibration_id
+            )
+        elif topic == self._events_topic:
+            self._check_gate()
 
     def _on_lost(self, topic: str, status: Any) -> None:
         if self._episodes is not None and self._episodes.writer is not None:
@@ -232,6 +328,8 @@ class RecorderNode(LifecycleNode):
                 event.outcome.outcome, event.outcome.outcome_source, event.outcome.message
             )
             self._close_at = time.monotonic() + self.config.tail
+        elif event.event == EpisodeEvent.NOTE and event.episode_id in ("", episodes.episode_id):
+            episodes.note(event.text)
 
     def _check_gate(self) -> None:
         episodes = self._episodes
@@ -251,6 +349,20 @@ class RecorderNode(LifecycleNode):
             self._told_missing = True
             text = f"no message on {', '.join(episodes.missing())}"
             self._tell(episodes.episode_id, EpisodeEvent.NOTE, text)
+
+    def _check_disk(self) -> None:
+        episodes = self._episodes
+        if episodes is None or episodes.writer is None:
+            return
+        problem = episodes.disk.problem()
+        if problem:
+            text = f"the recording is ended: {problem}"
+            self._tell(episodes.episode_id, EpisodeEvent.NOTE, text)
+            outcome = self._outcome if self._close_at is not None else EpisodeOutcome(message=text)
+            self._close_at = None
+            episodes.note(text)
+            episodes.close(outcome, self._now_ns(), self._on_finished)
+            episodes.failure = text
 
     def _tell(self, episode_id: str, kind: int, text: str) -> None:
         event = EpisodeEvent(header=convert.header(self._now_ns()), event=kind, text=text)
@@ -281,17 +393,25 @@ class RecorderNode(LifecycleNode):
             return OK, "not active", values
         values["bags"] = episodes.finished
         values["last bag"] = self._last_bag
+        values["disk free (GB)"] = episodes.disk.free_bytes() / 1e9
+        problem = episodes.disk.problem()
+        if problem:
+            return ERROR, f"nothing can be recorded: {problem}", values
         if episodes.failure:
             return WARN, episodes.failure, values
         if episodes.waiting:
             return WARN, f"waits for {', '.join(episodes.missing())}", values
         if self._unreadable or self._drops:
             return WARN, "messages were lost or cannot be recorded", values
+        warning = episodes.disk.warning()
+        if warning:
+            return WARN, warning, values
         return OK, f"records {episodes.episode_id}" if episodes.episode_id else "ready", values
 
 
 def main() -> int:
     """Runs the node."""
+    keep_memory()
     return run(RecorderNode)
 
 

@@ -8,14 +8,18 @@ so that a slow disk never holds up a subscription.
 from __future__ import annotations
 
 import re
+import shutil
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from vla_data.definitions import Definitions
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
-from vla_data.episode_writer import EpisodeWriteError, EpisodeWriter
+from vla_data.episode_writer import MESSAGE_OVERHEAD_BYTES, EpisodeWriteError, EpisodeWriter
 from vla_data.qos import QosProfile
 
 
@@ -56,31 +60,195 @@ class Latched:
     data: bytes
 
 
+class ReceptionTimes:
+    """ROS time at which messages were received, from the system time that the middleware notes.
+
+    Messages are taken in batches; between two batches ROS time is taken to run evenly.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been taken."""
+        self._system_ns = 0
+        self._ros_ns = 0
+        self._rate = 1.0
+        self._last: dict[str, int] = {}
+
+    def begin(self, system_ns: int, ros_ns: int) -> None:
+        """Begins a batch.
+
+        Args:
+            system_ns: System time now, ns.
+            ros_ns: ROS time now, ns.
+        """
+        passed = system_ns - self._system_ns
+        self._rate = (ros_ns - self._ros_ns) / passed if self._system_ns and passed > 0 else 1.0
+        if self._rate < 0.0:  # ROS time has jumped back
+            self._rate = 0.0
+            self._last.clear()
+        self._system_ns, self._ros_ns = system_ns, ros_ns
+
+    def of(self, topic: str, received_ns: int) -> int:
+        """ROS time of a message's reception, ns; it does not step back within a topic.
+
+        Args:
+            topic: Absolute name.
+            received_ns: System time of reception, ns; 0 = unknown.
+        """
+        age = max(0, self._system_ns - received_ns) if received_ns else 0
+        stamp = max(0, self._ros_ns - round(self._rate * age), self._last.get(topic, 0))
+        self._last[topic] = stamp
+        return stamp
+
+
+class Kept(NamedTuple):
+    """A message that was received before its episode."""
+
+    topic: str
+    type_name: str
+    data: bytes
+    log_ns: int
+
+
+class PreRoll:
+    """The messages of the last seconds, in memory of bounded size."""
+
+    def __init__(self, seconds: float, limit_bytes: int) -> None:
+        """Args: seconds: How long (0 = nothing is kept). limit_bytes: Bound of what is kept."""
+        self.size = 0
+        self._span_ns = round(seconds * 1e9)
+        self._limit = limit_bytes
+        self._messages: deque[Kept] = deque()
+
+    def add(self, message: Kept) -> None:
+        """Keeps a message and forgets those that are too old or too many."""
+        if not self._span_ns:
+            return
+        self._messages.append(message)
+        self.size += len(message.data) + MESSAGE_OVERHEAD_BYTES
+        while self._messages and (
+            self.size > self._limit
+            or not 0 <= message.log_ns - self._messages[0].log_ns <= self._span_ns
+        ):
+            self.size -= len(self._messages.popleft().data) + MESSAGE_OVERHEAD_BYTES
+
+    def take(self, now_ns: int) -> list[Kept]:
+        """Hands out what is kept, oldest first, and keeps nothing any more."""
+        messages = [one for one in self._messages if 0 <= now_ns - one.log_ns <= self._span_ns]
+        self._messages.clear()
+        self.size = 0
+        return sorted(messages, key=lambda one: one.log_ns)
+
+
+class DiskWatch:
+    """How much space is left where the bags are."""
+
+    def __init__(self, folder: Path, warn_bytes: int, stop_bytes: int) -> None:
+        """Args: folder: On the disk. warn_bytes, stop_bytes: Free space below which ...
+
+        Raises:
+            ValueError: The second limit is above the first.
+        """
+        if stop_bytes > warn_bytes:
+            raise ValueError(f"disk_stop_bytes {stop_bytes} is above disk_warn_bytes {warn_bytes}")
+        self._folder = folder
+        self._warn, self._stop = warn_bytes, stop_bytes
+
+    def free_bytes(self) -> int:
+        """Free space, bytes."""
+        return shutil.disk_usage(self._folder).free
+
+    def warning(self) -> str:
+        """What is to be said about the space; empty = enough."""
+        free = self.free_bytes()
+        return self._text(free, self._warn) if free < self._warn else ""
+
+    def problem(self) -> str:
+        """Why nothing may be recorded any more; empty = enough space."""
+        free = self.free_bytes()
+        return self._text(free, self._stop) if free < self._stop else ""
+
+    def _text(self, free: int, limit: int) -> str:
+        return (
+            f"{free / 1e6:.0f} MB are left on the disk of {self._folder}, "
+            f"fewer than {limit / 1e6:.0f} MB"
+        )
+
+
+def bag_name(pattern: str, info: EpisodeInfo, now: time.struct_time) -> str:
+    """Name of an episode's bag; never leads out of its folder.
+
+    Args:
+        pattern: With the fields ``{episode_id}``, ``{task}``, ``{source}``, ``{seed}``, ``{date}``
+            and ``{time}``.
+        info: The episode.
+        now: UTC.
+
+    Raises:
+        ValueError: The pattern has another field, or gives no name.
+    """
+    fields = {
+        "episode_id": info.episode_id,
+        "task": info.task,
+        "source": info.source,
+        "seed": "" if info.seed is None else str(info.seed),
+        "date": time.strftime("%Y-%m-%d", now),
+        "time": time.strftime("%H-%M-%S", now),
+    }
+    try:
+        name = pattern.format_map(fields)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise ValueError(
+            f"name_pattern {pattern!r} has a field other than {', '.join(fields)}"
+        ) from None
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    if not name.strip("."):
+        raise ValueError(f"name_pattern {pattern!r} gives the name {name!r}")
+    return name
+
+
+@dataclass(frozen=True)
+class RecordingConfig:
+    """How episodes are recorded; the parameters of recorder_node of the same names.
+
+    Attributes:
+        required: Topics that must be seen before an episode may start, absolute.
+        versions: Software name to version.
+        calibrations: What is calibrated to its id.
+    """
+
+    directory: Path
+    required: tuple[str, ...] = ()
+    queue_bytes: int = 256 << 20
+    source: str = ""
+    name_pattern: str = "{episode_id}"
+    preroll: float = 0.0
+    preroll_bytes: int = 256 << 20
+    max_file_bytes: int = 0
+    max_file_duration: float = 0.0
+    disk_warn_bytes: int = 0
+    disk_stop_bytes: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    calibrations: Mapping[str, str] = field(default_factory=dict)
+
+
 class Episodes:
     """The bag that is open, if any."""
 
-    def __init__(
-        self, directory: Path, required: Sequence[str], queue_bytes: int, source: str = ""
-    ) -> None:
-        """Prepares to record.
-
-        Args:
-            directory: Folder that receives one bag per episode.
-            required: Topics that must be seen before the episode may start.
-            queue_bytes: Bound of what may wait for the disk, per bag.
-            source: Name of the system.
+    def __init__(self, config: RecordingConfig) -> None:
+        """Prepares to record; makes the folder.
 
         Raises:
             OSError: The directory cannot be made.
+            ValueError: The pattern of the names or the limits of the disk cannot be right.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
+        bag_name(config.name_pattern, EpisodeInfo("x", task="x", source="x"), time.gmtime())
+        config.directory.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.disk = DiskWatch(config.directory, config.disk_warn_bytes, config.disk_stop_bytes)
         self.writer: EpisodeWriter | None = None
         self.failure = ""
         self.finished = 0
-        self._required = tuple(required)
-        self._queue_bytes = queue_bytes
-        self._source = source
+        self._preroll = PreRoll(config.preroll, config.preroll_bytes)
         self._definitions = Definitions()
         self._topics: dict[str, tuple[str, tuple[QosProfile, ...]]] = {}
         self._latched: dict[str, Latched] = {}
@@ -95,7 +263,7 @@ class Episodes:
 
     def missing(self) -> list[str]:
         """Required topics not seen since the bag was opened."""
-        return [topic for topic in self._required if topic not in self._seen]
+        return [topic for topic in self.config.required if topic not in self._seen]
 
     def ready_now(self) -> bool:
         """True once per bag: when every required topic has been seen."""
@@ -131,21 +299,37 @@ class Episodes:
             OSError: The bag cannot be written.
         """
         self.close(EpisodeOutcome(), now_ns)
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", info.episode_id)
+        config = self.config
+        problem = self.disk.problem()
+        if problem:
+            raise OSError(problem)
+        info = replace(
+            info,
+            source=config.source,
+            versions=config.versions,
+            calibrations=config.calibrations,
+        )
         self.writer = EpisodeWriter(
-            self.directory / name,
-            EpisodeInfo(**{**vars(info), "source": self._source}),
+            config.directory / bag_name(config.name_pattern, info, time.gmtime()),
+            info,
             definitions=self._definitions,
-            queue_bytes=self._queue_bytes,
+            queue_bytes=config.queue_bytes + self._preroll.size,
+            max_file_bytes=config.max_file_bytes,
+            max_file_s=config.max_file_duration,
         )
         self._seen.clear()
         self._announced = False
         self.failure = ""
         for topic, (type_name, qos) in self._topics.items():
             self.writer.add_topic(topic, type_name, qos)
+        before = self._preroll.take(now_ns)
+        began_ns = before[0].log_ns if before else now_ns
         # Whoever plays the bag back has not been there when these were sent.
         for topic, latched in self._latched.items():
-            self.take(topic, latched.type_name, latched.data, now_ns)
+            self._write(topic, latched.type_name, latched.data, began_ns)
+            self._seen.add(topic)
+        for topic, type_name, data, log_ns in before:
+            self._write(topic, type_name, data, log_ns)
 
     def take(
         self,
@@ -170,14 +354,40 @@ class Episodes:
         if latched:
             self._latched[topic] = Latched(type_name, data)
         if self.writer is None:
+            self._preroll.add(Kept(topic, type_name, data, now_ns))
+            return
+        self._write(topic, type_name, data, now_ns)
+        self._seen.add(topic)
+        if lost:
+            self.writer.count_drops(topic, lost)
+
+    def _write(self, topic: str, type_name: str, data: bytes, log_ns: int) -> None:
+        if self.writer is None:
             return
         try:
-            self.writer.write(topic, type_name, data, now_ns)
-            if lost:
-                self.writer.count_drops(topic, lost)
-            self._seen.add(topic)
+            self.writer.write(topic, type_name, data, log_ns)
         except EpisodeWriteError as error:
             self.failure = str(error)
+
+    def note(self, text: str) -> None:
+        """Adds a note to what is known about the episode that is being recorded."""
+        if self.writer is not None and text:
+            notes = self.writer.info.notes
+            self._inform(notes={**notes, f"note_{len(notes) + 1}": text})
+
+    def identify(self, policy_id: str = "", **calibrations: str) -> None:
+        """Stores which policy and which calibrations are in use; empty = nothing is known."""
+        if self.writer is None:
+            return
+        info = self.writer.info
+        found = {name: value for name, value in calibrations.items() if value}
+        self._inform(
+            policy_id=policy_id or info.policy_id, calibrations={**info.calibrations, **found}
+        )
+
+    def _inform(self, **changes: object) -> None:
+        if self.writer is not None:
+            self.writer.info = replace(self.writer.info, **changes)  # type: ignore[arg-type]
 
     def close(
         self,
