@@ -80,7 +80,8 @@ def find_steps(groups: Iterable[str]) -> list[Step]:
             junit = RESULTS / f"cpp-{name}.xml"
             command = (*_ctest(file.parent), "--output-on-failure", "--output-junit", str(junit))
             if _has_tests(file.parent):
-                steps.append(Step("cpp", f"{name} (C++)", command, 600, junit))
+                # Two sanitized programs are built by it.
+                steps.append(Step("cpp", f"{name} (C++)", command, 1200, junit))
     if "system" in groups:
         steps.append(_pytest("system", "system", ROOT / "test", 1800))
     return steps
