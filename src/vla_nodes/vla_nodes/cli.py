@@ -95,10 +95,29 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     demos.add_argument("--first", type=int, default=0, help="first scene, counted in its range")
     demos.add_argument("--workers", type=_count, default=2, help="processes")
 
-    train = commands.add_parser("train", help="train the default policy on demonstrations")
+    train = commands.add_parser("train", help="train the default policy on what was demonstrated")
     train.set_defaults(module="vla_nodes.train_command")
-    train.add_argument("demonstrations", type=Path, help="folder written by `vla demos`")
+    train.add_argument(
+        "demonstrations",
+        nargs="?",
+        type=Path,
+        help="folder written by `vla demos`; may be left out with --dataset",
+    )
     train.add_argument("folder", type=Path, help="receives state, log and checkpoint; resumable")
+    train.add_argument(
+        "--dataset",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="recorded episodes, written by `vla convert`; may be repeated",
+    )
+    train.add_argument(
+        "--corrections",
+        choices=("all", "weighted", "only"),
+        default="all",
+        help="rows of --dataset: successful episodes and the operator's corrections; the same "
+        "with corrections weighing half; corrections alone (all)",
+    )
     train.add_argument(
         "--kinematic-scenes",
         type=int,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vla_nodes import figures
@@ -25,12 +26,14 @@ def main(options: argparse.Namespace) -> int:
     config = replace(
         TrainConfig(), **{name: value for name, value in given.items() if value is not None}
     )
-    folders = sorted(path.parent for path in options.demonstrations.glob("*/manifest.json"))
-    if not folders:
-        print(
-            f"vla train: no demonstrations in {options.demonstrations}; `vla demos` makes them",
-            file=sys.stderr,
-        )
+    demonstrations, datasets = options.demonstrations, options.dataset or []
+    folders = (
+        sorted(path.parent for path in demonstrations.glob("*/manifest.json"))
+        if (demonstrations)
+        else []
+    )
+    if problem := _problem(options, folders):
+        print(f"vla train: {problem}", file=sys.stderr)
         return 1
     try:
         if options.head == "l1":
@@ -49,7 +52,9 @@ def main(options: argparse.Namespace) -> int:
                 options.folder,
                 config,
                 base=options.base,
-                kinematic_scenes=options.kinematic_scenes,
+                datasets=datasets,
+                mode=options.corrections,
+                kinematic_scenes=options.kinematic_scenes if folders else 0,
                 device=options.device,
                 report=_tell,
             )
@@ -63,6 +68,17 @@ def main(options: argparse.Namespace) -> int:
     else:
         print(f"checkpoint: {result['checkpoint']}")
     return 0
+
+
+def _problem(options: argparse.Namespace, folders: list[Path]) -> str:
+    """What is wrong with what was asked for; empty = nothing."""
+    if options.demonstrations is not None and not folders:
+        return f"no demonstrations in {options.demonstrations}; `vla demos` makes them"
+    if not folders and not options.dataset:
+        return "name a folder of demonstrations (`vla demos`), or a --dataset (`vla convert`)"
+    if options.head == "l1" and options.dataset:
+        return "--dataset trains the flow; --head l1 learns from demonstrations"
+    return ""
 
 
 def _tell(entry: dict[str, Any]) -> None:

@@ -136,6 +136,7 @@ def make_batch(inputs: dict[str, Tensor]) -> Batch:
         token_valid=inputs["token_valid"],
         state=inputs["state"],
         actions=torch.randn(BATCH, 16, 10, generator=generator),
+        actions_valid=torch.ones(BATCH, 16),
         noise=inputs["actions"],
         time=inputs["time"],
         positions=torch.randn(BATCH, 9, generator=generator),
@@ -170,6 +171,25 @@ def test_unknown_positions_do_not_count(network: NanoPi0, inputs: dict[str, Tens
         torch.testing.assert_close(objective(changed)[2], objective(batch)[2])
         changed.positions[1, 0] += 100.0
         assert objective(changed)[2] > objective(batch)[2] + 1.0
+
+
+def test_steps_that_do_not_count_are_no_part_of_the_loss(
+    network: NanoPi0, inputs: dict[str, Tensor]
+) -> None:
+    objective = Objective(network, 9, 6, 0.5, 0.1)
+    batch = make_batch(inputs)
+    valid = torch.ones(BATCH, 16)
+    valid[1, 10:] = 0.0
+
+    def flow(mask: Tensor) -> Tensor:
+        with torch.no_grad():
+            return objective(Batch(**{**vars(batch), "actions_valid": mask}))[1]
+
+    # The mean over all steps is that over the two halves, by their sizes.
+    parts = flow(valid) * valid.sum() + flow(1.0 - valid) * (1.0 - valid).sum()
+    torch.testing.assert_close(flow(torch.ones(BATCH, 16)) * 16 * BATCH, parts)
+    assert abs(flow(valid) - flow(1.0 - valid)) > 1e-4
+    assert flow(0.0 * valid) == 0.0
 
 
 def test_parts_of_a_batch_cover_it(inputs: dict[str, Tensor]) -> None:

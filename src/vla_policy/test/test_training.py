@@ -30,6 +30,7 @@ def data() -> TrainingData:
         state=torch.from_numpy(statistics.normalise_state(states)).float(),
         is_velocity=torch.arange(24) < 7,
         actions=torch.from_numpy(statistics.normalise_actions(actions)).float(),
+        actions_valid=torch.ones(COUNT, 16),
         token_table=torch.from_numpy(rng.integers(4, 300, (4, 16))),
         token_valid=torch.ones(4, 16, dtype=torch.bool),
         choices=torch.from_numpy(rng.integers(0, 4, (COUNT, 2))),

@@ -23,7 +23,7 @@ class ImageStore:
     """
 
     def __init__(self, parts: Sequence[npt.NDArray[np.uint8]]) -> None:
-        self._parts = list(parts)
+        self.parts = list(parts)
         self._ends = np.cumsum([len(part) for part in parts])
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class ImageStore:
         """(B, cameras, size, size, 3) images."""
         part = np.searchsorted(self._ends, indices, side="right")
         offset = indices - np.concatenate([[0], self._ends])[part]
-        rows = [self._parts[p][o] for p, o in zip(part, offset, strict=True)]
+        rows = [self.parts[p][o] for p, o in zip(part, offset, strict=True)]
         return np.stack(rows)
 
 
@@ -46,6 +46,7 @@ class TrainingData:
         state: (N, S) normalised, float32.
         is_velocity: (S,) true where an entry of the state is a joint velocity.
         actions: (N, H, A) normalised, float32.
+        actions_valid: (N, H) 1 where a step counts, 0 beyond the end of an episode.
         token_table: (U, T) ids of all instructions in use.
         token_valid: (U, T).
         choices: (N, P) rows of the table that say the same; the first is the recorded one.
@@ -64,6 +65,7 @@ class TrainingData:
     state: Tensor
     is_velocity: Tensor
     actions: Tensor
+    actions_valid: Tensor
     token_table: Tensor
     token_valid: Tensor
     choices: Tensor

@@ -245,6 +245,7 @@ def _training_data(
         state=torch.from_numpy(statistics.normalise_state(state).astype(np.float32)),
         is_velocity=torch.from_numpy(is_velocity),
         actions=torch.from_numpy(statistics.normalise_actions(actions).astype(np.float32)),
+        actions_valid=torch.ones(actions.shape[:2]),
         token_table=torch.from_numpy(np.stack([ids for ids, _ in encoded])),
         token_valid=torch.from_numpy(np.stack([valid for _, valid in encoded])),
         choices=torch.from_numpy(choices),

@@ -27,6 +27,7 @@ class Batch:
         token_valid: (B, T) bool.
         state: (B, S) normalised.
         actions: (B, H, A) normalised.
+        actions_valid: (B, H) 1 where a step counts in the loss, else 0.
         noise: (B, K, H, A) standard normal.
         time: (B, K) flow time, 1 = noise.
         positions: (B, P) auxiliary targets, m, scaled.
@@ -40,6 +41,7 @@ class Batch:
     token_valid: Tensor
     state: Tensor
     actions: Tensor
+    actions_valid: Tensor
     noise: Tensor
     time: Tensor
     positions: Tensor
@@ -93,7 +95,7 @@ class Objective(nn.Module):
         prefix = self.policy.encode(batch.images, batch.token_ids, batch.token_valid)
         noised, target = interpolate(batch.actions, batch.noise, batch.time)
         output = self.policy.expert(prefix, batch.state.to(dtype), noised.to(dtype), batch.time)
-        flow = (output.velocity.float() - target).square().mean()
+        flow = _flow_loss((output.velocity.float() - target).square(), batch.actions_valid)
         position = _position_loss(self.state_position_head(output.state_hidden), batch)
         patch = _patch_loss(self.object_patch_head(prefix.patches), batch.patches[..., :-_NAMED])
         named = self.named_patch_head(_image_values(prefix))
@@ -158,6 +160,12 @@ def _patch_loss(logits: Tensor, target: Tensor) -> Tensor:
     chosen = spread.gather(2, target.clamp_min(0)[:, :, None])[:, :, 0]
     visible = (target >= 0).float()
     return -(chosen * visible).sum() / visible.sum().clamp_min(1.0)
+
+
+def _flow_loss(errors: Tensor, valid: Tensor) -> Tensor:
+    """Mean of squared errors (B, K, H, A) over the steps (B, H) that count."""
+    per_step = errors.mean(dim=(1, 3))
+    return (per_step * valid).sum() / valid.sum().clamp_min(1.0)
 
 
 def _position_loss(predicted: Tensor, batch: Batch) -> Tensor:

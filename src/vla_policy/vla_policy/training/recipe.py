@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vla_sim.samples import MANIFEST
@@ -17,8 +19,11 @@ from vla_sim.samples import read_manifest as read_demonstrations_manifest
 from ..actions.spec import ACTION_DIM
 from ..checkpoint import load_flow_policy, policy_id, read_manifest, save_checkpoint
 from ..nano_pi0 import NanoPi0Config
+from ..policy import NanoPi0Policy
 from ..spec import PolicySpec
 from ..state_encoding import state_names
+from ..tokenizer import InstructionTokenizer
+from .converted import ChunkSettings, instructions_of, joined, load_converted, repeated
 from .demonstrations import DemonstrationSet, all_instructions, load_demonstrations
 from .kinematic_demonstrations import collect_kinematic
 from .trainer import LOG_FILE, STATE_FILE, TrainConfig, Trainer
@@ -75,6 +80,8 @@ def train(
     config: TrainConfig | None = None,
     *,
     base: Path | None = None,
+    datasets: Sequence[Path] = (),
+    mode: str = "all",
     rate: float = 5.0,
     kinematic_scenes: int = 0,
     device: str | None = None,
@@ -87,11 +94,13 @@ def train(
     saves first; called again with the same folder it continues.
 
     Args:
-        folders: One data set per task.
+        folders: One data set of demonstrations per task; may be empty with ``datasets``.
         out_dir: For images, state, log and checkpoint.
         config: How to train.
         base: Checkpoint whose policy goes on learning: its weights, words and statistics are the
             start. None starts from nothing.
+        datasets: Recorded episodes, converted by ``vla convert``.
+        mode: Which of their rows are learnt from, one of ``converted.MODES``.
         rate: Chunk starts per second of an episode that are used.
         kinematic_scenes: Scenes in each of three sets per task that are demonstrated without
             physics beside ``folders``; see ``kinematic_demonstrations``. They teach seeing and
@@ -110,14 +119,24 @@ def train(
 
     folders = [*folders, *_kinematic(folders, out_dir / "kinematic", kinematic_scenes)]
     learner = None if base is None else load_flow_policy(base)
-    demonstrations = load_demonstrations(
-        folders,
-        out_dir / "cache",
-        rate=rate,
-        tokenizer=learner.tokenizer.extended(all_instructions()) if learner else None,
-        statistics=learner.statistics if learner else None,
-        report=rendered,
-    )
+    words = [*all_instructions(), *instructions_of(datasets)]
+    tokenizer = learner.tokenizer.extended(words) if learner else InstructionTokenizer.build(words)
+    demonstrations = None
+    if folders:
+        demonstrations = load_demonstrations(
+            folders,
+            out_dir / "cache",
+            rate=rate,
+            tokenizer=tokenizer,
+            statistics=learner.statistics if learner else None,
+            report=rendered,
+        )
+    if datasets:
+        demonstrations = _with_converted(
+            demonstrations, datasets, out_dir / "cache", mode, tokenizer, learner, rate
+        )
+    if demonstrations is None:
+        raise ValueError("neither demonstrations nor datasets to learn from")
     shape = network_config(demonstrations)
     if learner is not None and shape != learner.network.config:
         raise ValueError(
@@ -144,6 +163,43 @@ def train(
         trainer.start_from(learner.network.state_dict(), learner.spec.policy_id)
     result = trainer.run()
     return {**result, "checkpoint": str(checkpoint), "policy_id": policy_id(checkpoint)}
+
+
+def _with_converted(
+    demonstrations: DemonstrationSet | None,
+    datasets: Sequence[Path],
+    cache_dir: Path,
+    mode: str,
+    tokenizer: InstructionTokenizer,
+    learner: NanoPi0Policy | None,
+    rate: float,
+) -> DemonstrationSet:
+    """Demonstrations, if any, and converted episodes as one."""
+    settings = ChunkSettings()
+    if learner is not None:
+        spec = learner.spec
+        settings = ChunkSettings(
+            spec.horizon, spec.step_dt, spec.execute_steps, spec.cameras, spec.image_size
+        )
+    statistics = learner.statistics if learner else None
+    if demonstrations is not None:
+        statistics = demonstrations.data.statistics
+    made, corrections = load_converted(
+        datasets, cache_dir, settings, mode, tokenizer, rate=rate, statistics=statistics
+    )
+    data, manifest, before = made.data, made.manifest, 0
+    if demonstrations is not None:
+        if demonstrations.joint_names != made.joint_names:
+            raise ValueError(
+                f"the datasets are of {', '.join(made.joint_names)}, the demonstrations of "
+                f"{', '.join(demonstrations.joint_names)}"
+            )
+        before = len(demonstrations.data.state)
+        data = joined(demonstrations.data, data)
+        manifest = with_past(manifest, demonstrations.manifest)
+    if mode == "weighted":
+        data = repeated(data, np.concatenate([np.zeros(before, dtype=np.bool_), corrections]))
+    return replace(made, data=data, manifest=manifest)
 
 
 def _kinematic(folders: Sequence[Path], out_dir: Path, scenes: int) -> list[Path]:

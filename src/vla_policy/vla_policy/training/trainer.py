@@ -256,6 +256,7 @@ class Trainer:
             token_valid=valid,
             state=state,
             actions=self.data.actions[indices],
+            actions_valid=self.data.actions_valid[indices],
             noise=torch.randn(shape, generator=generator),
             time=sample_time(shape[:2], generator),
             positions=self.data.positions[indices],

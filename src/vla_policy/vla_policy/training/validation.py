@@ -54,6 +54,7 @@ def validate(
             "token_valid": valid,
             "state": data.state[part],
             "actions": data.actions[part],
+            "actions_valid": data.actions_valid[part],
             "noise": torch.randn((count, 1, shape.horizon, shape.action_dim), generator=generator),
             "time": sample_time((count, 1), generator),
             "positions": data.positions[part],
@@ -69,12 +70,14 @@ def validate(
         difference = (objective.positions(batch).cpu() - data.positions[part]) * data.position_scale
         positions.append(_distances_mm(difference, data.positions_valid[part]))
     error = torch.cat(chunks)
+    valid = data.actions_valid[indices]
     distance = error[..., :3].norm(dim=-1) * 1e3
+    opening = error[..., 9].abs() * 1e3
     result = {
         "validation_flow_loss": float(torch.stack(flow).sum()) / len(indices),
-        "validation_position_mm": float(distance[:, :_NEAR].mean()),
-        "validation_last_step_mm": float(distance[:, -1].mean()),
-        "validation_gripper_mm": float(error[:, :_NEAR, 9].abs().mean()) * 1e3,
+        "validation_position_mm": _mean(distance[:, :_NEAR], valid[:, :_NEAR]),
+        "validation_last_step_mm": _mean(distance[:, -1], valid[:, -1]),
+        "validation_gripper_mm": _mean(opening[:, :_NEAR], valid[:, :_NEAR]),
     }
     for i, name in enumerate(data.position_names):
         column = torch.cat(positions)[:, i]
@@ -83,6 +86,11 @@ def validate(
             result[f"validation_{name}_mm"] = float(known.mean())
             result[f"validation_{name}_median_mm"] = float(known.median())
     return result
+
+
+def _mean(values: Tensor, valid: Tensor) -> float:
+    """Mean over what counts."""
+    return float((values * valid).sum() / valid.sum().clamp_min(1.0))
 
 
 def _sample(objective: Objective, batch: Batch) -> Tensor:
