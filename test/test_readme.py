@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's commands run, and the paths and commands it names exist."""
+"""The commands of README and docs/recording.md run; what the README names exists."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
+PAGES = (README, (ROOT / "docs" / "recording.md").read_text())
 COMMANDS = [
     line.split("  #")[0].strip()
-    for block in re.findall(r"<!-- tested -->\n```bash\n(.*?)```", README, re.S)
+    for page in PAGES
+    for block in re.findall(r"<!-- tested -->\n```bash\n(.*?)```", page, re.S)
     for line in block.splitlines()
     if line.strip()
 ]

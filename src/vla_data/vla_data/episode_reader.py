@@ -417,6 +417,8 @@ def bag_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise EpisodeReadError(f"{path} does not exist")
     files = sorted(path.glob("*.mcap"), key=_file_number)
+    # Whoever is killed just when the next file begins leaves an empty one.
+    files = [file for file in files if file.stat().st_size] or files[:1]
     if not files:
         raise EpisodeReadError(f"{path} holds no MCAP file")
     return files

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes one MCAP file: chunks with zstd and checksums, and the index at its end.
 
-Written for what the library's writer costs with camera images: for 4 cameras of 640 x 480 at 30 Hz
-it takes 53 % of a core (a compressor made anew for each chunk, at level 3, and six copies of every
-message); this one copies a message once.
+Written for what the library's writer costs with raw camera images: it compresses at level 3 and
+cannot be told otherwise. Four cameras of 640 x 480 at 30 Hz (smooth, with a little noise) take 0.84
+of a core with it and 0.15 with this one, for 0.52 and 0.47 of their size.
 """
 
 from __future__ import annotations

@@ -354,6 +354,21 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     failure.set_defaults(module="vla_nodes.failure_bench_command")
     failure.add_argument("--rounds", type=_count, default=2000, help="steps per detector (2000)")
     failure.add_argument("--json", action="store_true", help="print one JSON object")
+    record = bench_commands.add_parser("record", help="the recorder under load, and after crashes")
+    record.set_defaults(module="vla_nodes.record_bench_command")
+    record.add_argument("--seconds", type=_positive, default=60.0, help="of load (60)")
+    record.add_argument("--cameras", type=_count, default=4, help="of noise, 30 Hz (4)")
+    record.add_argument("--width", type=_count, default=640, help="columns of their images (640)")
+    record.add_argument(
+        "--crash", action="store_true", help="instead: kill writers, fill disks, read what is left"
+    )
+    record.add_argument("--kills", type=_episodes, default=200, help="with --crash (200)")
+    record.add_argument("--full-disks", type=_episodes, default=20, help="with --crash (20)")
+    record.add_argument("--seed", type=int, default=0, help="of the moments and sizes")
+    record.add_argument(
+        "--folder", type=Path, metavar="DIR", help="on the disk to measure (default: temporary)"
+    )
+    record.add_argument("--json", action="store_true", help="print one JSON object")
     bag = commands.add_parser("bag", help="look at recorded episodes, check and repair them")
     bag_commands = bag.add_subparsers(metavar="COMMAND", required=True)
     for name, text in (

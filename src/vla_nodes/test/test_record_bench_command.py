@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla bench record`: the real recorder over DDS, and a few crashes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vla_data import check_bag
+from vla_nodes import cli, record_bench
+from vla_nodes.record_bench_command import domain
+from vla_nodes.up import environment
+
+
+def test_every_message_is_in_the_bag_or_counted_as_lost(
+    tmp_path: Path,
+) -> None:
+    load = record_bench.Load(seconds=2.0, cameras=2, width=160, camera_rate=10.0, state_rate=100.0)
+    parameters = {
+        "name_pattern": "{task}_{episode_id}",
+        "max_file_bytes": 500_000,
+        "preroll": 1.0,
+        "required_topics": ["/episode/events"],
+    }
+    found = record_bench.run(load, tmp_path, environment(), domain(), parameters)
+    bag = tmp_path / "bench_bench"
+    assert found["messages_count"] > 0
+    assert found["drops_count"] == found["drops_stated_count"]
+    assert found["cpu_core_percent"] > 0.0
+    assert found["peak_memory_mb"] > 10.0
+    assert len(list(bag.glob("*.mcap"))) > 1
+    checked = check_bag(bag)
+    assert checked["sound"], checked
+    assert {c["name"]: c["state"] for c in checked["checks"]}["episode"] == "ok", checked
+
+
+def test_crashes_are_reported_as_one_object(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vla_nodes.cli", "bench", "record", "--crash", "--json"]
+    run = subprocess.run(
+        [*command, "--kills", "2", "--full-disks", "1", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    assert result["figures"]["crash_kills_count"] == 2
+    assert result["figures"]["crash_full_disks_count"] == 1
+    assert result["figures"]["crash_unreadable_count"] == 0
+    assert result["settings"]["small_disk"]
+
+
+def test_a_folder_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "record", "--kills", "-1"])
+    assert cli.main(["bench", "record", "--folder", str(tmp_path / "gone")]) == 1
+    assert "gone" in capsys.readouterr().err

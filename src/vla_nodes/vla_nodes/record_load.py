@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `vla bench record` records: cameras of moving noise, or controller states, at a true rate.
+
+A process of its own: ``python -m vla_nodes.record_load cameras|states RATE SECONDS COUNT WIDTH``.
+It waits for a subscription on every topic, publishes exactly ``RATE * SECONDS`` messages on each
+and prints, as JSON, when it begins and, at the end, how late the latest was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import rclpy
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.serialization import serialize_message
+from rosbags.serde import SerdeError
+from sensor_msgs.msg import Image
+
+from vla_data.definitions import Definitions
+from vla_data.noise import NoiseImages, stamped
+from vla_msgs.msg import ControllerState
+from vla_nodes.node_tools import IMAGES, RELIABLE
+
+STATES_TOPIC = "/controller/state"
+STATES_TYPE = "vla_msgs/msg/ControllerState"
+WAIT = 60.0  # s for the recorder to subscribe
+
+
+def camera_topics(count: int) -> list[str]:
+    """Topics of some cameras."""
+    return [f"/cameras/noise_{number}/image_raw" for number in range(count)]
+
+
+def controller_states(count: int = 64) -> list[bytes]:
+    """Serialised states with random values."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        state = ControllerState(tool_frame="tool", joint_names=[f"joint{i}" for i in range(7)])
+        state.header.frame_id = "base"
+        for name in ("q", "dq", "tau_command", "tau_limit"):
+            setattr(state, name, rng.normal(size=7).tolist())
+        made.append(serialize_message(state))
+    # The middleware leaves some bytes at the end that messages have not that it sends itself.
+    store = Definitions().typestore([STATES_TYPE])
+    for slack in range(16):
+        with suppress(SerdeError):
+            store.deserialize_cdr(made[0][: len(made[0]) - slack], STATES_TYPE)
+            return [one[: len(one) - slack] for one in made]
+    raise ValueError(f"{STATES_TYPE} is not what its definition says; build vla_msgs")
+
+
+def publish(
+    publishers: list[Publisher], make: Callable[[int, int], bytes], rate: float, count: int
+) -> float:
+    """Publishes at a rate; what is late is sent at once. Returns how late the latest was, s."""
+    late = 0.0
+    began = time.monotonic() + 0.1
+    for number in range(count):
+        for order, publisher in enumerate(publishers):
+            # Cameras do not all expose at the same moment.
+            due = began + (number + order / len(publishers)) / rate
+            left = due - time.monotonic()
+            if left > 0.0:
+                time.sleep(left)
+            late = max(late, -left)
+            publisher.publish(make(number + 7 * order, time.time_ns()))
+    return late
+
+
+def main() -> int:
+    """Runs one of the loads."""
+    kind, rate, seconds, count, width = sys.argv[1], *(float(value) for value in sys.argv[2:6])
+    rclpy.init()
+    node = Node(f"load_{kind}")
+    if kind == "cameras":
+        images = NoiseImages(Definitions(), int(width), int(width) * 3 // 4)
+        topics = camera_topics(int(count))
+        publishers = [node.create_publisher(Image, topic, IMAGES) for topic in topics]
+        make = images.message
+    else:
+        states = controller_states()
+        publishers = [node.create_publisher(ControllerState, STATES_TOPIC, RELIABLE)]
+
+        def make(number: int, stamp_ns: int) -> bytes:
+            return stamped(states[number % len(states)], stamp_ns)
+
+    deadline = time.monotonic() + WAIT
+    while not all(publisher.get_subscription_count() for publisher in publishers):
+        if time.monotonic() > deadline:
+            print(f"record_load: nobody subscribes within {WAIT:g} s", file=sys.stderr)
+            return 1
+        time.sleep(0.02)
+    print(json.dumps({"began": True}), flush=True)
+    messages = round(rate * seconds)
+    late = publish(publishers, make, rate, messages)
+    # Reliable delivery needs the publisher to stay until all has arrived.
+    arrived = all(publisher.wait_for_all_acked(Duration(seconds=WAIT)) for publisher in publishers)
+    print(json.dumps({"arrived": arrived, "late_s": late}), flush=True)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
