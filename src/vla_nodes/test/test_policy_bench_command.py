@@ -15,7 +15,12 @@ def test_quick_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "policy", "--quick", "--rounds", "2", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert set(result) == {"figures", "settings", "versions", "machine"}
-    for way in ("camera_to_tensor_2x640x480", "camera_callback_640x480", "chunk_to_controller"):
+    for way in (
+        "camera_to_tensor_2x640x480",
+        "camera_callback_640x480",
+        "chunk_to_controller",
+        "features_to_message",
+    ):
         assert result["figures"][f"{way}_p50_ms"] > 0.0
     assert result["figures"]["executor_gap_p99_ms"] > 0.0
     if not torch.cuda.is_available():

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the runtime itself costs: from camera messages to tensors, from a chunk to the controller.
 
-Both ways begin and end with serialized messages, as DDS hands them over, and leave DDS itself and
-the policy out. A second thread infers meanwhile for ``executor_gap``: how long a thread that wants
-to run every millisecond, as an executor's does, is kept from it.
+The ways begin and end with serialized messages, as DDS hands them over, and leave DDS itself and
+the policy out. A chunk's features go to the failure detector, behind the chunk. A second thread
+infers meanwhile for ``executor_gap``: how long a thread that wants to run every millisecond, as an
+executor's does, is kept from it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from vla_nodes.policy_setup import make_contract
 from vla_policy import RobotState, load_policy
 from vla_policy.bench.policy import make_observation, make_policy, random_network, reduced_size
 from vla_policy.policy import NetworkPolicy
+from vla_policy.types import ActionChunk as PolicyChunk
 
 _HEIGHT, _WIDTH = 480, 640
 _STAMP = 1_000_000_000
@@ -42,11 +44,13 @@ def run(rounds: int) -> dict[str, float]:
     keep_memory()  # as the node does
     shape = replace(reduced_size(), cameras=2)
     policy = make_policy(random_network(shape, "cpu", torch.float32), "cpu")
+    chunk = _full_size_chunk(policy)
     figures: dict[str, float] = {}
     ways = {
         "camera_to_tensor_2x640x480": _camera_to_tensor(policy),
         "camera_callback_640x480": _camera_callback(),
-        "chunk_to_controller": _chunk_to_controller(policy),
+        "chunk_to_controller": _chunk_to_controller(chunk, policy),
+        "features_to_message": _features_to_message(chunk, policy),
     }
     for name, way in ways.items():
         figures.update(_percentiles(name, _times(way, rounds)))
@@ -96,34 +100,51 @@ def _camera_callback() -> Callable[[], object]:
     return lambda: deserialize_message(picture, Image)
 
 
-def _chunk_to_controller(policy: NetworkPolicy) -> Callable[[], object]:
-    """A chunk and its features to messages, and the chunk to the controller's own."""
-    observation = make_observation(policy.spec)
-    small = policy.act(policy.encode(observation), RobotState.of(observation))
-    chunk = replace(small, features=np.zeros(_FEATURES, dtype=np.float32))
+def _chunk_to_controller(chunk: PolicyChunk, policy: NetworkPolicy) -> Callable[[], object]:
+    """A chunk to a message, and that to the controller's own."""
 
     def way() -> object:
-        message = convert.to_action_chunk(
-            chunk,
-            base_frame="base",
-            tool_frame="tool",
-            joint_names=policy.spec.joint_names,
-            sequence=1,
-            instruction_id=1,
-        )
-        features = to_policy_features(
-            chunk,
-            message,
-            state=observation,
-            running=Binding.of(policy.spec),
-            encode_latency=0.0,
-            act_latency=0.0,
-        )
-        serialize_message(features)
+        message = _to_message(chunk, policy)
         taken = deserialize_message(serialize_message(message), ActionChunk)
         return convert.from_action_chunk(taken, base_frame="base", tool_frame="tool")
 
     return way
+
+
+def _features_to_message(chunk: PolicyChunk, policy: NetworkPolicy) -> Callable[[], object]:
+    """The features of a chunk to a message, which is sent behind the chunk's."""
+    message, state = _to_message(chunk, policy), make_observation(policy.spec)
+
+    def way() -> object:
+        features = to_policy_features(
+            chunk,
+            message,
+            state=state,
+            running=Binding.of(policy.spec),
+            encode_latency=0.0,
+            act_latency=0.0,
+        )
+        return serialize_message(features)
+
+    return way
+
+
+def _full_size_chunk(policy: NetworkPolicy) -> PolicyChunk:
+    """A chunk with as many features as a full-size π0 has."""
+    observation = make_observation(policy.spec)
+    small = policy.act(policy.encode(observation), RobotState.of(observation))
+    return replace(small, features=np.zeros(_FEATURES, dtype=np.float32))
+
+
+def _to_message(chunk: PolicyChunk, policy: NetworkPolicy) -> ActionChunk:
+    return convert.to_action_chunk(
+        chunk,
+        base_frame="base",
+        tool_frame="tool",
+        joint_names=policy.spec.joint_names,
+        sequence=1,
+        instruction_id=1,
+    )
 
 
 def _times(way: Callable[[], object], rounds: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from vla_failure.binding import Binding
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.scripted import make_scripted
 from vla_policy import PolicyError, schedules
+from vla_policy.memory import spare_full_collections
 from vla_policy.serving.connect import connect, is_remote
 
 JOINT_STATES = "joint_states"
@@ -165,7 +166,7 @@ class LateKinematics:
 
 
 def warm_up(policy: Any, seed: int) -> None:
-    """The first inference of a process is ten times slower than the rest."""
+    """Infers twice, because a process's first time is ten times slower, and ends its start."""
     spec = policy.spec
     size, joints = spec.image_size, len(spec.joint_names)
     picture = np.zeros((size, size, 3), dtype=np.uint8)
@@ -181,3 +182,4 @@ def warm_up(policy: Any, seed: int) -> None:
     for _ in range(2):
         policy.act(policy.encode(observation), observation)
     policy.reset(seed)
+    spare_full_collections()
