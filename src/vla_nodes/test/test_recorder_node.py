@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""recorder_node, its callbacks called one by one: a disk that fills up, ids that pass by, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.serialization import serialize_message
+
+from vla_data import EpisodeReader
+from vla_msgs.msg import ActionChunk, EpisodeEvent, FailureStatus
+from vla_nodes.node_tools import ERROR, WARN
+from vla_nodes.record_bench_command import domain
+from vla_nodes.recorder_node import Input, RecorderNode
+
+ENOUGH, WARNED, FULL = 10_000, 500, 50  # bytes free
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., RecorderNode]]:
+    """Makes an active recorder with parameters."""
+    nodes = []
+    (tmp_path / "scene.yaml").write_text("k: 1")
+
+    def node(**parameters: Any) -> RecorderNode:
+        values = {
+            "directory": tmp_path / "bags",
+            "required_topics": '[""]',
+            "disk_warn_bytes": 1000,
+            "disk_stop_bytes": 100,
+            "calibration_files": f"[{tmp_path / 'scene.yaml'}]",
+            **parameters,
+        }
+        arguments = [one for name, v in values.items() for one in ("-p", f"{name}:={v}")]
+        rclpy.init(args=["--ros-args", *arguments], domain_id=domain())
+        nodes.append(RecorderNode())
+        assert nodes[-1].trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert nodes[-1].trigger_activate() == TransitionCallbackReturn.SUCCESS
+        tell = nodes[-1]._tell
+        nodes[-1].told = []
+
+        def note(episode_id: str, kind: int, text: str) -> None:
+            nodes[-1].told.append((kind, text))
+            tell(episode_id, kind, text)
+
+        nodes[-1]._tell = note
+        return nodes[-1]
+
+    yield node
+    for one in nodes:
+        one.close()
+        one.destroy_node()
+    rclpy.shutdown()
+
+
+def start(node: RecorderNode) -> None:
+    node._on_event(EpisodeEvent(event=EpisodeEvent.START, episode_id="one", task="pick"))
+
+
+def reader_of(node: RecorderNode) -> EpisodeReader:
+    node._episodes.join(10.0)
+    return EpisodeReader(Path(node.config.directory) / "one")
+
+
+def test_a_disk_that_fills_up_ends_the_bag_cleanly(
+    make: Callable[..., RecorderNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make()
+    disk = node._episodes.disk
+    monkeypatch.setattr(disk, "free_bytes", lambda: ENOUGH)
+    start(node)
+    node._check_gate()
+    node._check_disk()
+    assert node._health()[0] not in (WARN, ERROR)
+    monkeypatch.setattr(disk, "free_bytes", lambda: WARNED)
+    node._check_disk()
+    assert node._episodes.writer is not None
+    assert node._health()[0] == WARN
+    monkeypatch.setattr(disk, "free_bytes", lambda: FULL)
+    node._check_disk()
+    assert node._episodes.writer is None
+    assert node.told[-1][0] == EpisodeEvent.NOTE
+    assert "the recording is ended: 0 MB are left" in node.told[-1][1]
+    level, message, _ = node._health()
+    assert level == ERROR
+    assert "nothing can be recorded" in message
+    with reader_of(node) as reader:
+        assert reader.finished
+        assert "the recording is ended" in reader.outcome.message
+        assert "the recording is ended" in reader.info.notes["note_1"]
+    start(node)
+    assert node._episodes.writer is None, "no episode begins"
+    assert node.told[-1][1].startswith("cannot record: 0 MB are left")
+
+
+def test_what_passes_by_tells_the_ids_and_the_notes(make: Callable[..., RecorderNode]) -> None:
+    node = make(name_pattern="'{episode_id}'", preroll=5.0)
+    start(node)
+
+    def arrives(topic: str, message: Any, type_name: str) -> None:
+        one = Input(topic, f"vla_msgs/msg/{type_name}", type(message), None, False, False)
+        info = {"publication_sequence_number": 1, "received_timestamp": 0}
+        node._on_message(one, serialize_message(message), info)
+
+    arrives("/policy/action_chunk", ActionChunk(policy_id="nano:7"), "ActionChunk")
+    status = FailureStatus(detector_id="fused:1", calibration_id="c:2")
+    arrives("/failure/status", status, "FailureStatus")
+    note = EpisodeEvent(event=EpisodeEvent.NOTE, episode_id="one", text="the cube was wet")
+    arrives("/episode/events", note, "EpisodeEvent")
+    note.episode_id = "another"
+    arrives("/episode/events", note, "EpisodeEvent")
+    node.close()
+    with reader_of(node) as reader:
+        info = reader.info
+    assert info.policy_id == "nano:7"
+    assert info.notes == {"note_1": "the cube was wet"}
+    assert info.calibrations.pop("scene.yaml").startswith("sha256:")
+    assert info.calibrations == {"failure_detector": "fused:1", "failure_calibration": "c:2"}
+    assert info.versions["vla_nodes"]
