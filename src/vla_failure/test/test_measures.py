@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -101,19 +102,25 @@ def test_only_open_episodes_count_and_the_others_are_counted() -> None:
     assert snapshots_at(episodes[3:], scores[3:], 0.5) == {}, "no success to take a time from"
 
 
-def test_within_perturbations_the_perturbation_tells_nothing() -> None:
+@pytest.mark.parametrize(
+    ("field", "within"),
+    [("perturbation", Snapshot.auc_within_groups), ("policy_id", Snapshot.auc_within_policies)],
+)
+def test_within_a_group_the_group_tells_nothing(
+    field: str, within: Callable[[Snapshot], float | None]
+) -> None:
     kinds = ["none"] * 10 + ["bias"] * 10
     episodes = [
-        make_episode(seed, "failure" if failed else "success", perturbation=kind,
+        make_episode(seed, "failure" if failed else "success", **{field: kind},
                      **({"onset_step": 9} if failed else {}))
         for seed, (kind, failed) in enumerate(
             zip(kinds, [True] + [False] * 9 + [True] * 9 + [False], strict=True)
         )
     ]  # fmt: skip
-    scores = [np.full(10, float(e.info.perturbation == "bias")) for e in episodes]
+    scores = [np.full(10, float(getattr(e.info, field) == "bias")) for e in episodes]
     found = snapshots_at(episodes, scores, 0.5)
     assert macro_auc(found) == pytest.approx(0.9)
-    assert macro_auc(found, within_groups=True) == 0.5
+    assert macro_auc(found, within) == 0.5
 
 
 def test_exact_intervals() -> None:
@@ -131,7 +138,7 @@ def synthetic(rng: np.random.Generator, lift: float, tasks: int = 6) -> dict[str
         failed = np.arange(40) < 15
         shared = rng.normal(size=40) + (0.8 + 0.3 * rng.normal()) * failed
         found[f"t{task}"] = [
-            Snapshot(1.0, shared + own, failed, np.zeros(40, bool), np.full(40, "none"), 0, 0)
+            Snapshot(1.0, shared + own, failed, np.zeros(40, bool), *[np.full(40, "p")] * 2, 0, 0)
             for own in (
                 0.4 * rng.normal(size=40) + lift * failed,
                 0.4 * rng.normal(size=40),

@@ -68,9 +68,7 @@ def in_time(alarm: Alarm, needed: Mapping[str, float]) -> bool | None:
         return alarm.delay is not None and alarm.delay <= IN_TIME
     if episode.info.success or episode.info.task not in needed:
         return None
-    return alarm.time is not None and (
-        episode.end_time - alarm.time >= needed[episode.info.task]
-    )
+    return alarm.time is not None and (episode.end_time - alarm.time >= needed[episode.info.task])
 
 
 def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:

@@ -7,7 +7,7 @@ still open then: what has succeeded already, or failed already, would be told by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,6 +65,7 @@ class Snapshot:
         scores: (n,) last scores by then.
         failed: (n,) whether the episode did not succeed later.
         timed_out: (n,) of these, what the expert could still have saved at the end.
+        policies: (n,) id of the policy of each.
         groups: (n,) policy and perturbation of each.
         succeeded_before: Episodes left out because they had succeeded by then.
         failed_before: Left out because they were past their onset.
@@ -74,6 +75,7 @@ class Snapshot:
     scores: FloatArray
     failed: BoolArray
     timed_out: BoolArray
+    policies: npt.NDArray[np.str_]
     groups: npt.NDArray[np.str_]
     succeeded_before: int
     failed_before: int
@@ -82,11 +84,18 @@ class Snapshot:
         """Over all of them; None if there are none of either kind."""
         return roc_auc(self.scores, self.failed) if self._both(self.failed) else None
 
+    def auc_within_policies(self) -> float | None:
+        """Mean over policies; None if none of them has both kinds."""
+        return self._auc_within(self.policies)
+
     def auc_within_groups(self) -> float | None:
         """Mean over perturbations of each policy; None if none of them has both kinds."""
+        return self._auc_within(self.groups)
+
+    def _auc_within(self, groups: npt.NDArray[np.str_]) -> float | None:
         values = []
-        for group in np.unique(self.groups):
-            here = self.groups == group
+        for group in np.unique(groups):
+            here = groups == group
             if self._both(self.failed[here]):
                 values.append(roc_auc(self.scores[here], self.failed[here]))
         return float(np.mean(values)) if values else None
@@ -99,6 +108,7 @@ class Snapshot:
             scores=self.scores[kept],
             failed=self.failed[kept],
             timed_out=self.timed_out[kept],
+            policies=self.policies[kept],
             groups=self.groups[kept],
         )
 
@@ -141,13 +151,15 @@ def snapshots_at(
     }
 
 
-def macro_auc(snapshots: Mapping[str, Snapshot], *, within_groups: bool = False) -> float:
-    """Mean over tasks of the AUC within each, or within each perturbation of each policy there.
+def macro_auc(
+    snapshots: Mapping[str, Snapshot], of: Callable[[Snapshot], float | None] = Snapshot.auc
+) -> float:
+    """Mean over tasks of the AUC within each, or of what ``of`` takes instead.
 
     Raises:
         FailureDetectionError: If no task has both kinds of episodes.
     """
-    values = [s.auc_within_groups() if within_groups else s.auc() for s in snapshots.values()]
+    values = [of(s) for s in snapshots.values()]
     known = [value for value in values if value is not None]
     if not known:
         raise FailureDetectionError("no task has open episodes of both kinds")
@@ -184,6 +196,7 @@ def _snapshot(episodes: Sequence[Episode], scores: Sequence[FloatArray], share: 
         scores=np.array([scores[i][step] for i, step in zip(kept, steps, strict=True)]),
         failed=np.array([not episodes[i].info.success for i in kept], dtype=bool),
         timed_out=np.array([episodes[i].info.outcome is Outcome.TIMEOUT for i in kept], bool),
+        policies=np.array([episodes[i].info.policy_id for i in kept], dtype=np.str_),
         groups=np.array(
             [f"{episodes[i].info.policy_id}/{episodes[i].info.perturbation}" for i in kept],
             dtype=np.str_,

@@ -22,7 +22,7 @@ def candidates(
     """Settings to choose among, per detector; ours is always there.
 
     Left out is what some episodes cannot be scored by: comparing consecutive chunks where these do
-    not overlap, several samples where no episode has them.
+    not overlap, several samples where too few episodes have them.
 
     Args:
         episodes: To be judged.
@@ -37,7 +37,7 @@ def candidates(
             f"no detectors {unknown}; valid: {', '.join(name for name in _GRIDS if name != OURS)}"
         )
     chosen = set(names) | {OURS} if names else set(_GRIDS)
-    if not any(episode.samples is not None for episode in episodes):
+    if sum(episode.samples is not None for episode in episodes) < _SAMPLED:
         chosen -= {name for name in _GRIDS if DETECTORS[name].needs_samples}
     overlap = all(e.chunks.shape[1] > e.info.execute_steps for e in episodes)
     if not overlap:
@@ -51,6 +51,8 @@ def _grid(**values: Sequence[Any]) -> list[Settings]:
 
 
 _OF_CHUNKS = {"action_probe", "stac", "stac_single", "reversals", "jerk"}
+# Episodes with several samples; of fewer too few successes are left to shape a band.
+_SAMPLED = 240
 _FLOW = ("mean", "last")
 _SUMS = _grid(accumulate=("sum", "mean"))
 _NOW = _grid(accumulate=("none", "mean"))

@@ -34,6 +34,11 @@ _COMPARED = (
 )
 # The same with the band that stays as it is.
 _FIXED = ("false_alarm_rate", "detection_rate", "timeouts_flagged_rate")
+# Headlines that do without what tells policies or perturbations apart.
+_WITHIN = {
+    "auc_within_policy": Snapshot.auc_within_policies,
+    "auc_within_perturbation": Snapshot.auc_within_groups,
+}
 # What may be flagged in time, and what figures call it.
 _KINDS = {"failures": Outcome.FAILURE, "timeouts": Outcome.TIMEOUT}
 
@@ -133,8 +138,9 @@ def detector_figures(results: Results, name: str) -> dict[str, float]:
             "auc": macro_auc(snapshots),
             "average_precision": macro_average_precision(snapshots),
         }
-        if any(s.auc_within_groups() is not None for s in snapshots.values()):
-            row["auc_within_perturbation"] = macro_auc(snapshots, within_groups=True)
+        for figure, of in _WITHIN.items():
+            if any(of(s) is not None for s in snapshots.values()):
+                row[figure] = macro_auc(snapshots, of)
         brier = _brier(part, name)
         if brier is not None:
             row["brier"] = brier

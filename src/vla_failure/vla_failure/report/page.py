@@ -34,6 +34,7 @@ _COLUMNS = (
     ("auc", "AUC"),
     ("auc_early", "at ¼"),
     ("auc_late", "at ¾"),
+    ("auc_within_policy", "within policy"),
     ("auc_within_perturbation", "within perturbation"),
     ("average_precision", "average precision"),
     ("brier", "Brier"),

@@ -154,7 +154,7 @@ def _judge(name: str, choices: Sequence[Settings], split: Split, seed: int) -> J
         detector = make_detector(name, dict(settings))
         detector.fit(usable(split.train), seed)
         scores = [score_episode(detector, episode) for episode in select]
-        seen_auc = macro_auc(snapshots_at(select, scores, HEADLINE))
+        seen_auc = _seen_auc(select, scores, needs_samples)
         if best is None or seen_auc > best[0]:
             best = seen_auc, settings, detector, scores
     assert best is not None
@@ -175,6 +175,19 @@ def _judge(name: str, choices: Sequence[Settings], split: Split, seed: int) -> J
         test=successes(split.test),
         probability=Probability.fit(Shape.of(shaping), select, scores),
     )
+
+
+def _seen_auc(
+    select: Sequence[Episode], scores: Sequence[FloatArray], needs_samples: bool
+) -> float:
+    """By which settings are chosen.
+
+    Few episodes have several samples: where these tell nothing apart all settings are alike.
+    """
+    snapshots = snapshots_at(select, scores, HEADLINE)
+    if needs_samples and all(snapshot.auc() is None for snapshot in snapshots.values()):
+        return 0.5
+    return macro_auc(snapshots)
 
 
 def _best_other(judged: Mapping[str, Judged]) -> str:
