@@ -322,11 +322,17 @@ void ChunkIntake::schedule_force(const Chunk& chunk, PreparedChunk& out) const n
   out.force.start_ns = out.start_ns;
   out.force.step_dt = chunk.step_dt * out.slowdown;
   out.force.steps = static_cast<int>(chunk.wrenches.size());
+  out.force.clamped = false;
   for (std::size_t i = 0; i < chunk.wrenches.size(); ++i) {
     Vector6& wrench = out.force.wrench[i];
     wrench = chunk.wrenches[i];
     wrench.head<3>() = wrench.head<3>().cwiseMax(-force_.max_force).cwiseMin(force_.max_force);
     wrench.tail<3>() = wrench.tail<3>().cwiseMax(-force_.max_torque).cwiseMin(force_.max_torque);
+    for (std::size_t axis = 0; axis < force_.axes.size(); ++axis) {
+      const auto row = static_cast<Eigen::Index>(axis);
+      const bool less = force_.axes[axis] && wrench[row] != chunk.wrenches[i][row];
+      out.force.clamped = out.force.clamped || less;
+    }
   }
 }
 

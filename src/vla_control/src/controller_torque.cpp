@@ -184,7 +184,8 @@ void Controller::Impl::task_torque(const JointState& joints, double period,
   Vector6 damping = task.damping;
   const bool capped_force = cap_half(drive, damping, 0, config.wrench_limits.force);
   const bool capped_torque = cap_half(drive, damping, 3, config.wrench_limits.torque);
-  wrench_saturations += task.clipped || capped_force || capped_torque ? 1U : 0U;
+  const bool capped = capped_force || capped_torque || force.clamped();
+  wrench_saturations += task.clipped || capped ? 1U : 0U;
 
   tau = dynamics.jacobian.transpose().lazyProduct(drive);
   tau += tau_null;

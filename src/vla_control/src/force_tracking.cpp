@@ -38,6 +38,7 @@ void ForceTracking::follow(const ForceSchedule& schedule) noexcept {
   schedule_.start_ns = schedule.start_ns;
   schedule_.step_dt = schedule.step_dt;
   schedule_.steps = schedule.steps;
+  schedule_.clamped = schedule.clamped;
   std::copy_n(schedule.wrench.begin(), schedule.steps, schedule_.wrench.begin());
 }
 

@@ -129,9 +129,17 @@ def test_bad_wrenches_are_rejected() -> None:
     assert without.push(poses, wrenches=press(5.0)) is R.UNSUPPORTED_MODE
 
 
-def test_commands_beyond_the_largest_force_are_clamped() -> None:
+@pytest.mark.parametrize(("asked", "clamped"), [(500.0, True), (8.0, False)])
+def test_commands_beyond_the_largest_force_are_clamped_and_reported(
+    asked: float, clamped: bool
+) -> None:
     plant = Plant(substeps=2, config=make_config(force__max_force=8.0, **ALONG_Z))
     table = Table(plant, 0.002)
-    assert plant.push(glide(plant.pose, [0.0, 0.0, 0.0]), wrenches=press(500.0)) is R.NONE
-    forces, _ = table.run(0.75)
+    wrenches = press(asked)
+    wrenches[:, 0] = 100.0  # an axis that is not chosen: nobody gives it, nobody takes from it
+    assert plant.push(glide(plant.pose, [0.0, 0.0, 0.0]), wrenches=wrenches) is R.NONE
+    forces, states = table.run(0.75)
     assert forces[-50:].mean() == pytest.approx(8.0, abs=0.8)
+    assert any(s.wrench_saturated for s in states) is clamped
+    assert plant.push(glide(plant.pose, [0.0, 0.0, 0.0]), wrenches=press(5.0)) is R.NONE
+    assert not any(s.wrench_saturated for s in table.run(0.2)[1][1:])

@@ -14,6 +14,7 @@ struct ForceSchedule {
   std::int64_t start_ns = 0;
   double step_dt = 0.05;                    ///< s
   int steps = 0;                            ///< 0 = the chunk asks for no force
+  bool clamped = false;                     ///< it asks for more along a chosen axis
   std::array<Vector6, kMaxSteps> wrench{};  ///< N, Nm that the tool exerts, base axes
 };
 
@@ -31,6 +32,8 @@ class ForceTracking {
   void reset() noexcept;
   void follow(const ForceSchedule& schedule) noexcept;
   void release() noexcept { schedule_.steps = 0; }
+  /// Whether the chunk in force asks for more than it may.
+  [[nodiscard]] bool clamped() const noexcept { return schedule_.steps > 0 && schedule_.clamped; }
   /// \param exerted observed wrench of the tool on its surroundings, base axes
   void update(std::int64_t now_ns, const Vector6& exerted, double period) noexcept;
   /// Trades the spring's part of `drive` for the force, along the chosen axes.

@@ -214,8 +214,8 @@ struct ControllerState {
   GripperCommand gripper;
   bool torque_saturated = false;       ///< since the state() before
   bool torque_rate_saturated = false;  ///< since the state() before
-  /// The error clip was active since the state() before; with motion output, a limit of the joints'
-  /// velocity or acceleration.
+  /// A clip of the error, the wrench or the force asked for was active since the state() before;
+  /// with motion output, a limit of the joints' velocity or acceleration.
   bool wrench_saturated = false;
   /// The control rate cannot damp the stiffness asked for: some mode has less of it.
   bool stiffness_limited = false;
