@@ -19,7 +19,6 @@ import torch
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 
-from vla_data.memory import keep_memory
 from vla_data.observation import Observation
 from vla_failure.binding import Binding
 from vla_msgs.msg import ActionChunk
@@ -30,6 +29,7 @@ from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import make_contract
 from vla_policy import RobotState, load_policy
 from vla_policy.bench.policy import make_observation, make_policy, random_network, reduced_size
+from vla_policy.memory import keep_memory
 from vla_policy.policy import NetworkPolicy
 from vla_policy.types import ActionChunk as PolicyChunk
 

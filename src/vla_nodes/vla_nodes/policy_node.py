@@ -19,7 +19,6 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 import vla_control
-from vla_data.memory import keep_memory
 from vla_data.observation import Observation, ObservationError
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, PolicyFeatures
 from vla_msgs.srv import LoadPolicy
@@ -42,6 +41,7 @@ from vla_nodes.node_tools import (
 from vla_nodes.parameters import declare
 from vla_nodes.policy_setup import load, make_contract, make_schedule, running, warm_up
 from vla_nodes.policy_swap import load_and_swap
+from vla_policy.memory import keep_memory
 
 SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -71,7 +69,6 @@ class _Director(Node):
         self.answers: list[EpisodeEvent] = []
         self._events = self.create_publisher(EpisodeEvent, "episode/events", RELIABLE)
         self.create_subscription(EpisodeEvent, "episode/events", self.answers.append, RELIABLE)
-        self._change = self.create_client(ChangeState, "recorder/change_state")
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self)
         threading.Thread(target=self._spin, name="bench", daemon=True).start()
@@ -82,17 +79,6 @@ class _Director(Node):
         except ExternalShutdownException:
             return
 
-    def activate(self) -> None:
-        """Takes the recorder through its life cycle."""
-        if not self._change.wait_for_service(SOON):
-            raise RecordBenchError(f"the recorder does not answer within {SOON:g} s")
-        for number in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            request = ChangeState.Request(transition=Transition(id=number))
-            future = self._change.call_async(request)
-            wait("the recorder's life cycle", future.done)
-            if not future.result().success:
-                raise RecordBenchError("the recorder cannot be activated")
-
     def tell(self, event: int, outcome: int = Outcome.UNKNOWN) -> None:
         """Publishes an event of the episode."""
         message = EpisodeEvent(event=event, episode_id=EPISODE, task="bench")
@@ -100,8 +86,8 @@ class _Director(Node):
         message.outcome.outcome = outcome
         self._events.publish(message)
 
-    def start(self) -> None:
-        """Starts the episode and waits until it is recorded."""
+    def start(self, processes: list[subprocess.Popen[str]]) -> None:
+        """Starts the episode and waits until it is recorded, while the processes live."""
         again = 0.0
 
         def recording() -> bool:
@@ -109,6 +95,8 @@ class _Director(Node):
             if time.monotonic() > again:  # the first may be sent before the recorder listens
                 again = time.monotonic() + 1.0
                 self.tell(EpisodeEvent.START)
+            if any(process.poll() is not None for process in processes):
+                raise RecordBenchError("the recorder or its manager has ended")
             return any(answer.event == EpisodeEvent.RECORDING for answer in self.answers)
 
         wait("the bag", recording)
@@ -170,9 +158,6 @@ def run(
         "tail": TAIL,
         **(parameters or {}),
     }
-    command = [sys.executable, "-m", "vla_nodes.recorder_node", "--ros-args"]
-    for name, value in values.items():
-        command += ["-p", f"{name}:={yaml_value(value)}"]
     context = Context()
     rclpy.init(context=context, domain_id=domain)
     running: list[subprocess.Popen[str]] = []
@@ -180,10 +165,16 @@ def run(
         director = _Director(context)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG).open("w", encoding="utf-8") as log:
-            recorder = subprocess.Popen(command, env=environment, text=True, stderr=log)
-        running.append(recorder)
-        director.activate()
-        director.start()
+            for name, parameters_of in (
+                ("recorder_node", values),
+                ("lifecycle_manager", {"node_names": ["/recorder"]}),
+            ):
+                command = [sys.executable, "-m", f"vla_nodes.{name}", "--ros-args"]
+                for key, value in parameters_of.items():
+                    command += ["-p", f"{key}:={yaml_value(value)}"]
+                running.append(subprocess.Popen(command, env=environment, text=True, stderr=log))
+        recorder = running[0]
+        director.start(running)
         return _measure(load, folder, director, recorder, running, environment)
     finally:
         for process in running:

@@ -11,9 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
-from vla_data.memory import keep_memory
 from vla_nodes.policy_setup import warm_up
 from vla_policy import PolicyError
+from vla_policy.memory import keep_memory
 from vla_policy.serving.connect import TOKEN
 from vla_policy.serving.server import PolicyServer, ServerConfig
 

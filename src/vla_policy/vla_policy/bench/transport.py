@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vla_data.memory import keep_memory
 from vla_data.observation import Observation
 
 from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy, Context
+from ..memory import keep_memory
 from ..serving import openpi, wire
 from ..serving.client import ClientConfig, RemotePolicy
 from ..serving.server import PolicyServer, ServerConfig
