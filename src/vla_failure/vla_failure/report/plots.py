@@ -235,7 +235,7 @@ def _false_alarms(axes: Axes, report: Mapping[str, Any]) -> None:
     alpha = report["settings"]["alpha"]
     axes.axhline(alpha, color=_INK, linestyle=":", linewidth=1.0, label=f"α = {alpha:g}")
     axes.set(xlabel="successes of the task so far", ylabel="false alarms per success")
-    axes.set_ylim(0.0, max(0.4, 1.1 * max(max(rates) for rates in found.values())))
+    axes.set_ylim(0.0, max(0.4, 1.4 * max(max(rates) for rates in found.values())))  # room for text
     axes.legend(loc="upper right")
 
 
