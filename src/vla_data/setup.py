@@ -7,7 +7,7 @@ setup(
     name="vla_data",
     version="0.1.0",
     packages=["vla_data", "vla_data.lerobot", "vla_data.report"],
-    package_data={"vla_data": ["py.typed"]},
+    package_data={"vla_data": ["py.typed"], "vla_data.report": ["viewer.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vla_data"]),
         ("share/vla_data", ["package.xml"]),

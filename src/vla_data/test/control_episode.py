@@ -54,6 +54,7 @@ def write(
     urdf: str = "<robot name='none'/>",
     outcome: str = "success",
     seed: int = 2_000_007,
+    instruction: str = "pick it up",
 ) -> Path:
     """Writes the episode, whose times begin at 0.
 
@@ -64,9 +65,10 @@ def write(
         urdf: Of the arm.
         outcome: How the episode ends.
         seed: Of the scene.
+        instruction: In force.
     """
     rng = np.random.default_rng(0)
-    info = EpisodeInfo(path.name, "sim_franka", "pick", seed, "pick it up", "nano_pi0:abc")
+    info = EpisodeInfo(path.name, "sim_franka", "pick", seed, instruction, "nano_pi0:abc")
     events: list[tuple[int, str, Any]] = []
 
     def add(time: float, topic: str, message: Any) -> None:
@@ -95,7 +97,7 @@ def write(
                 "vla_msgs/msg/ControlOwner",
                 header=messages.header(stamp),
                 owner=owner,
-                instruction="pick it up",
+                instruction=instruction,
                 episode_id=path.name,
             )
             add(time + 0.001, "/control_owner", told)

@@ -380,7 +380,7 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         command.set_defaults(module="vla_nodes.bag_command", run=name)
         command.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or an MCAP file")
         command.add_argument("--json", action="store_true", help="print one JSON object")
-    add_data_commands(commands)
+    add_data_commands(commands, bag_commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,8 +7,15 @@ import argparse
 from pathlib import Path
 
 
-def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds `vla convert`."""
+def add_data_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    bag_commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
+    """Adds `vla convert`, `vla replay` and `vla bag view`."""
+    view = bag_commands.add_parser("view", help="write one page about an episode, film included")
+    view.set_defaults(module="vla_nodes.bag_view_command")
+    view.add_argument("bag", type=Path, help="folder of a bag, or an MCAP file")
+    view.add_argument("--out", type=Path, metavar="HTML", help="(beside the bag)")
     convert = commands.add_parser("convert", help="turn recorded episodes into a dataset")
     convert.set_defaults(module="vla_nodes.convert_command")
     convert.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or of bags")
@@ -26,3 +33,16 @@ def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     )
     convert.add_argument("--workers", type=int, default=2, help="processes (2)")
     convert.add_argument("--json", action="store_true", help="print one JSON object")
+    replay = commands.add_parser("replay", help="run a recorded episode once more, and compare")
+    replay.set_defaults(module="vla_nodes.replay_command")
+    replay.add_argument("bag", type=Path, help="folder of a bag, or an MCAP file")
+    replay.add_argument(
+        "--policy",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="run it (nano_pi0: the committed one) on the recorded pictures and compare chunks; "
+        "without it, the recorded chunks go through the controller in lockstep simulation",
+    )
+    replay.add_argument("--system", help="that was recorded, where the bag does not say (config/)")
+    replay.add_argument("--contract", type=Path, metavar="YAML", help="of the robot, instead of it")
+    replay.add_argument("--json", action="store_true", help="print one JSON object")

@@ -45,6 +45,7 @@ class Film:
         frame_count: Number of frames.
         rate_hz: Mean frame rate by the frames' own stamps; 0 for a single frame.
         duration: From the first frame to the last, s.
+        start_ns: Stamp of the first frame.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Film:
     frame_count: int
     rate_hz: float
     duration: float
+    start_ns: int
 
 
 def camera_topics(reader: EpisodeReader) -> dict[str, str]:
@@ -145,6 +147,7 @@ def write_film(
         frame_count=film.count,
         rate_hz=(film.count - 1) / film.duration if film.duration > 0.0 else 0.0,
         duration=film.duration,
+        start_ns=film.start_ns,
     )
 
 
@@ -160,13 +163,13 @@ class _FilmWriter:
         self._path = path
         self._rate = Fraction(rate).limit_denominator(1001)
         self._container: OutputContainer | None = None
-        self._start_ns = 0
+        self.start_ns = 0
         self._last_ns = 0
 
     @property
     def duration(self) -> float:
         """From the first frame to the last, s."""
-        return (self._last_ns - self._start_ns) / NS_PER_S
+        return (self._last_ns - self.start_ns) / NS_PER_S
 
     def _open(self, width: int, height: int) -> OutputContainer:
         container = av.open(str(self._path), "w", options={"movflags": "+faststart"})
@@ -185,12 +188,12 @@ class _FilmWriter:
         """Adds a frame; one that is not later than the frame before is left out."""
         if self._container is None:
             self._container = self._open(pixels.shape[1], pixels.shape[0])
-            self._start_ns = stamp_ns
+            self.start_ns = stamp_ns
         elif stamp_ns - self._last_ns < NS_PER_S // TICKS_PER_S + 1:
             return
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.time_base = Fraction(1, TICKS_PER_S)
-        frame.pts = round((stamp_ns - self._start_ns) * TICKS_PER_S / NS_PER_S)
+        frame.pts = round((stamp_ns - self.start_ns) * TICKS_PER_S / NS_PER_S)
         self._container.mux(self._stream.encode(frame))
         self._last_ns = stamp_ns
         self.count += 1

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla bag view`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vla_data.definitions import DefinitionError
+from vla_data.episode_reader import EpisodeReadError
+from vla_data.observation import ObservationError
+from vla_data.report.viewer import write_view
+
+
+def main(options: argparse.Namespace) -> int:
+    """Writes the page of a bag."""
+    bag = options.bag.resolve()
+    page = options.out or bag.with_name(f"{bag.name}.html")
+    try:
+        write_view(bag, page)
+    except (EpisodeReadError, ObservationError, DefinitionError, OSError) as error:
+        print(f"vla bag view: {error}", file=sys.stderr)
+        return 1
+    print(page)
+    return 0
