@@ -13,6 +13,7 @@ from made_rollouts import make_episode
 from vla_failure import FailureDetectionError
 from vla_failure.detectors import CONTROLS
 from vla_failure.episodes import Episode
+from vla_failure.report.candidates import candidates
 from vla_failure.report.figures import Results, unseen_figures
 from vla_failure.report.page import render_page, verdicts
 from vla_failure.report.plots import draw_plots
@@ -150,6 +151,13 @@ def test_the_report_prints_every_control_and_says_what_it_is_of(
     assert "only ties" in " ".join(verdicts({**report, "figures": tied}))
     blind = {**figures, "unseen_auc": 0.5}
     assert "Warning: clock" in " ".join(verdicts({**report, "figures": blind}))
+
+
+def test_detectors_of_samples_need_enough_episodes_that_have_them() -> None:
+    few = rollouts()
+    assert sum(episode.samples is not None for episode in few) == 120
+    assert not {"stac", "sample_variance", "cluster_entropy"} & candidates(few).keys()
+    assert {"stac", "sample_variance", "cluster_entropy"} < candidates(few * 2).keys()
 
 
 def test_the_best_other_is_named_without_looking_at_held_out_tasks(folds: list[Fold]) -> None:
