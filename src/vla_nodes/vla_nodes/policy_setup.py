@@ -15,12 +15,12 @@ from vla_data.contract import (
     JointsContract,
     ObservationContract,
 )
-from vla_data.memory import spare_full_collections
 from vla_data.observation import Observation
 from vla_failure.binding import Binding
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.scripted import make_scripted
 from vla_policy import PolicyError, schedules
+from vla_policy.memory import spare_full_collections
 from vla_policy.serving.connect import connect, is_remote
 
 JOINT_STATES = "joint_states"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from vla_data.memory import spare_full_collections
+from vla_policy.memory import spare_full_collections
 
 
 class Node:
