@@ -326,8 +326,8 @@ class Episodes:
         began_ns = before[0].log_ns if before else now_ns
         # Whoever plays the bag back has not been there when these were sent.
         for topic, latched in self._latched.items():
-            self._write(topic, latched.type_name, latched.data, began_ns)
-            self._seen.add(topic)
+            if self._write(topic, latched.type_name, latched.data, began_ns):
+                self._seen.add(topic)
         for topic, type_name, data, log_ns in before:
             self._write(topic, type_name, data, log_ns)
 
@@ -356,18 +356,20 @@ class Episodes:
         if self.writer is None:
             self._preroll.add(Kept(topic, type_name, data, now_ns))
             return
-        self._write(topic, type_name, data, now_ns)
-        self._seen.add(topic)
         if lost:
             self.writer.count_drops(topic, lost)
+        if self._write(topic, type_name, data, now_ns):
+            self._seen.add(topic)
 
-    def _write(self, topic: str, type_name: str, data: bytes, log_ns: int) -> None:
+    def _write(self, topic: str, type_name: str, data: bytes, log_ns: int) -> bool:
+        """Hands a message to the bag that is open. Returns whether it was taken."""
         if self.writer is None:
-            return
+            return False
         try:
-            self.writer.write(topic, type_name, data, log_ns)
+            return self.writer.write(topic, type_name, data, log_ns)
         except EpisodeWriteError as error:
             self.failure = str(error)
+            return False
 
     def note(self, text: str) -> None:
         """Adds a note to what is known about the episode that is being recorded."""
