@@ -26,7 +26,7 @@ class Bounds:
     Attributes:
         speed: Largest speed of the tool, m/s.
         turning: Largest angular speed, rad/s.
-        scale: Motion of the tool per motion of a device that says poses; rotations stay as they are.
+        scale: Motion of the tool per motion of a device that says poses; turns are not scaled.
         jump: Largest distance between two poses of a device, m; beyond it, it has lost track.
         jump_angle: The same of their orientations, rad.
     """
