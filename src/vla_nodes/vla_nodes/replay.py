@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,10 @@ def replay_policy(
         if found.chunk is None:
             raise ReplayError(f"{bag} holds no chunks of a policy")
         recorded = {
-            convert.from_time(each.message.header.stamp): chunk_values(each.message)
+            convert.from_time(each.message.header.stamp): (
+                chunk_values(each.message),
+                int(each.message.inference_id),
+            )
             for each in reader.messages([reader.find_topic(CHUNK_TOPIC)])
             if each.message.mode == vla_control.ChunkMode.POSE
         }
@@ -191,10 +194,12 @@ def replay_policy(
         rate = common_rate([found])
         for number, row in enumerate(read_rows(reader, contract, found, rate, forward)):
             progress(min(1.0, number * NS_PER_S / rate / (found.owned_ns[1] - found.owned_ns[0])))
-            values = recorded.get(row.observation.stamp_ns)
-            if values is None:
+            if row.observation.stamp_ns not in recorded:
                 continue
-            chunk = policy.act(policy.encode(row.observation), row.observation)
+            values, inference_id = recorded[row.observation.stamp_ns]
+            # The sampler's noise is a function of the seed and of the inference's number.
+            context = replace(policy.encode(row.observation), inference_id=inference_id)
+            chunk = policy.act(context, row.observation)
             steps = min(len(values), len(chunk.commanded))
             mine = chunk.poses_tool_in_base[:steps, :3, 3]
             stamps.append(row.observation.stamp_ns)

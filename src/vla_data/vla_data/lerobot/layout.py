@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vla_data.lerobot.video import ENCODERS
 from vla_data.rows import ACTION_NAMES, POSE_NAMES, ChunkShape
 
 VERSION = "v3.0"
@@ -102,7 +103,7 @@ def features(shape: Shape) -> dict[str, dict[str, Any]]:
                 "video.height": height,
                 "video.width": width,
                 "video.codec": shape.codec,
-                "video.pix_fmt": "yuv420p",
+                "video.pix_fmt": ENCODERS[shape.codec][1],
                 "video.is_depth_map": False,
                 "video.fps": shape.rate,
                 "video.channels": 3,
