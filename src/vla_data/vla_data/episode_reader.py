@@ -361,8 +361,10 @@ class EpisodeReader:
         waiting: list[tuple[int, int, int, int, bytes]] = []
         order = 0
         for position, chunk in enumerate(chunks):
+            times: list[int] = []
             try:
                 for channel_id, _, log_ns, publish_ns, data in mcap_file.read_chunk(stream, chunk):
+                    times.append(log_ns)
                     if (
                         channel_id in wanted
                         and (start_ns is None or log_ns >= start_ns)
@@ -374,6 +376,13 @@ class EpisodeReader:
                         )
             except mcap_file.McapError as error:
                 raise EpisodeReadError(f"{index.path}: {error}") from error
+            # A chunk whose first bytes are lost may read as an empty one.
+            stated = (chunk.message_start_time, chunk.message_end_time)
+            if (min(times, default=0), max(times, default=0)) != stated:
+                raise EpisodeReadError(
+                    f"{index.path}: chunk at byte {chunk.chunk_start_offset}: does not hold what "
+                    "its index says"
+                )
             last = position + 1 == len(chunks)
             horizon = None if last else chunks[position + 1].message_start_time
             while waiting and (horizon is None or waiting[0][0] < horizon):
