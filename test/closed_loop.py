@@ -169,6 +169,15 @@ class Watcher(Node):
             STARTED,
         )
 
+    def begin_at_rest(self) -> None:
+        """Waits until nobody has the arm and it rests, and forgets what was seen before."""
+        self.wait_until_ready()
+        self.wait("idle", lambda: self.owner.state == ControlOwner.STATE_IDLE)
+        self.wait_until_holding()
+        self.states.clear()
+        self.granted.clear()
+        self.wait("states", lambda: self.states)
+
     def start_task(self, time_limit: float = 120.0) -> Any:
         """Asks for a circle and waits until the arm follows it."""
         assert self.run_task.wait_for_server(SOON)

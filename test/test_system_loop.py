@@ -37,12 +37,7 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture
 def loop(circle: Watcher) -> Iterator[Watcher]:
     """The running system at rest and without a task, whatever a test did before."""
-    circle.wait_until_ready()
-    circle.wait("idle", lambda: circle.owner and circle.owner.state == ControlOwner.STATE_IDLE)
-    circle.wait_until_holding()
-    circle.states.clear()
-    circle.granted.clear()
-    circle.wait("states", lambda: circle.states)
+    circle.begin_at_rest()
     yield circle
     circle.end_task()
     if circle.owner is not None and circle.owner.state == ControlOwner.STATE_FAULT:
