@@ -38,7 +38,7 @@ from vla_msgs.msg import (
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert
 from vla_nodes.convert_failure import to_policy_features
-from vla_nodes.node_tools import LATCHED, RELIABLE
+from vla_nodes.node_tools import LATCHED, RELIABLE, in_executor
 from vla_nodes.system import load_system, prepared
 from vla_policy.types import ActionChunk as PolicyChunk
 from vla_policy.types import RobotState
@@ -49,7 +49,7 @@ from made_rollouts import WIDTH, binding, write_rollouts
 pytestmark = pytest.mark.timeout(240)
 
 PERIOD, STEP_DT, HORIZON = 0.4, 0.05, 16
-RADIUS, TURN = 0.04, 6.0  # m and s
+RADIUS, TURN = 0.05, 3.5  # m and s: a way back that is long enough between two inferences
 CALM, FAILING = 0.0, 4.0  # of the first feature, which tells the two apart
 
 
@@ -211,11 +211,47 @@ def loop(watched: Watched) -> Iterator[Watched]:
 
 def start(loop: Watched) -> Any:
     """Begins a circle, well watched."""
-    handle = loop.start_task()
+    while True:
+        handle = loop.start_task()
+        ended = in_executor(loop, handle.get_result_async)
+        loop.wait("begun", lambda done=ended: loop.owner.episode_id or done.done())
+        if not ended.done():
+            break
+        # The test hears the detector before the supervisor does.
+        assert "detector is silent" in ended.result().result.outcome.message
     loop.wait_until_moving()
     loop.wait("judged", lambda: loop.verdict.step >= 4)
     assert loop.verdict.verdict in (FailureStatus.OK, FailureStatus.WARN), loop.verdict.reason
     return handle
+
+
+def go_back(loop: Watched) -> tuple[int, int, np.ndarray]:
+    """Has the detector alarm until the arm goes back, and the policy goes on.
+
+    On a machine that stands still for a moment the arm may have come too short a way since the last
+    confident pose, or not be seen for too long: then it rightly asks instead, and is let go on.
+
+    Returns:
+        Grant of the way back, states seen before the alarm, and where the tool was.
+    """
+    for _ in range(6):
+        states = len(loop.states)
+        loop.source.feature = FAILING
+        loop.wait("an alarm", lambda: not loop.is_in(ControlOwner.STATE_AUTONOMOUS))
+        grant, alarmed = loop.owner.grant, position(loop.state)
+        loop.source.feature = CALM
+        loop.wait(
+            "its end",
+            lambda: (
+                loop.is_in(ControlOwner.STATE_AUTONOMOUS) or loop.is_in(ControlOwner.STATE_ASKING)
+            ),
+        )
+        if loop.is_in(ControlOwner.STATE_AUTONOMOUS):
+            return grant, states, alarmed
+        loop.answer()
+        loop.wait_until_moving()
+        loop.wait("judged", lambda: loop.verdict.verdict == 0 and loop.verdict.step >= 4)
+    raise AssertionError(f"it never went back; {loop.summary()}")
 
 
 def test_every_inference_is_judged_under_the_calibration(loop: Watched) -> None:
@@ -235,16 +271,11 @@ def test_every_inference_is_judged_under_the_calibration(loop: Watched) -> None:
 
 def test_it_goes_back_then_asks_with_pictures_and_goes_on_when_told_to(loop: Watched) -> None:
     start(loop)
-    states = len(loop.states)
-    loop.source.feature = FAILING
-    loop.wait_for_state(ControlOwner.STATE_RECOVERING)
-    grant = loop.owner.grant
-    alarmed = position(loop.state)
-    loop.source.feature = CALM
-    loop.wait("goes on", lambda: loop.is_in(ControlOwner.STATE_AUTONOMOUS))
-    back = [chunk for chunk in loop.granted if chunk.policy_id == "recovery"]
+    grant, states, alarmed = go_back(loop)
+    back = [
+        chunk for chunk in loop.granted if chunk.policy_id == "recovery" and chunk.grant == grant
+    ]
     assert back
-    assert {chunk.grant for chunk in back} == {grant}
     assert not any(len(chunk.gripper_opening) for chunk in back)
     goal = convert.from_pose(back[-1].poses[-1])[:3, 3]
     arrived = min(np.linalg.norm(position(s) - goal) for s in loop.states[states:])
