@@ -6,15 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from vla_failure.reaction import STEP_DT
@@ -32,7 +31,16 @@ from vla_msgs.srv import SetPaused
 from vla_nodes import convert, exclusive
 from vla_nodes.configs import SupervisorConfig
 from vla_nodes.convert_failure import from_failure_status, to_arm_state
-from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
+from vla_nodes.node_tools import (
+    OK,
+    RELIABLE,
+    STEADY,
+    WARN,
+    Diagnostics,
+    RateMeter,
+    in_executor,
+    run,
+)
 from vla_nodes.parameters import declare
 from vla_nodes.supervision import Limits, Supervisor
 from vla_nodes.supervision_types import (
@@ -48,11 +56,16 @@ from vla_nodes.supervision_types import (
 
 FEEDBACK_PERIOD = 0.2  # s
 DETECTOR_ANSWERS = 1.0  # s (steady) that a reset waits for the failure detector's word
+FAREWELL = 1.0  # s (steady) for the clients to hear of the end
 NICENESS = -10
 
 
 class SupervisorNode(Node):
-    """Publishes the owner, forwards the policy's chunks, runs tasks."""
+    """Publishes the owner, forwards the policy's chunks, runs tasks.
+
+    One thread runs everything, and nothing that it runs waits: whoever stops waits for nobody.
+    What takes long (a task, a detector's answer after a reset) is a coroutine.
+    """
 
     def __init__(self) -> None:
         """Declares parameters and builds everything."""
@@ -69,7 +82,8 @@ class SupervisorNode(Node):
             detector_timeout=self.config.detector_timeout,
         )
         self.core = Supervisor(time.time_ns(), limits)
-        self._changed = threading.Condition(threading.RLock())
+        self._changed: Future = Future()  # done at the next change or heartbeat
+        self._goals = 0  # in execution
         self._chunks = RateMeter()
         self._reset_sent_at = self._stop_sent_at = 0.0
         self._frames: dict[str, str] = {}  # in which the controller takes poses
@@ -78,7 +92,6 @@ class SupervisorNode(Node):
         self._chunk_pub = self.create_publisher(ActionChunk, "controller/action_chunk", RELIABLE)
         self._event_pub = self.create_publisher(EpisodeEvent, "episode/events", RELIABLE)
 
-        one = MutuallyExclusiveCallbackGroup()
         subscriptions = (
             (ActionChunk, "policy/action_chunk", self._on_chunk),
             (ActionChunk, "teleop/action_chunk", self._on_operator_chunk),
@@ -89,24 +102,20 @@ class SupervisorNode(Node):
             (EpisodeEvent, "episode/events", self._on_event),
         )
         for kind, topic, callback in subscriptions:
-            self.create_subscription(kind, topic, callback, RELIABLE, callback_group=one)
+            self.create_subscription(kind, topic, callback, RELIABLE)
         self._controller_stop = self.create_client(Trigger, "controller/stop")
         self._controller_reset = self.create_client(Trigger, "controller/reset")
-        # Parallel to the rest: whoever stops must not wait for anything.
-        many = ReentrantCallbackGroup()
-        self.create_service(Trigger, "supervisor/stop", self._stop, callback_group=many)
-        # One at a time, since a reset waits for the detector's answer.
+        self.create_service(Trigger, "supervisor/stop", self._stop)
+        # A group of its own: a reset that awaits the detector's answer keeps only other resets.
         self.create_service(
             Trigger,
             "supervisor/reset",
             self._reset,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
-        self.create_service(SetPaused, "supervisor/set_paused", self._pause, callback_group=many)
+        self.create_service(SetPaused, "supervisor/set_paused", self._pause)
         # Steady time: the heartbeat must not depend on a clock that may stand still.
-        self.create_timer(
-            1.0 / self.config.heartbeat_rate, self._beat, callback_group=one, clock=STEADY
-        )
+        self.create_timer(1.0 / self.config.heartbeat_rate, self._beat, clock=STEADY)
         self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
         self._server = ActionServer(
             self,
@@ -115,15 +124,29 @@ class SupervisorNode(Node):
             execute_callback=self._execute,
             goal_callback=self._on_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
-            callback_group=many,
+            callback_group=ReentrantCallbackGroup(),
         )
 
     def finish(self) -> None:
         """Ends the task in force, so that its client and the recorder hear of it."""
-        with self._changed:
-            if self.core.task is not None:
-                self.core.stop("the supervisor was shut down", self.now_ns(), source=Source.NONE)
-                self._publish_changes(beat=True)
+        with contextlib.suppress(TimeoutError):
+            in_executor(self, self._end_task, 2.0 * FAREWELL)
+
+    async def _end_task(self) -> None:
+        if self.core.task is not None:
+            self.core.stop("the supervisor was shut down", self.now_ns(), source=Source.NONE)
+            self._publish_changes(beat=True)
+        await self._until(lambda: self._goals == 0, FAREWELL)
+        await self._changed  # another round of the executor, in which results are sent
+
+    async def _until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Awaits a condition for at most so many s of steady time. Returns whether it came."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() >= deadline:
+                return False
+            await self._changed
+        return True
 
     def now_ns(self) -> int:
         """ROS time, ns."""
@@ -135,21 +158,18 @@ class SupervisorNode(Node):
         info = ChunkInfo(
             convert.from_time(message.header.stamp), message.sequence, message.instruction_id
         )
-        with self._changed:
-            if self.core.on_chunk(info, self.now_ns()) is None:
-                self._forward(message)
-            self._publish_changes()
+        if self.core.on_chunk(info, self.now_ns()) is None:
+            self._forward(message)
+        self._publish_changes()
 
     def _on_operator(self, message: TeleopCommand) -> None:
-        with self._changed:
-            self.core.on_operator(message.device, message.enabled, self.now_ns())
-            self._publish_changes()
+        self.core.on_operator(message.device, message.enabled, self.now_ns())
+        self._publish_changes()
 
     def _on_operator_chunk(self, message: ActionChunk) -> None:
         stamp_ns = convert.from_time(message.header.stamp)
-        with self._changed:
-            if self.core.on_operator_chunk(message.policy_id, stamp_ns) is None:
-                self._forward(message)
+        if self.core.on_operator_chunk(message.policy_id, stamp_ns) is None:
+            self._forward(message)
 
     def _forward(self, message: ActionChunk) -> None:
         message.boot_id, message.grant = self.core.boot_id, self.core.grant
@@ -157,53 +177,48 @@ class SupervisorNode(Node):
         self._chunks.tick()
 
     def _on_task_status(self, message: TaskStatus) -> None:
-        with self._changed:
-            self.core.judge(
-                message.episode_id,
-                message.task,
-                convert.from_time(message.header.stamp),
-                convert.known(Verdict, message.outcome.outcome, Verdict.UNKNOWN),
-                message.outcome.message or message.details,
-                self.now_ns(),
-            )
-            self._publish_changes()
+        self.core.judge(
+            message.episode_id,
+            message.task,
+            convert.from_time(message.header.stamp),
+            convert.known(Verdict, message.outcome.outcome, Verdict.UNKNOWN),
+            message.outcome.message or message.details,
+            self.now_ns(),
+        )
+        self._publish_changes()
 
     def _on_controller(self, message: ControllerState) -> None:
         in_fault = message.phase == ControllerState.PHASE_FAULT
-        with self._changed:
-            self.core.on_controller(
-                in_fault,
-                convert.known(ControllerFault, message.fault, ControllerFault.NUMERIC),
-                self.now_ns(),
-            )
-            self._frames = {
-                "base_frame": message.header.frame_id,
-                "tool_frame": message.tool_frame,
-            }
-            # A state that cannot be read is none: what waits for it gives up in time.
-            with contextlib.suppress(convert.ConversionError):
-                self.core.on_arm(to_arm_state(message), self.now_ns())
-            self._publish_changes()
+        self.core.on_controller(
+            in_fault,
+            convert.known(ControllerFault, message.fault, ControllerFault.NUMERIC),
+            self.now_ns(),
+        )
+        self._frames = {
+            "base_frame": message.header.frame_id,
+            "tool_frame": message.tool_frame,
+        }
+        # A state that cannot be read is none: what waits for it gives up in time.
+        with contextlib.suppress(convert.ConversionError):
+            self.core.on_arm(to_arm_state(message), self.now_ns())
+        self._publish_changes()
 
     def _on_failure(self, message: FailureStatus) -> None:
-        with self._changed:
-            self.core.on_failure(from_failure_status(message), self.now_ns())
-            self._publish_changes()
-            self._changed.notify_all()
+        self.core.on_failure(from_failure_status(message), self.now_ns())
+        self._publish_changes()
+        self._wake()
 
     def _on_event(self, message: EpisodeEvent) -> None:
-        with self._changed:
-            if message.event == EventKind.RECORDING:
-                self.core.on_recording(message.episode_id, self.now_ns())
-            elif message.event == EventKind.NOTE and message.episode_id:
-                self.core.on_recorder_note(message.text)
-            self._publish_changes()
+        if message.event == EventKind.RECORDING:
+            self.core.on_recording(message.episode_id, self.now_ns())
+        elif message.event == EventKind.NOTE and message.episode_id:
+            self.core.on_recorder_note(message.text)
+        self._publish_changes()
 
     def _beat(self) -> None:
-        with self._changed:
-            self.core.tick(self.now_ns())
-            self._publish_changes(beat=True)
-            self._retrace()
+        self.core.tick(self.now_ns())
+        self._publish_changes(beat=True)
+        self._retrace()
 
     def _retrace(self) -> None:
         """Sends the next part of the way back, once it is due."""
@@ -218,9 +233,8 @@ class SupervisorNode(Node):
     # --- services ---------------------------------------------------------------------------------
 
     def _stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        with self._changed:
-            self.core.stop("stop requested", self.now_ns())
-            self._publish_changes()
+        self.core.stop("stop requested", self.now_ns())
+        self._publish_changes()
         reachable = self._controller_stop.service_is_ready()
         if reachable:
             self._controller_stop.call_async(Trigger.Request())
@@ -230,29 +244,27 @@ class SupervisorNode(Node):
         )
         return response
 
-    def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         detection = self.core.detection
-        with self._changed:
-            spoke = detection.speaks
-            response.success = self.core.reset(self.now_ns())
-            response.message = "resetting" if response.success else "there is nothing to reset"
-            self._publish_changes()
-            # Whoever gives a task after this answer must not meet what the detector had latched.
-            if not self._changed.wait_for(
-                lambda: detection.speaks >= spoke and not detection.objection(self.now_ns()),
-                DETECTOR_ANSWERS,
-            ):
-                why = detection.objection(self.now_ns()) or "the failure detector does not answer"
-                response.message += f"; {why}"
+        spoke = detection.speaks
+        response.success = self.core.reset(self.now_ns())
+        response.message = "resetting" if response.success else "there is nothing to reset"
+        self._publish_changes()
+        # Whoever gives a task after this answer must not meet what the detector had latched.
+        if not await self._until(
+            lambda: detection.speaks >= spoke and not detection.objection(self.now_ns()),
+            DETECTOR_ANSWERS,
+        ):
+            why = detection.objection(self.now_ns()) or "the failure detector does not answer"
+            response.message += f"; {why}"
         return response
 
     def _pause(
         self, request: SetPaused.Request, response: SetPaused.Response
     ) -> SetPaused.Response:
-        with self._changed:
-            response.message = self.core.set_paused(request.paused, request.reason, self.now_ns())
-            response.success = not response.message
-            self._publish_changes()
+        response.message = self.core.set_paused(request.paused, request.reason, self.now_ns())
+        response.success = not response.message
+        self._publish_changes()
         return response
 
     # --- the action -------------------------------------------------------------------------------
@@ -268,30 +280,30 @@ class SupervisorNode(Node):
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
-    def _execute(self, handle: Any) -> RunTask.Result:
+    async def _execute(self, handle: Any) -> RunTask.Result:
         request = handle.request
         goal = Goal(
             request.instruction, request.task, request.time_limit, request.episode_id, request.seed
         )
         result = RunTask.Result()
-        with self._changed:
-            try:
-                task = self.core.begin(goal, self.now_ns())
-            except ValueError as error:
-                handle.abort()
-                result.outcome.outcome = int(Verdict.ABORTED)
-                result.outcome.message = str(error)
-                return result
-            self._publish_changes(beat=True)
-            while task.outcome is None and self.context.ok():
-                self._changed.wait_for(
-                    lambda: task.outcome is not None or handle.is_cancel_requested,
-                    FEEDBACK_PERIOD,
-                )
-                if handle.is_cancel_requested:
-                    self.core.cancel(task, self.now_ns())
-                    self._publish_changes()
-                handle.publish_feedback(self._feedback(task))
+        try:
+            task = self.core.begin(goal, self.now_ns())
+        except ValueError as error:
+            handle.abort()
+            result.outcome.outcome = int(Verdict.ABORTED)
+            result.outcome.message = str(error)
+            return result
+        self._publish_changes(beat=True)
+        self._goals += 1
+        while task.outcome is None:
+            await self._until(
+                lambda: task.outcome is not None or handle.is_cancel_requested, FEEDBACK_PERIOD
+            )
+            if handle.is_cancel_requested:
+                self.core.cancel(task, self.now_ns())
+                self._publish_changes()
+            handle.publish_feedback(self._feedback(task))
+        self._goals -= 1
         return self._finish(handle, task, result)
 
     def _feedback(self, task: Task) -> RunTask.Feedback:
@@ -326,11 +338,16 @@ class SupervisorNode(Node):
             self.get_logger().info(f"{event.kind.name} {event.text}".rstrip())
         if events or beat:
             self._owner_pub.publish(convert.to_control_owner(self.core, self.now_ns()))
-            self._changed.notify_all()
+            self._wake()
         if self.core.controller_reset_wanted:
             self._send_reset()
         if self.core.controller_stop_wanted:
             self._send_stop()
+
+    def _wake(self) -> None:
+        """Has those who await a change look again."""
+        self._changed.set_result(None)
+        self._changed = Future()
 
     def _send_stop(self) -> None:
         """Stops the controller, again every half second until it has been done."""
@@ -342,9 +359,8 @@ class SupervisorNode(Node):
         future.add_done_callback(self._on_stop_done)
 
     def _on_stop_done(self, future: Any) -> None:
-        with self._changed:
-            if future.result() is not None and future.result().success:
-                self.core.controller_stop_wanted = False
+        if future.result() is not None and future.result().success:
+            self.core.controller_stop_wanted = False
 
     def _send_reset(self) -> None:
         """Asks the controller for a reset, again every half second until it has been done."""
@@ -356,28 +372,26 @@ class SupervisorNode(Node):
         future.add_done_callback(self._on_reset_done)
 
     def _on_reset_done(self, future: Any) -> None:
-        with self._changed:
-            if future.result() is not None and future.result().success:
-                self.core.controller_reset_wanted = False
+        if future.result() is not None and future.result().success:
+            self.core.controller_reset_wanted = False
 
     def _health(self) -> tuple[bytes, str, Mapping[str, Any]]:
-        with self._changed:
-            core = self.core
-            values: dict[str, Any] = {
-                "state": core.state.name,
-                "grant": core.grant,
-                "chunks forwarded": core.counters.forwarded,
-                "chunk rate (Hz)": self._chunks.rate(),
-                "policy silences": core.counters.policy_silences,
-                "policy restarts": core.counters.policy_restarts,
-            }
-            for why, count in core.counters.dropped.items():
-                values[f"dropped: {why.value}"] = count
-            if core.controller_silent(self.now_ns()):
-                return WARN, "controller/state is not published", values
-            if core.state in (State.FAULT, State.RECOVERING, State.ASKING) or core.policy_silent:
-                return WARN, core.reason, values
-            return OK, f"{core.state.name}: {core.reason}", values
+        core = self.core
+        values: dict[str, Any] = {
+            "state": core.state.name,
+            "grant": core.grant,
+            "chunks forwarded": core.counters.forwarded,
+            "chunk rate (Hz)": self._chunks.rate(),
+            "policy silences": core.counters.policy_silences,
+            "policy restarts": core.counters.policy_restarts,
+        }
+        for why, count in core.counters.dropped.items():
+            values[f"dropped: {why.value}"] = count
+        if core.controller_silent(self.now_ns()):
+            return WARN, "controller/state is not published", values
+        if core.state in (State.FAULT, State.RECOVERING, State.ASKING) or core.policy_silent:
+            return WARN, core.reason, values
+        return OK, f"{core.state.name}: {core.reason}", values
 
 
 def main() -> int:
@@ -385,7 +399,7 @@ def main() -> int:
     # Where it is allowed, the heartbeat goes before those who compute on the same machine.
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    return run(SupervisorNode, lambda: MultiThreadedExecutor(num_threads=5))
+    return run(SupervisorNode)
 
 
 if __name__ == "__main__":
