@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -92,23 +91,20 @@ class JointExpert(BatchPolicy):
 def served(policy: BatchPolicy) -> Iterator[str]:
     """The address of a server in a thread."""
     listening, ports = threading.Event(), []
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
 
     def ready(port: int) -> None:
         ports.append(port)
         listening.set()
 
     server = PolicyServer(policy, ServerConfig(port=0))
-    thread = threading.Thread(target=loop.run_until_complete, args=(server.run(ready, stop),))
+    thread = threading.Thread(target=server.run, args=(ready,))
     thread.start()
     assert listening.wait(10.0)
     try:
         yield f"ws://127.0.0.1:{ports[0]}"
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        server.stop()
         thread.join(10.0)
-        loop.close()
 
 
 def openpi_file(folder: Path, address: str, contract: str, sim: Simulation) -> Path:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import signal
@@ -31,7 +30,7 @@ def main(options: argparse.Namespace) -> int:
             certificate=str(options.certificate or ""),
             private_key=str(options.private_key or ""),
         )
-        asyncio.run(_serve(options, config))
+        _serve(options, config)
     except (OSError, PolicyError, ValueError) as error:
         print(f"vla serve: {error}", file=sys.stderr)
         return 1
@@ -53,7 +52,7 @@ def read_token(file: Path | None) -> str:
     return token
 
 
-async def _serve(options: argparse.Namespace, config: ServerConfig) -> None:
+def _serve(options: argparse.Namespace, config: ServerConfig) -> None:
     # Loads torch, which takes seconds: wrong options are told before.
     from vla_policy import load_policy
     from vla_policy.interface import BatchPolicy
@@ -77,8 +76,7 @@ async def _serve(options: argparse.Namespace, config: ServerConfig) -> None:
             flush=True,
         )
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    server = PolicyServer(policy, config)
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await PolicyServer(policy, config).run(ready, stop)
+        signal.signal(number, lambda *_: server.stop())
+    server.run(ready)

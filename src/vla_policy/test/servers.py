@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,22 +22,19 @@ def served(policy: NanoPi0Policy, **config: Any) -> Iterator[tuple[str, PolicySe
     server = PolicyServer(policy, ServerConfig(**{"port": 0, **config}))
     listening = threading.Event()
     ports: list[int] = []
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
 
     def ready(port: int) -> None:
         ports.append(port)
         listening.set()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(server.run(ready, stop),))
+    thread = threading.Thread(target=server.run, args=(ready,))
     thread.start()
     assert listening.wait(10.0)
     try:
         yield f"127.0.0.1:{ports[0]}", server
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        server.stop()
         thread.join(10.0)
-        loop.close()
 
 
 def remote(address: str, expected: dict[str, Any] | None = None, **more: Any) -> RemotePolicy:

@@ -219,12 +219,12 @@ def test_robots_that_share_a_server_do_not_disturb_each_other(
         assert server.batcher.batches < 48, "nothing was computed together"
 
 
-@pytest.mark.parametrize("on_the_loop", [False, True])
+@pytest.mark.parametrize("one_by_one", [False, True])
 def test_an_inference_lets_other_robots_connect(
     policy: NanoPi0Policy,
     observation: FakeObservation,
     monkeypatch: pytest.MonkeyPatch,
-    on_the_loop: bool,
+    one_by_one: bool,
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
     infer = Service.infer
@@ -234,20 +234,16 @@ def test_an_inference_lets_other_robots_connect(
         assert go_on.wait(20.0)
         return infer(service, requests)
 
-    async def compute_here(batcher: Batcher, kind: str, item: Any) -> Any:
-        (result,) = batcher._results(kind, [item])
-        return result
-
     monkeypatch.setattr(Service, "infer", slow)
-    if on_the_loop:  # the positive control
-        monkeypatch.setattr(Batcher, "submit", compute_here)
+    if one_by_one:  # the positive control: a server without threads
+        monkeypatch.setattr("vla_policy.serving.listener.Thread", AtOnce)
     with served(policy) as (address, _), ThreadPoolExecutor(1) as pool:
         busy = remote(address, encode_ahead=False, call_timeout=30.0)
         state = RobotState.of(observation)
         chunk = pool.submit(lambda: busy.act(busy.encode(observation), state))
         try:
             assert begun.wait(10.0)
-            if on_the_loop:
+            if one_by_one:
                 with pytest.raises(ServerUnreachableError, match="no policy server"):
                     remote(address, connect_timeout=0.5)
             else:
@@ -255,6 +251,46 @@ def test_an_inference_lets_other_robots_connect(
         finally:
             go_on.set()
         assert np.isfinite(chunk.result().commanded).all()
+        busy.close()
+
+
+class AtOnce(threading.Thread):
+    """A thread that is none."""
+
+    def start(self) -> None:
+        self.run()
+
+    def join(self, timeout: float | None = None) -> None:
+        """It is over."""
+
+
+def test_what_waits_together_is_computed_together_in_order() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    batches: list[tuple[str, list[int]]] = []
+
+    def compute(kind: str, items: Any) -> list[Any]:
+        batches.append((kind, list(items)))
+        begun.set()
+        assert go_on.wait(20.0)
+        return [ValueError(item) if item == 3 else 10 * item for item in items]
+
+    kinds = {kind: lambda items, kind=kind: compute(kind, items) for kind in "ab"}
+    batcher = Batcher(kinds, max_batch=3, max_waiting=5)
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(batcher.submit, "a", 0)]
+        assert begun.wait(20.0)
+        for count, (kind, item) in enumerate(zip("aaaab", range(1, 6), strict=True), 1):
+            answers.append(pool.submit(batcher.submit, kind, item))
+            while len(batcher._waiting) < count:
+                time.sleep(0.001)
+        with pytest.raises(PolicyError, match="too much to do"):
+            batcher.submit("a", 6)
+        go_on.set()
+        for item in (0, 1, 2, 4, 5):
+            assert answers[item].result(20.0) == 10 * item
+        with pytest.raises(ValueError, match="3"):
+            answers[3].result(20.0)
+    assert batches == [("a", [0]), ("a", [1, 2, 3]), ("a", [4]), ("b", [5])]
 
 
 def test_a_bad_observation_in_a_batch_spoils_no_other(

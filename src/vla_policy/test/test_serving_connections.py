@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from vla_policy.checkpoint import load_policy
 from vla_policy.policy import NanoPi0Policy
-from vla_policy.serving import messages, wire
+from vla_policy.serving import messages, server, wire
 from vla_policy.serving.client import ClientConfig, RemotePolicy, ServerUnreachableError
 from vla_policy.serving.server import ServerConfig
 from vla_policy.types import PolicyError, RobotState
@@ -208,6 +209,41 @@ def test_chunks_that_a_policy_must_not_give_are_refused(
         messages.to_chunk(good, policy.spec)
 
 
+def test_clients_beyond_the_most_are_refused(policy: NanoPi0Policy) -> None:
+    with served(policy, max_connections=1) as (address, _):
+        first = remote(address)
+        with pytest.raises(ServerUnreachableError, match="503 too many clients"):
+            remote(address)
+        first.close()
+        _until_served(address)
+
+
+def test_connections_that_say_nothing_do_not_stay(
+    policy: NanoPi0Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_STRANGERS", 3)
+    monkeypatch.setattr(server, "_OPEN_LIMIT", 3.0)
+    with served(policy, max_connections=1) as (address, _):
+        host, port = address.split(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(4)]
+        with pytest.raises(ServerUnreachableError):
+            remote(address)
+        _until_served(address)
+        for one in silent:
+            one.close()
+
+
+def _until_served(address: str) -> None:
+    """Waits until a client finds a place."""
+    deadline = time.monotonic() + 20.0
+    while True:
+        with suppress(ServerUnreachableError):
+            remote(address).close()
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 # --- clients that behave badly --------------------------------------------------------------------
 
 
@@ -251,11 +287,11 @@ def test_garbage_and_half_a_message_leave_the_server_running(
 def test_a_message_that_the_server_would_not_read_is_not_sent(
     policy: NanoPi0Policy, observation: FakeObservation
 ) -> None:
-    with served(policy, max_message_bytes=50_000) as (address, server):
+    with served(policy, max_message_bytes=50_000) as (address, serving):
         far = remote(address)
         with pytest.raises(PolicyError, match="bytes; the server reads at most 50000"):
             far.encode(observation)
-        assert server.batcher.items == 0
+        assert serving.batcher.items == 0
 
 
 def test_a_message_that_is_too_long_ends_that_connection_alone(
@@ -265,6 +301,6 @@ def test_a_message_that_is_too_long_ends_that_connection_alone(
         with raw(address) as connection:
             connection.recv()
             connection.send(b"\x00" * 200_000)
-            with pytest.raises(ConnectionClosed):
+            with pytest.raises(ConnectionClosed, match="1009"):
                 connection.recv(timeout=5.0)
         remote(address).encode(observation)

@@ -40,7 +40,7 @@ def talking(answer: Answer, max_size: int = 2**20) -> Iterator[Websocket]:
 def connect(server: socket.socket, *, max_size: int = 1000, limit: float = 10.0) -> Websocket:
     """A connection to whoever listens there."""
     address = f"ws://127.0.0.1:{server.getsockname()[1]}"
-    return Websocket(address, {}, None, max_size=max_size, limit=limit)
+    return Websocket.connect(address, {}, None, max_size=max_size, limit=limit)
 
 
 def echo(connection: ServerConnection, message: bytes | str) -> None:
@@ -137,3 +137,68 @@ def test_a_server_that_speaks_something_else(said: bytes) -> None:
 def test_a_server_that_never_shakes_hands() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(TimeoutError):
         connect(server, limit=0.2)
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    """A client's end and the server's, of which nothing has been said."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        return client, server.accept()[0]
+
+
+@contextmanager
+def accepted() -> Iterator[tuple[socket.socket, Websocket]]:
+    """A client's plain socket, and the server's end."""
+    client, server = connected()
+    with client, server:
+        client.sendall(
+            b"GET /path HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        end = Websocket.accept(server, lambda request: None, max_size=1000, limit=10.0)
+        assert end is not None
+        assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
+        yield client, end
+
+
+def test_a_client_that_does_not_read_its_answer() -> None:
+    with accepted() as (_, end):
+        assert end.path == "/path"
+        with pytest.raises(TimeoutError):
+            end.send(bytes(2**26), 0.2)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_message() -> None:
+    with accepted() as (client, end):
+        client.sendall(b"\x82\xff half")
+        client.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionClosed):
+            end.receive(None)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [(b"\x82\x00", "1002"), (b"\xff" * 9, "1002"), (b"\x82\xfe\xff\xff", "1009")],
+)
+def test_a_client_that_says_what_is_no_message(said: bytes, problem: str) -> None:
+    """Unmasked, garbage, too long."""
+    with accepted() as (client, end):
+        client.sendall(said + bytes(100))
+        with pytest.raises(ConnectionClosed, match=problem):
+            end.receive(None)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET", b"SSH-2.0\r\n\r\n", b"\x16\x03\x01" * 9])
+def test_what_connects_and_is_no_client(said: bytes) -> None:
+    client, end = connected()
+    with client, end:
+        client.sendall(said)
+        client.shutdown(socket.SHUT_WR)
+        with pytest.raises(InvalidMessage):
+            Websocket.accept(end, lambda request: None, max_size=1000, limit=10.0)
+
+
+def test_a_client_that_never_shakes_hands() -> None:
+    client, end = connected()
+    with client, end, pytest.raises(TimeoutError):
+        Websocket.accept(end, lambda request: None, max_size=1000, limit=0.2)

@@ -198,7 +198,7 @@ def _observation(height: int, width: int) -> Observation:
 
 def _serve_ours(pipe: Pipe) -> None:
     keep_memory()
-    asyncio.run(PolicyServer(_Idle(), ServerConfig(port=0)).run(pipe.send))
+    PolicyServer(_Idle(), ServerConfig(port=0)).run(pipe.send)
 
 
 def _serve_openpi(pipe: Pipe) -> None:

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +12,19 @@ from typing import Any
 from ..types import PolicyError
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Job:
     kind: str
     item: Any
-    loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Any]
+    result: Any = None
+    done: bool = False
 
 
 class Batcher:
     """Gathers requests of one kind and computes them together.
 
-    A request waits for nobody: what has come in while the thread was busy is taken as one batch.
+    A request waits for nobody: whoever finds nothing being computed computes, in its own thread,
+    and what has come in meanwhile is the next batch. One thread computes at a time.
 
     Args:
         compute: By kind, from items to as many results; a result may be an exception.
@@ -42,23 +42,13 @@ class Batcher:
         self._compute = compute
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._ahead: _Job | None = None  # of another kind, taken out of the queue already
-        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self._waiting: deque[_Job] = deque()  # taken from by whose turn it is
+        self._turn = threading.Lock()
         self.batches = 0
         self.items = 0
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops the thread once it has done what is under way."""
-        self._waiting.put(None)
-        self._thread.join(timeout=30.0)
-
-    async def submit(self, kind: str, item: Any) -> Any:
-        """The result for an item; one loop submits.
+    def submit(self, kind: str, item: Any) -> Any:
+        """The result for an item. Any thread.
 
         Args:
             kind: Of the computation.
@@ -67,46 +57,30 @@ class Batcher:
         Raises:
             PolicyError: If too many wait already, or as the computation says.
         """
-        if self._waiting.qsize() >= self._max_waiting:
+        if len(self._waiting) >= self._max_waiting:
             raise PolicyError("the server has too much to do")
-        loop = asyncio.get_running_loop()
-        job = _Job(kind, item, loop, loop.create_future())
-        self._waiting.put(job)
-        return await job.answer
+        job = _Job(kind, item)
+        self._waiting.append(job)
+        with self._turn:
+            while not job.done:
+                self._finish_next()
+        result = job.result
+        if not isinstance(result, Exception):
+            return result
+        try:
+            raise result
+        finally:
+            del job, result  # the error's traceback knows this frame, and the frame knew it
 
-    def _run(self) -> None:
-        while self._next():
-            pass
-
-    def _next(self) -> bool:
-        """Computes a batch; whether another one may follow.
-
-        A function of its own, so that nothing holds its items while the next ones are awaited.
-        """
-        first = self._ahead if self._ahead is not None else self._waiting.get()
-        self._ahead = None
-        if first is None:
-            return False
-        batch, go_on = [first], True
-        while len(batch) < self._max_batch:
-            try:
-                job = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                go_on = False
-                break
-            if job.kind != first.kind:
-                self._ahead = job
-                break
-            batch.append(job)
-        self._finish(batch)
-        return go_on
-
-    def _finish(self, batch: Sequence[_Job]) -> None:
-        results = self._results(batch[0].kind, [job.item for job in batch])
+    def _finish_next(self) -> None:
+        """Computes a batch; in order of arrival."""
+        batch = [self._waiting.popleft()]
+        kind = batch[0].kind
+        while self._waiting and len(batch) < self._max_batch and self._waiting[0].kind == kind:
+            batch.append(self._waiting.popleft())
+        results = self._results(kind, [job.item for job in batch])
         for job, result in zip(batch, results, strict=True):
-            job.loop.call_soon_threadsafe(_settle, job.answer, result)
+            job.result, job.done = result, True
 
     def _results(self, kind: str, items: Sequence[Any]) -> Sequence[Any]:
         self.batches += 1
@@ -115,12 +89,3 @@ class Batcher:
             return self._compute[kind](items)
         except Exception as error:  # one batch's failure must not end the service
             return [error] * len(items)
-
-
-def _settle(answer: asyncio.Future[Any], result: Any) -> None:
-    if answer.cancelled():
-        return
-    if isinstance(result, Exception):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)

@@ -157,7 +157,7 @@ class Connection:
         tls = None
         if config.url.startswith("wss://"):
             tls = ssl.create_default_context(cafile=config.certificates or None)
-        return Websocket(
+        return Websocket.connect(
             self._url,
             {"Authorization": f"{self._scheme} {config.token}"} if config.token else {},
             tls,

@@ -3,32 +3,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import http
 import ipaddress
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+from websockets.exceptions import WebSocketException
 
 from ..continuation import Continuation
 from ..interface import ActItem, BatchPolicy
 from ..types import PolicyError, RobotState
 from . import messages, openpi, wire
 from .batching import Batcher
+from .listener import Listener
 from .service import InferItem, Service, Session
+from .websocket import Websocket
 
 logger = logging.getLogger("vla.serve")
 HEALTH = "/healthz"
 _SCHEMES = ("Bearer ", "Api-Key ")  # ours and openpi's
+_OPEN_LIMIT = 10.0  # s, until a client has said who it is
+_SEND_LIMIT = 10.0  # s, until it has read an answer
+_STRANGERS = 64  # connections that may be there besides the clients, until that is known of them
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,10 @@ def is_loopback(host: str) -> bool:
 
 
 class PolicyServer:
-    """Serves one policy to several clients.
+    """Serves one policy to several clients, each in a thread of its own.
 
     Args:
-        policy: That computes, in a thread of its own.
+        policy: That computes, in one of these threads at a time.
         config: Where and for whom.
     """
 
@@ -104,94 +107,111 @@ class PolicyServer:
             },
             max_batch=config.max_batch,
         )
-        self._connections = 0
+        self._places = threading.Semaphore(config.max_connections)
+        self._listener: Listener | None = None
+        self._stopped = False
 
     @property
     def batcher(self) -> Batcher:
         """What has been computed, for those who measure."""
         return self._batcher
 
-    async def run(
-        self, ready: Callable[[int], None] = lambda port: None, stop: asyncio.Event | None = None
-    ) -> None:
-        """Serves until it is cancelled or ``stop`` is set.
+    def run(self, ready: Callable[[int], None] = lambda port: None) -> None:
+        """Serves until ``stop`` is called.
 
         Args:
             ready: Called with the port once clients can connect.
-            stop: Ends the service.
 
         Raises:
             OSError: If the address cannot be used or the certificate cannot be read.
         """
-        context = None
-        if self._config.certificate:
+        config, context = self._config, None
+        if config.certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self._config.certificate, self._config.private_key)
-        async with serve(
-            self._serve,
-            self._config.host,
-            self._config.port,
-            ssl=context,
-            compression=None,
-            max_size=self._config.max_message_bytes,
-            max_queue=2,
-            close_timeout=1.0,
-            ping_interval=None,  # clients read only when they wait for an answer
-            process_request=self._admit,
-        ) as server:
-            self._batcher.start()
-            try:
-                ready(_port(server))
-                await (stop or asyncio.Event()).wait()
-            finally:
-                await asyncio.to_thread(self._batcher.stop)
+            context.load_cert_chain(config.certificate, config.private_key)
+        self._listener = Listener(
+            config.host,
+            config.port,
+            self._talk,
+            tls=context,
+            max_connections=config.max_connections + _STRANGERS,
+        )
+        if self._stopped:
+            self._listener.stop()
+        else:
+            ready(self._listener.port)
+        self._listener.run()
 
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+    def stop(self) -> None:
+        """Lets ``run`` return, before it was called, too. Any thread, and handlers of signals."""
+        self._stopped = True
+        if self._listener is not None:
+            self._listener.stop()
+
+    def _talk(self, connection: socket.socket) -> None:
+        admitted = False
+
+        def admit(request: Any) -> tuple[http.HTTPStatus, str] | None:
+            nonlocal admitted
+            refusal = self._refusal(request)
+            if refusal is None:
+                admitted = self._places.acquire(blocking=False)
+                if not admitted:
+                    return http.HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n"
+            return refusal
+
+        try:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.settimeout(_OPEN_LIMIT)
+                connection.do_handshake()
+            end = Websocket.accept(
+                connection, admit, max_size=self._config.max_message_bytes, limit=_OPEN_LIMIT
+            )
+            if end is not None:
+                self._serve(end)
+        except (OSError, WebSocketException) as error:
+            logger.info("no client: %s", error)
+        finally:
+            if admitted:
+                self._places.release()
+
+    def _refusal(self, request: Any) -> tuple[http.HTTPStatus, str] | None:
         if request.path == HEALTH:
-            return connection.respond(http.HTTPStatus.OK, "OK\n")
+            return http.HTTPStatus.OK, "OK\n"
         if self._config.token:
             shown = request.headers.get("Authorization", "")
             for scheme in _SCHEMES:
                 shown = shown.removeprefix(scheme)
             if not hmac.compare_digest(shown.encode(), self._config.token.encode()):
-                return connection.respond(http.HTTPStatus.UNAUTHORIZED, "wrong or missing token\n")
-        if self._connections >= self._config.max_connections:
-            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
+                return http.HTTPStatus.UNAUTHORIZED, "wrong or missing token\n"
         return None
 
-    async def _serve(self, connection: ServerConnection) -> None:
-        path = connection.request.path if connection.request is not None else ""
+    def _serve(self, end: Websocket) -> None:
         session = Session()
-        # In place of pings: the system notices a client whose machine is gone.
-        connection.transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-        )
-        self._connections += 1
-        logger.info("a client has connected to %s", path)
+        logger.info("a client has connected to %s", end.path)
         try:
-            if path == messages.PATH:
-                await self._serve_ours(connection, session)
+            if end.path == messages.PATH:
+                self._serve_ours(end, session)
             else:
-                await self._serve_openpi(connection, session)
-        except ConnectionClosed as closed:
-            logger.info("a client has gone: %s", closed)
-        finally:
-            self._connections -= 1
+                self._serve_openpi(end, session)
+        except (OSError, WebSocketException) as gone:
+            logger.info("a client has gone: %s", gone)
+            end.linger()
 
-    async def _serve_ours(self, connection: ServerConnection, session: Session) -> None:
+    def _serve_ours(self, end: Websocket, session: Session) -> None:
         policy = self._service.policy
         served = messages.Served(policy.spec, policy.has_flow, self._config.max_message_bytes)
-        await connection.send(wire.pack(messages.hello(served)))
+        end.send(wire.pack(messages.hello(served)), _SEND_LIMIT)
         while True:
-            await connection.send(await self._reply(await connection.recv(), session))
+            end.send(self._reply(end.receive(None), session), _SEND_LIMIT)
 
-    async def _reply(self, data: bytes | str, session: Session) -> bytes:
+    def _reply(self, data: bytes | str, session: Session) -> bytes:
         # A function of its own, so that nothing holds the message while the next one arrives.
         number: Any = None
         try:
             request = wire.unpack(data)
             number = request.get("id")
-            answer = await self._answer(request, session)
+            answer = self._answer(request, session)
         except (PolicyError, wire.WireError) as error:
             answer = {"error": messages.from_error(error)}
         except Exception as error:
@@ -199,7 +219,7 @@ class PolicyServer:
             answer = {"error": messages.from_error(error)}
         return wire.pack({"id": number, **answer})
 
-    async def _answer(self, request: dict[str, Any], session: Session) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any], session: Session) -> dict[str, Any]:
         call = request.get("call")
         if call == "reset":
             seed = request.get("seed")
@@ -209,20 +229,20 @@ class PolicyServer:
             return {}
         if call == "encode":
             observation = messages.to_observation(request.get("observation"))
-            context = await self._batcher.submit("encode", (session, observation))
+            context = self._batcher.submit("encode", (session, observation))
             return {"context": session.keep(context)}
         if call == "act":
             context = session.context(request.get("context"))
             state = messages.to_state(request.get("state"))
             item = ActItem(context, state, session.seed, self._continuation(request))
-            return {"chunk": messages.from_chunk(await self._batcher.submit("act", item))}
+            return {"chunk": messages.from_chunk(self._batcher.submit("act", item))}
         if call == "infer":
             observation = messages.to_observation(request.get("observation"))
             state = RobotState.of(observation)
             if "state" in request:
                 state = messages.to_state(request["state"])
             wanted = InferItem(session, observation, state, self._continuation(request))
-            context, chunk = await self._batcher.submit("infer", wanted)
+            context, chunk = self._batcher.submit("infer", wanted)
             return {"context": session.keep(context), "chunk": messages.from_chunk(chunk)}
         raise messages.MessageError(f"no call {call!r}; valid: reset, encode, act, infer")
 
@@ -233,25 +253,21 @@ class PolicyServer:
             raise PolicyError("this policy has no flow that could go on from another chunk")
         return continuation
 
-    async def _serve_openpi(self, connection: ServerConnection, session: Session) -> None:
-        await connection.send(wire.pack(openpi.metadata(self._service.policy.spec)))
+    def _serve_openpi(self, end: Websocket, session: Session) -> None:
+        end.send(wire.pack(openpi.metadata(self._service.policy.spec)), _SEND_LIMIT)
         while True:
-            await connection.send(await self._reply_openpi(await connection.recv(), session))
+            end.send(self._reply_openpi(end.receive(None), session), _SEND_LIMIT)
 
-    async def _reply_openpi(self, data: bytes | str, session: Session) -> bytes | str:
+    def _reply_openpi(self, data: bytes | str, session: Session) -> bytes | str:
         began = time.monotonic()
         spec = self._service.policy.spec
         try:
             observation = openpi.to_observation(wire.unpack(data), spec, time.time_ns())
             state = RobotState.of(observation)
             wanted = InferItem(session, observation, state)
-            _, chunk = await self._batcher.submit("infer", wanted)
+            _, chunk = self._batcher.submit("infer", wanted)
         except (PolicyError, wire.WireError) as error:
             return str(error)  # that a text means an error is the protocol's own convention
         answer = openpi.from_chunk(chunk, state, spec)
         answer["server_timing"] = {"infer_ms": 1e3 * (time.monotonic() - began)}
         return wire.pack(answer)
-
-
-def _port(server: Server) -> int:
-    return int(next(iter(server.sockets)).getsockname()[1])

@@ -61,7 +61,7 @@ class Service:
     """Computes for several clients at once with one policy.
 
     Args:
-        policy: That is served; used by one thread.
+        policy: That is served; used by one thread at a time.
     """
 
     def __init__(self, policy: BatchPolicy) -> None:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client's end of a websocket: the library's protocol on a plain socket, in the caller's thread.
+"""Either end of a websocket: the library's protocol on a plain socket, in the caller's thread.
 
-The library's own clients have an event loop or a second thread. A client that asks and then waits
-needs neither, and they cost it a tenth of a millisecond an exchange.
+The library's own ends have an event loop or a second thread. A client that asks and then waits, and
+a server that waits and then answers, need neither; they cost a tenth of a millisecond an exchange.
 """
 
 from __future__ import annotations
 
+import http
 import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,47 +24,106 @@ from websockets.uri import parse_uri
 # Versions of a distribution's packages may be older and have its former name.
 _Protocol: Any = getattr(library, "ClientProtocol", None) or library.ClientConnection
 _READ_BYTES = 256 * 1024
+_LINGER = 1.0  # s
 
 
 class Websocket:
-    """An open connection; one thread at a time.
+    """An open connection; one thread at a time. ``connect`` and ``accept`` make it.
 
     Args:
-        url: ``ws://host:port/path`` or, with TLS, ``wss://``.
-        headers: Of the request, besides the protocol's own.
-        tls: Whom to trust; None without TLS.
-        max_size: Longest message that is read, bytes.
-        limit: Longest wait for the connection, s.
-
-    Raises:
-        OSError: If there is no connection; ``TimeoutError`` if it takes too long.
-        WebSocketException: If the server refuses.
+        protocol: The library's, of this end.
+        connection: A connected socket, which is this object's from now on.
     """
 
-    def __init__(
-        self,
+    def __init__(self, protocol: Any, connection: socket.socket) -> None:
+        self._protocol = protocol
+        self._socket = connection
+        self._opening: Any = None  # the other end's part of the handshake
+        self._messages: deque[bytes | str] = deque()
+        self._parts: list[Any] = []  # of a message whose end has not come yet
+        self._is_text = False
+
+    @classmethod
+    def connect(
+        cls,
         url: str,
         headers: Mapping[str, str],
         tls: ssl.SSLContext | None,
         *,
         max_size: int,
         limit: float,
-    ) -> None:
+    ) -> Websocket:
+        """A connection to a server.
+
+        Args:
+            url: ``ws://host:port/path`` or, with TLS, ``wss://``.
+            headers: Of the request, besides the protocol's own.
+            tls: Whom to trust; None without TLS.
+            max_size: Longest message that is read, bytes.
+            limit: Longest wait for the connection, s.
+
+        Raises:
+            OSError: If there is no connection; ``TimeoutError`` if it takes too long.
+            WebSocketException: If the server refuses.
+        """
         end = time.monotonic() + limit
         uri = parse_uri(url)
-        self._protocol = _Protocol(uri, max_size=max_size)
-        self._messages: deque[bytes | str] = deque()
-        self._parts: list[Any] = []  # of a message whose end has not come yet
-        self._is_text = False
-        self._socket = socket.create_connection((uri.host, uri.port), limit)
+        connection = socket.create_connection((uri.host, uri.port), limit)
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
-                self._socket = tls.wrap_socket(self._socket, server_hostname=uri.host)
-            self._shake_hands(headers, end)
+                connection = tls.wrap_socket(connection, server_hostname=uri.host)
+            made = cls(_Protocol(uri, max_size=max_size), connection)
+            made._ask(headers, end)
         except BaseException:
-            self._socket.close()
+            connection.close()
             raise
+        return made
+
+    @classmethod
+    def accept(
+        cls,
+        connection: socket.socket,
+        admit: Callable[[Any], tuple[http.HTTPStatus, str] | None],
+        *,
+        max_size: int,
+        limit: float,
+    ) -> Websocket | None:
+        """A connection to a client; None if it was sent away.
+
+        Args:
+            connection: Has been accepted; the caller closes it if this fails.
+            admit: From the client's request to what it is answered in place of a connection; None
+                lets it in.
+            max_size: Longest message that is read, bytes.
+            limit: Longest time for all of it, s.
+
+        Raises:
+            OSError: If the connection is lost; ``TimeoutError`` if it takes too long.
+            WebSocketException: If the client speaks something else.
+        """
+        from websockets.server import ServerProtocol  # what older versions lack
+
+        end = time.monotonic() + limit
+        protocol = ServerProtocol(max_size=max_size)
+        made = cls(protocol, connection)
+        while made._opening is None and protocol.handshake_exc is None:
+            made._read(end)
+        if protocol.handshake_exc is not None:
+            raise protocol.handshake_exc
+        refusal = admit(made._opening)
+        answer = protocol.accept(made._opening) if refusal is None else protocol.reject(*refusal)
+        protocol.send_response(answer)
+        made._write(end)
+        if protocol.state.name == "OPEN":
+            return made
+        made.linger()
+        return None
+
+    @property
+    def path(self) -> str:
+        """What a client asked for; of a server's end."""
+        return str(self._opening.path)
 
     def exchange(self, message: bytes, limit: float) -> bytes | str:
         """Sends a message and waits for the next one, both together ``limit`` seconds at most.
@@ -73,22 +133,37 @@ class Websocket:
             WebSocketException: If it is closed.
         """
         end = time.monotonic() + limit
-        self._protocol.send_binary(message)
-        self._write(end)
+        self._send(message, end)
         return self._receive(end)
 
-    def receive(self, limit: float) -> bytes | str:
-        """Waits for the next message; see ``exchange`` for what it raises."""
-        return self._receive(time.monotonic() + limit)
+    def send(self, message: bytes | str, limit: float) -> None:
+        """Sends a message; see ``exchange`` for what it raises."""
+        self._send(message, time.monotonic() + limit)
+
+    def receive(self, limit: float | None) -> bytes | str:
+        """Waits for the next message, None = for ever; see ``exchange`` for what it raises."""
+        return self._receive(None if limit is None else time.monotonic() + limit)
 
     def close(self) -> None:
-        """Tells the server, as far as it listens, and disconnects without waiting for it."""
+        """Tells the other end, as far as it listens, and disconnects without waiting for it."""
         with suppress(Exception):  # whatever it is, the connection is given up
             self._protocol.send_close()
             self._write(time.monotonic())
         self._socket.close()
 
-    def _shake_hands(self, headers: Mapping[str, str], end: float) -> None:
+    def linger(self) -> None:
+        """Disconnects once the other end has, or has had the time to read what it was told last.
+
+        A system that closes a connection with bytes unread takes back what it has sent.
+        """
+        end = time.monotonic() + _LINGER
+        with suppress(OSError):
+            self._limit(end)
+            while self._socket.recv(_READ_BYTES):
+                self._limit(end)
+        self._socket.close()
+
+    def _ask(self, headers: Mapping[str, str], end: float) -> None:
         protocol = self._protocol
         request = protocol.connect()
         request.headers.update(headers)
@@ -102,7 +177,14 @@ class Websocket:
         if protocol.handshake_exc is not None:
             raise protocol.handshake_exc
 
-    def _receive(self, end: float) -> bytes | str:
+    def _send(self, message: bytes | str, end: float) -> None:
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        self._write(end)
+
+    def _receive(self, end: float | None) -> bytes | str:
         while not self._messages:
             if self._protocol.state.name != "OPEN":
                 if self._protocol.state.name != "CLOSED":
@@ -111,7 +193,7 @@ class Websocket:
             self._read(end)
         return self._messages.popleft()
 
-    def _read(self, end: float) -> None:
+    def _read(self, end: float | None) -> None:
         self._limit(end)
         data = self._socket.recv(_READ_BYTES)
         if data:
@@ -121,6 +203,8 @@ class Websocket:
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
                 self._take(event)
+            else:
+                self._opening = event
         with suppress(OSError):  # what had come before is still to be read
             self._write(end)
 
@@ -137,7 +221,7 @@ class Websocket:
             self._parts = []
             self._messages.append(data.decode(errors="replace") if self._is_text else data)
 
-    def _write(self, end: float) -> None:
+    def _write(self, end: float | None) -> None:
         for data in self._protocol.data_to_send():
             if not data:  # how the protocol says that nothing will follow
                 with suppress(OSError):
@@ -147,6 +231,6 @@ class Websocket:
                 self._limit(end)
                 rest = rest[self._socket.send(rest) :]
 
-    def _limit(self, end: float) -> None:
-        """Lets what follows take until ``end``, and no time at all behind it."""
-        self._socket.settimeout(max(end - time.monotonic(), 1e-6))
+    def _limit(self, end: float | None) -> None:
+        """Lets what follows take until ``end``, and no time at all behind it; None = for ever."""
+        self._socket.settimeout(None if end is None else max(end - time.monotonic(), 1e-6))
