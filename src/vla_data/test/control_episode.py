@@ -46,11 +46,20 @@ def quaternion(time: float) -> np.ndarray:
     return sign * np.array([np.sin(half), 0.0, 0.0, np.cos(half)])
 
 
+def kinematics(q: np.ndarray) -> np.ndarray:
+    """An arm whose first three joints are the position of its tool."""
+    pose = np.eye(4)
+    pose[:3, 3] = q[:3]
+    return pose
+
+
 def write(
     path: Path,
     messages: Messages,
     *,
     silent: tuple[str, float, float] | None = None,
+    events_at: dict[float, tuple[int, str]] | None = None,
+    images: str = "raw",
     urdf: str = "<robot name='none'/>",
     outcome: str = "success",
     seed: int = 2_000_007,
@@ -62,6 +71,8 @@ def write(
         path: Folder of the bag.
         messages: Makes messages.
         silent: A camera without frames from one time to another, s.
+        events_at: Time, s, to number and episode of an event.
+        images: How the bag holds them.
         urdf: Of the arm.
         outcome: How the episode ends.
         seed: Of the scene.
@@ -74,6 +85,14 @@ def write(
     def add(time: float, topic: str, message: Any) -> None:
         events.append((round(time * NS), topic, message))
 
+    for time, (number, episode) in (events_at or {}).items():
+        event = messages.make(
+            "vla_msgs/msg/EpisodeEvent",
+            header=messages.header(round(time * NS)),
+            event=number,
+            episode_id=episode,
+        )
+        add(time, "/episode/events", event)
     add(0.0, "/robot_description", messages.make("std_msgs/msg/String", data=urdf))
     for tick in range(round(DURATION * 100)):
         time = tick / 100
@@ -119,7 +138,7 @@ def write(
             gripper_opening=np.full(4, 0.03),
         )
         add(time + 0.08, "/policy/action_chunk", chunk)
-    writer = EpisodeWriter(path, info, definitions=messages.definitions)
+    writer = EpisodeWriter(path, info, definitions=messages.definitions, images=images)
     for stamp, topic, message in sorted(events, key=lambda event: event[0]):
         writer.write(topic, message.__msgtype__, messages.cdr(message), stamp)
     return writer.close(EpisodeOutcome(outcome, "simulator"))

@@ -147,6 +147,27 @@ def test_order_time_and_topic_selection(tmp_path, messages):
             list(reader.raw_messages(["/c"]))
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_stamps_are_those_of_the_whole_messages(tmp_path, messages, finished):
+    path = tmp_path / "e"
+    stamps = np.random.default_rng(1).permutation(400)
+    with EpisodeWriter(
+        path, EpisodeInfo("e"), definitions=messages.definitions, chunk_bytes=30_000
+    ) as writer:
+        for number, stamp in enumerate(stamps):
+            frame = messages.image(int(stamp), np.full((40, 40, 3), number % 256, np.uint8))
+            writer.write("/camera", frame.__msgtype__, messages.cdr(frame), number)
+            writer.write("/text", STRING, text(messages, "x" * 3000), number)
+    if not finished:
+        (path / "metadata.yaml").unlink()
+        file = path / "e_0.mcap"
+        file.write_bytes(file.read_bytes()[: read_index(file).data_end])
+    with EpisodeReader(path) as reader:
+        assert reader.finished is finished
+        assert reader.header_stamps("/camera") == stamps.tolist()
+        assert reader.header_stamps("/camera", 100, 110) == stamps[100:110].tolist()
+
+
 def test_reading_is_lazy(tmp_path, messages, monkeypatch):
     path = tmp_path / "e"
     with EpisodeWriter(

@@ -7,18 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from control_episode import CAMERAS, CONTRACT, PERIOD, RATE, TAKEOVER, reference, write
+from control_episode import CAMERAS, CONTRACT, PERIOD, RATE, TAKEOVER, kinematics, reference, write
 
 from vla_data import EpisodeReader, EpisodeReadError, ObservationError, time_ns
-from vla_data.rows import common_rate, grid, read_rows, survey
+from vla_data.rows import common_rate, episode_span, grid, read_rows, survey
 
 NS = 1_000_000_000
-
-
-def kinematics(q: np.ndarray) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, 3] = q[:3]
-    return pose
 
 
 def rows_of(bag: Path, rate: int = RATE) -> list:
@@ -113,3 +107,19 @@ def test_a_bag_without_a_needed_topic_names_it(tmp_path: Path, messages) -> None
     bag = write(tmp_path / "blind", messages, silent=("wrist", 0.0, 99.0))
     with pytest.raises(EpisodeReadError, match="cameras/wrist/image_raw"):
         rows_of(bag)
+
+
+def test_rows_begin_at_the_start_and_stop_at_the_end(tmp_path: Path, messages) -> None:
+    # Before its START the bag holds the end of another episode, in which the policy had the arm.
+    events = {0.2: (0, "another"), 0.9: (1, "another"), 1.1: (0, "bag"), 2.5: (1, "bag")}
+    bag = write(tmp_path / "bag", messages, events_at=events)
+    with EpisodeReader(bag) as reader:
+        assert episode_span(reader) == (round(1.1 * NS), round(2.5 * NS))
+        found = survey(reader, CONTRACT)
+        rows = list(read_rows(reader, CONTRACT, found, RATE, kinematics))
+    stamps = [row.observation.stamp_ns / NS for row in rows]
+    assert 1.1 <= stamps[0] < 1.1 + 3 * PERIOD
+    assert 2.5 - 3 * PERIOD < stamps[-1] <= 2.5
+    assert all(row.chunk is None for row in rows)  # that of 1.08 s belongs to the other episode
+    assert {row.control_source for row in rows} == {"policy", "operator"}
+    assert found.rates["scene"] == pytest.approx(RATE, rel=0.02)

@@ -6,14 +6,16 @@ from __future__ import annotations
 import heapq
 import json
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 import yaml
+from mcap.records import ChunkIndex
 from rosbags.serde import SerdeError
 
 from vla_data import bag_metadata, mcap_file
@@ -23,6 +25,8 @@ from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.mcap_file import McapIndex
 from vla_data.qos import QosProfile
 from vla_data.synchronisation import NS_PER_S
+
+STAMP_END = 12  # of a serialised message that begins with a header, bytes
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
@@ -95,11 +99,14 @@ def header_stamp_ns(message: RawMessage) -> int:
     Raises:
         EpisodeReadError: If the message is too short for one.
     """
+    return _stamp_ns(message.topic, message.data)
+
+
+def _stamp_ns(topic: str, data: bytes) -> int:
     try:
-        order = "<" if message.data[1] else ">"
-        sec, nanosec = struct.unpack_from(f"{order}iI", message.data, 4)
+        sec, nanosec = struct.unpack_from("<iI" if data[1] else ">iI", data, 4)
     except (IndexError, struct.error) as error:
-        raise EpisodeReadError(f"message on {message.topic} has no header: {error}") from error
+        raise EpisodeReadError(f"message on {topic} has no header: {error}") from error
     return int(sec) * NS_PER_S + int(nanosec)
 
 
@@ -215,7 +222,7 @@ class EpisodeReader:
         """Size of the MCAP files."""
         return sum(file.stat().st_size for file in self.files)
 
-    @property
+    @cached_property
     def topics(self) -> dict[str, TopicInfo]:
         """Topic name to what the bag says about it."""
         found: dict[str, TopicInfo] = {}
@@ -312,6 +319,45 @@ class EpisodeReader:
             key=lambda message: message.log_ns,
         )
 
+    def header_stamps(
+        self, topic: str, start_ns: int | None = None, end_ns: int | None = None
+    ) -> list[int]:
+        """Reads the stamps of a topic's messages, which begin with a header, in order of reception.
+
+        Of a bag with an index no more is read than that; checksums are not compared.
+
+        Args:
+            topic: Absolute name.
+            start_ns: Earliest time of reception, ns, inclusive.
+            end_ns: Latest time of reception, ns, exclusive.
+
+        Returns:
+            The stamps, ns.
+
+        Raises:
+            EpisodeReadError: If a message has none or a chunk is damaged.
+        """
+        found: list[tuple[int, int]] = []
+        for index in self._indexes:
+            ids = [one.id for one in index.channels.values() if one.topic == topic]
+            if any(not chunk.message_index_offsets for chunk in index.chunks):
+                raws = self.raw_messages([topic], start_ns, end_ns)
+                return [header_stamp_ns(raw) for raw in raws]
+            stream = self._stream(index.path)
+            try:
+                found += [
+                    (log_ns, _stamp_ns(topic, head))
+                    for chunk in _within(index.chunks, start_ns, end_ns)
+                    for channel_id in ids
+                    if channel_id in chunk.message_index_offsets
+                    for log_ns, head in mcap_file.read_heads(stream, chunk, channel_id, STAMP_END)
+                    if (start_ns is None or log_ns >= start_ns)
+                    and (end_ns is None or log_ns < end_ns)
+                ]
+            except mcap_file.McapError as error:
+                raise EpisodeReadError(f"{index.path}: {error}") from error
+        return [stamp_ns for _, stamp_ns in sorted(found, key=lambda one: one[0])]
+
     def decode(self, raw: RawMessage) -> Any:
         """Decodes one message by the bag's own definition of its type.
 
@@ -319,7 +365,7 @@ class EpisodeReader:
             EpisodeReadError: If it is damaged.
         """
         try:
-            return self.typestore.deserialize_cdr(raw.data, raw.type_name)
+            return self.typestore.deserialize_cdr(memoryview(raw.data), raw.type_name)
         except SerdeError as error:
             raise EpisodeReadError(
                 f"{self.path}: message on {raw.topic} at {raw.log_ns} ns: {error}"
@@ -350,10 +396,10 @@ class EpisodeReader:
         }
         chunks = [
             chunk
-            for chunk in sorted(index.chunks, key=lambda chunk: chunk.message_start_time)
-            if (start_ns is None or chunk.message_end_time >= start_ns)
-            and (end_ns is None or chunk.message_start_time < end_ns)
-            and (not chunk.message_index_offsets or wanted.keys() & chunk.message_index_offsets)
+            for chunk in sorted(
+                _within(index.chunks, start_ns, end_ns), key=lambda chunk: chunk.message_start_time
+            )
+            if (not chunk.message_index_offsets or wanted.keys() & chunk.message_index_offsets)
         ]
         stream = self._stream(index.path)
         # Chunks overlap in time where messages were logged out of order: a message may go out
@@ -410,6 +456,18 @@ class EpisodeReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _within(
+    chunks: Iterable[ChunkIndex], start_ns: int | None, end_ns: int | None
+) -> list[ChunkIndex]:
+    """The chunks with messages between two times, as far as their ends say."""
+    return [
+        chunk
+        for chunk in chunks
+        if (start_ns is None or chunk.message_end_time >= start_ns)
+        and (end_ns is None or chunk.message_start_time < end_ns)
+    ]
 
 
 def bag_files(path: Path) -> list[Path]:

@@ -19,12 +19,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from rosbags.serde import SerdeError
+
 from vla_data import bag_metadata, mcap_writer
 from vla_data.bag_metadata import FileEntry, TopicEntry
 from vla_data.definitions import Definitions
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
+from vla_data.image_compression import COMPRESSED_IMAGE, FORMATS, IMAGE, ImageCompressor
 from vla_data.mcap_file import McapIndex, read_index
 from vla_data.mcap_writer import McapWriter
+from vla_data.observation import ObservationError
 from vla_data.qos import QosProfile, dump_profiles
 
 RESERVE_FILE = ".reserve"
@@ -52,6 +56,7 @@ class _Message(NamedTuple):
     data: bytes
     log_ns: int
     publish_ns: int
+    raw_image: bool = False  # that is still to be compressed
 
 
 class EpisodeWriter:
@@ -71,6 +76,8 @@ class EpisodeWriter:
         drop_when_full: False makes `write` wait for the disk instead of dropping.
         max_file_bytes: Size at which the next file is begun; 0 = never.
         max_file_s: Time after which the next file is begun, s; 0 = never.
+        images: One of `FORMATS`. A raw image of 8 bits on ``<topic>`` becomes a compressed one on
+            ``<topic>/<images>``, in the thread that writes.
 
     Raises:
         EpisodeWriteError: If the folder exists or cannot be written.
@@ -89,6 +96,7 @@ class EpisodeWriter:
         drop_when_full: bool = True,
         max_file_bytes: int = 0,
         max_file_s: float = 0.0,
+        images: str = FORMATS[0],
     ) -> None:
         if not 0.0 < flush_period <= 1.0:
             raise ValueError(f"flush_period {flush_period} s is not within 0 to 1 s")
@@ -109,7 +117,11 @@ class EpisodeWriter:
         self._max_file_bytes = max_file_bytes
         self._max_file_ns = round(max_file_s * 1e9)
 
+        self._compressor = (
+            None if images == FORMATS[0] else ImageCompressor(images, self._definitions)
+        )
         self._topics: dict[str, _Topic] = {}
+        self._image_qos: dict[str, Sequence[QosProfile]] = {}
         self._channels: dict[str, int] = {}
         self._files: list[McapIndex] = []  # those that are finished
         self._began_ns: int | None = None  # log time of the file's first message
@@ -164,6 +176,12 @@ class EpisodeWriter:
         """
         if not topic.startswith("/"):
             raise ValueError(f"topic {topic!r} is not absolute")
+        if self._compressor is not None and type_name == IMAGE:
+            self._image_qos[topic] = qos  # what it will hold is known with its first image
+        else:
+            self._declare(topic, type_name, qos)
+
+    def _declare(self, topic: str, type_name: str, qos: Sequence[QosProfile]) -> None:
         known = self._topics.get(topic)
         if known is not None:
             if known.type_name != type_name:
@@ -212,7 +230,15 @@ class EpisodeWriter:
             raise ValueError(f"message on {topic} has no CDR header")
         if not 0 <= stamp_ns <= MAX_STAMP_NS:
             raise ValueError(f"message on {topic} has the stamp {stamp_ns} ns")
-        self.add_topic(topic, type_name)
+        compressor, raw_image = self._compressor, False
+        if compressor is not None and type_name == IMAGE:
+            qos = self._image_qos.get(topic, ())
+            raw_image = compressor.takes(data)
+            if raw_image:
+                topic, type_name = compressor.topic(topic), COMPRESSED_IMAGE
+            self._declare(topic, type_name, qos)
+        else:
+            self.add_topic(topic, type_name)
         size = len(data) + MESSAGE_OVERHEAD_BYTES
         with self._changed:
             self._check_open()
@@ -222,9 +248,8 @@ class EpisodeWriter:
             if not self._has_room(size):
                 self._drops[topic] += 1
                 return False
-            self._queue.append(
-                _Message(topic, data, stamp_ns, stamp_ns if publish_ns is None else publish_ns)
-            )
+            published = stamp_ns if publish_ns is None else publish_ns
+            self._queue.append(_Message(topic, data, stamp_ns, published, raw_image))
             self._queued_bytes += size
             self._counts[topic] += 1
             if self._queued_bytes >= self._wake_bytes:
@@ -348,9 +373,11 @@ class EpisodeWriter:
             self._rotate()
         if self._began_ns is None:
             self._began_ns = entry.log_ns
-        self._mcap.add_message(
-            self._channels[entry.topic], entry.log_ns, entry.data, entry.publish_ns
-        )
+        data = self._compressed(entry) if entry.raw_image else entry.data
+        if data is not None:
+            self._mcap.add_message(
+                self._channels[entry.topic], entry.log_ns, data, entry.publish_ns
+            )
         needed = self._mcap.tail_bytes
         if 2 * needed > self._reserved:
             self._reserve(4 * needed)
@@ -358,6 +385,16 @@ class EpisodeWriter:
             self._queued_bytes -= len(entry.data) + MESSAGE_OVERHEAD_BYTES
             if not self._drop_when_full:
                 self._changed.notify_all()
+
+    def _compressed(self, entry: _Message) -> bytes | None:
+        """The image compressed; None, and counted as lost, if it is not a whole one."""
+        try:
+            return self._compressor.compress(entry.topic, entry.data) if self._compressor else None
+        except (ObservationError, SerdeError):
+            with self._changed:
+                self._counts[entry.topic] -= 1
+                self._drops[entry.topic] += 1
+            return None
 
     def _file_is_full(self, now_ns: int) -> bool:
         if self._began_ns is None:

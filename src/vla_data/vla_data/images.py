@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vla_data.observation import ObservationError
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
-COMPRESSED_ENCODINGS = ("jpeg", "png")
+COMPRESSED_ENCODINGS = ("jpeg", "png", "h264")
 ENCODINGS = (*CHANNELS, *COMPRESSED_ENCODINGS)
 
 
@@ -112,8 +112,8 @@ def decode_compressed(format: str, data: object, *, part: str = "image") -> NDAr
     """Decompresses a compressed image message.
 
     Args:
-        format: As in the message: ``jpeg``, ``png`` or, as image_transport writes it,
-            ``rgb8; jpeg compressed bgr8``.
+        format: As in the message: ``jpeg``, ``png``, ``h264`` (one key frame) or, as
+            image_transport writes it, ``rgb8; jpeg compressed bgr8``.
         data: Byte buffer with the compressed image.
         part: Name for errors.
 
@@ -123,8 +123,15 @@ def decode_compressed(format: str, data: object, *, part: str = "image") -> NDAr
     Raises:
         ObservationError: If the format is not known or the data is damaged.
     """
-    compressed_encoding(format, part=part)
+    encoding = compressed_encoding(format, part=part)
     flat = _bytes_view(part, data)
+    if encoding == "h264":
+        from vla_data import h264  # loads FFmpeg, which live images do without
+
+        try:
+            return h264.decode(flat)
+        except h264.H264Error as error:
+            raise ObservationError(part, f"{error} ({flat.size} bytes)") from None
     bgr = cv2.imdecode(flat, cv2.IMREAD_COLOR) if flat.size else None
     if bgr is None:
         raise ObservationError(part, f"cannot be decompressed ({flat.size} bytes of {format!r})")
@@ -140,10 +147,10 @@ def compressed_encoding(format: str, *, part: str = "image") -> str:
         part: Name for errors.
 
     Returns:
-        ``jpeg`` or ``png``.
+        One of `COMPRESSED_ENCODINGS`.
 
     Raises:
-        ObservationError: If it is neither.
+        ObservationError: If it is none of them.
     """
     codec = format.split(";")[-1].split()
     name = {"jpg": "jpeg"}.get(codec[0].lower(), codec[0].lower()) if codec else ""
@@ -190,7 +197,7 @@ def message_encoding(message: object, *, part: str = "image") -> str:
         part: Name for errors.
 
     Returns:
-        The raw encoding, or ``jpeg`` or ``png``.
+        The raw encoding, or one of `COMPRESSED_ENCODINGS`.
 
     Raises:
         ObservationError: If it is not an image message.

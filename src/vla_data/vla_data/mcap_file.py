@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
@@ -37,6 +37,9 @@ FOOTER_LENGTH = RECORD_HEADER.size + 20
 MESSAGE_HEADER = struct.Struct("<HIQQ")
 # Opcode, length, first and last log time, size and checksum of what is compressed.
 CHUNK_HEAD = struct.Struct("<BQQQQI")
+# Its first fields: first and last log time, size and checksum, length of the compression's name.
+_CHUNK_FIELDS = struct.Struct("<QQQII")
+_RECORDS_LENGTH = struct.Struct("<Q")
 CHUNK_MARKS = (b"\x04\x00\x00\x00zstd", b"\x03\x00\x00\x00lz4")
 
 
@@ -241,12 +244,14 @@ def _scan_records(index: McapIndex, stream: BinaryIO, start: int, size: int) -> 
 
 
 def _try_chunk(index: McapIndex, body: bytes, offset: int, length: int) -> dict[int, MessageIndex]:
-    chunk = Chunk.read(_body(body))
+    chunk = None
     try:
+        chunk = _chunk(body)
         return _scan_chunk(index, chunk, offset, length)
     except McapError as error:
         index.problems.append(f"chunk at byte {offset}: {error}")
-        index.lost_ns.append((chunk.message_start_time, chunk.message_end_time))
+        if chunk is not None:
+            index.lost_ns.append((chunk.message_start_time, chunk.message_end_time))
         return {}
 
 
@@ -331,6 +336,33 @@ def _note_message(found: dict[int, MessageIndex], body: memoryview, position: in
     found.setdefault(channel_id, MessageIndex(channel_id, [])).records.append((log_time, position))
 
 
+def _chunk(body: bytes) -> Chunk:
+    """The fields of a chunk's record.
+
+    Its data is a view: the library's own reader copies it, which costs as much as to decompress it.
+
+    Raises:
+        McapError: If the record is too short for them.
+    """
+    try:
+        start_ns, end_ns, size, crc, named = _CHUNK_FIELDS.unpack_from(body)
+        begin = _CHUNK_FIELDS.size + named
+        (length,) = _RECORDS_LENGTH.unpack_from(body, begin)
+    except struct.error as error:
+        raise McapError(f"is too short: {error}") from None
+    begin += _RECORDS_LENGTH.size
+    name = body[_CHUNK_FIELDS.size : _CHUNK_FIELDS.size + named].decode(errors="replace")
+    data = memoryview(body)[begin : begin + length]
+    return Chunk(
+        compression=name,
+        data=cast(bytes, data),
+        message_end_time=end_ns,
+        message_start_time=start_ns,
+        uncompressed_crc=crc,
+        uncompressed_size=size,
+    )
+
+
 def _chunk_records(chunk: Chunk) -> Iterator[tuple[int, int, memoryview]]:
     """Yields opcode, position and body of each record in a chunk.
 
@@ -386,11 +418,50 @@ def read_chunk(
     stream.seek(entry.chunk_start_offset + RECORD_HEADER.size)
     body = stream.read(entry.chunk_length - RECORD_HEADER.size)
     try:
-        for opcode, _, record in _chunk_records(Chunk.read(_body(body))):
+        for opcode, _, record in _chunk_records(_chunk(body)):
             if opcode == Opcode.MESSAGE:
                 yield *MESSAGE_HEADER.unpack_from(record), record[MESSAGE_HEADER.size :]
     except McapError as error:
         raise McapError(f"chunk at byte {entry.chunk_start_offset}: {error}") from None
+
+
+def read_heads(
+    stream: BinaryIO, entry: ChunkIndex, channel_id: int, size: int
+) -> Iterator[tuple[int, bytes]]:
+    """Reads the first bytes of a channel's messages in a chunk.
+
+    No more of the chunk is decompressed than they need, so that its checksum is not compared.
+
+    Args:
+        stream: The open file.
+        entry: Where the chunk lies; it names the channel.
+        channel_id: Of the messages.
+        size: Bytes of each.
+
+    Yields:
+        Log time in ns, and the message's first bytes.
+
+    Raises:
+        McapError: If the chunk is damaged.
+    """
+    stream.seek(entry.message_index_offsets[channel_id])
+    try:
+        _, length = RECORD_HEADER.unpack(stream.read(RECORD_HEADER.size))
+        places = MessageIndex.read(_body(stream.read(length))).records
+        skipped = RECORD_HEADER.size + MESSAGE_HEADER.size
+        end = max((position for _, position in places), default=0) + skipped + size
+        stream.seek(entry.chunk_start_offset + RECORD_HEADER.size)
+        if entry.compression == "zstd":
+            head = _CHUNK_FIELDS.size + len(entry.compression) + _RECORDS_LENGTH.size
+            stream.seek(head, os.SEEK_CUR)
+            data = zstandard.ZstdDecompressor().stream_reader(stream, closefd=False).read(end)
+        else:
+            data = _decompress(_chunk(stream.read(entry.chunk_length - RECORD_HEADER.size)))
+    except (McapError, struct.error, zstandard.ZstdError) as error:
+        raise McapError(f"chunk at byte {entry.chunk_start_offset}: {error}") from None
+    for log_ns, position in places:
+        begin = position + skipped
+        yield log_ns, data[begin : begin + size]
 
 
 def read_chunk_record(stream: BinaryIO, entry: ChunkIndex) -> tuple[bytes, dict[int, MessageIndex]]:
@@ -409,7 +480,7 @@ def read_chunk_record(stream: BinaryIO, entry: ChunkIndex) -> tuple[bytes, dict[
     stream.seek(entry.chunk_start_offset)
     record = stream.read(entry.chunk_length)
     found: dict[int, MessageIndex] = {}
-    for opcode, position, body in _chunk_records(Chunk.read(_body(record[RECORD_HEADER.size :]))):
+    for opcode, position, body in _chunk_records(_chunk(record[RECORD_HEADER.size :])):
         if opcode == Opcode.MESSAGE:
             _note_message(found, body, position)
     return record, found

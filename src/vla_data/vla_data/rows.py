@@ -24,6 +24,9 @@ from vla_data.synchronisation import NS_PER_S, Sample, Signal
 
 CONTROLLER_TOPIC, OWNER_TOPIC = "controller/state", "control_owner"
 CHUNK_TOPIC, DESCRIPTION_TOPIC = "policy/action_chunk", "robot_description"
+EVENTS_TOPIC = "episode/events"
+START, END = 0, 1
+"""Events of ``vla_msgs/EpisodeEvent``."""
 SOURCES = ("none", "policy", "recovery", "operator")
 """Who had the arm, by the numbers of ``vla_msgs/ControlOwner``."""
 OPERATOR = SOURCES.index("operator")
@@ -61,6 +64,8 @@ class Survey:
     Attributes:
         stamps_ns: Camera to its frames' own stamps, in order.
         sizes: Camera to ``(height, width)``, px.
+        span_ns: First and last time of reception of what belongs to the episode: what was recorded
+            before its START or after its END makes no rows.
         owned_ns: First and last time at which somebody had the arm.
         chunk: Of the policy's chunks; None without any.
         description: URDF of the arm.
@@ -68,6 +73,7 @@ class Survey:
 
     stamps_ns: dict[str, NDArray[np.int64]]
     sizes: dict[str, tuple[int, int]]
+    span_ns: tuple[int, int]
     owned_ns: tuple[int, int]
     chunk: ChunkShape | None
     description: str
@@ -142,46 +148,72 @@ def survey(reader: EpisodeReader, contract: ObservationContract) -> Survey:
         EpisodeReadError: If the bag is damaged or lacks a topic.
         ObservationError: If it holds no rows: nobody had the arm, or a camera is silent.
     """
-    cameras = {reader.find_topic(part.topic): name for name, part in contract.cameras.items()}
-    owner_topic = reader.find_topic(OWNER_TOPIC)
-    description_topic = reader.find_topic(DESCRIPTION_TOPIC)
-    wanted = [*cameras, owner_topic, description_topic]
-    chunk_topic = find_optional(reader, CHUNK_TOPIC)
-    if chunk_topic is not None:
-        wanted.append(chunk_topic)
-    stamps: dict[str, list[int]] = {name: [] for name in cameras.values()}
+    begin, end = span_ns = episode_span(reader)
+    stamps: dict[str, list[int]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    owned: list[int] = []
-    chunk: ChunkShape | None = None
-    description = ""
-    for raw in reader.raw_messages(wanted):
-        name = cameras.get(raw.topic)
-        if name is not None:
-            stamps[name].append(header_stamp_ns(raw))
-            if name not in sizes:
-                picture = contract.picture(name, reader.decode(raw))
-                sizes[name] = (picture.shape[0], picture.shape[1])
-        elif raw.topic == owner_topic:
-            if reader.decode(raw).owner:
-                owned.append(header_stamp_ns(raw))
-        elif raw.topic == description_topic:
-            description = str(reader.decode(raw).data)
-        elif chunk is None:
-            chunk = chunk_shape(reader.decode(raw))
+    for name, part in contract.cameras.items():
+        topic = reader.find_topic(part.topic)
+        stamps[name] = reader.header_stamps(topic, begin, end + 1)
+        picture = contract.picture(name, next(iter(reader.messages([topic]))).message)
+        sizes[name] = (picture.shape[0], picture.shape[1])
+    owned_ns = _owned(reader, reader.find_topic(OWNER_TOPIC), span_ns)
+    description_topic = reader.find_topic(DESCRIPTION_TOPIC)
+    description = next(iter(reader.messages([description_topic]))).message.data
+    chunk_topic = find_optional(reader, CHUNK_TOPIC)
+    chunk = None
+    if chunk_topic is not None:
+        chunk = chunk_shape(next(iter(reader.messages([chunk_topic]))).message)
     for name, found in stamps.items():
         if len(set(found)) < 2:
             raise ObservationError(
                 f"camera {name!r}", f"has {len(set(found))} frames, 2 are needed"
             )
-    if not owned:
-        raise ObservationError(OWNER_TOPIC, "says that nobody ever had the arm")
     return Survey(
         stamps_ns={name: np.unique(np.array(found)) for name, found in stamps.items()},
         sizes=sizes,
-        owned_ns=(min(owned), max(owned)),
+        span_ns=span_ns,
+        owned_ns=owned_ns,
         chunk=chunk,
-        description=description,
+        description=str(description),
     )
+
+
+def episode_span(reader: EpisodeReader) -> tuple[int, int]:
+    """Times of reception of an episode's START and END, ns.
+
+    Where the bag does not hold such an event, the time of its first or last message.
+    """
+    if reader.start_ns is None or reader.end_ns is None:
+        raise EpisodeReadError(f"{reader.path} holds no messages")
+    begin, end = reader.start_ns, reader.end_ns
+    topic = find_optional(reader, EVENTS_TOPIC)
+    for each in reader.messages([topic]) if topic else ():
+        if each.message.episode_id != reader.info.episode_id:
+            continue
+        if each.message.event == START and begin == reader.start_ns:
+            begin = each.log_ns
+        elif each.message.event == END:
+            end = each.log_ns
+    return begin, end
+
+
+def _owned(reader: EpisodeReader, topic: str, span_ns: tuple[int, int]) -> tuple[int, int]:
+    """First and last time at which somebody had the arm, ns, without reading what lies between."""
+
+    def owned(start_ns: int, end_ns: int) -> Iterator[int]:
+        for raw in reader.raw_messages([topic], start_ns, end_ns):
+            if reader.decode(raw).owner:
+                yield header_stamp_ns(raw)
+
+    begin, end = span_ns[0], span_ns[1] + 1
+    first = next(owned(begin, end), None)
+    if first is None:
+        raise ObservationError(OWNER_TOPIC, "says that nobody ever had the arm")
+    while True:
+        late = list(owned(max(begin, end - NS_PER_S), end))
+        if late:
+            return first, late[-1]
+        end -= NS_PER_S
 
 
 def common_rate(surveys: list[Survey]) -> int:
@@ -243,7 +275,7 @@ def read_rows(
     first, period = grid(found, rate)
     gap: ObservationError | None = None
     begun = False
-    for now_ns in builder.times(first, period, found.owned_ns[1]):
+    for now_ns in builder.times(first, period, found):
         try:
             row = builder.build(now_ns)
         except ObservationError as error:
@@ -312,12 +344,13 @@ class _RowBuilder:
     def _signal(self, name: str, tolerance: float, capacity: int) -> Signal[Any]:
         return _StoredSignal(name, tolerance, HISTORY_FACTOR * capacity, self._reader.decode)
 
-    def times(self, first_ns: int, period_ns: int, last_ns: int) -> Iterator[int]:
+    def times(self, first_ns: int, period_ns: int, found: Survey) -> Iterator[int]:
         """Yields the times of rows, each once all is read that belongs to it."""
+        last_ns = found.owned_ns[1]
         topics = [*self._by_topic, *([self._chunk_topic] if self._chunk_topic else [])]
         now_ns = first_ns
         slack_ns = period_ns + round(LATENESS * NS_PER_S)
-        for raw in self._reader.raw_messages(topics):
+        for raw in self._reader.raw_messages(topics, found.span_ns[0]):
             while now_ns <= last_ns and raw.log_ns > now_ns + slack_ns:
                 yield now_ns
                 now_ns += period_ns

@@ -209,6 +209,11 @@ class RecorderConfig:
         "topics that must have been seen before an episode starts"
     )
     ignored_topics: tuple[str, ...] = parameter("topics that are not recorded")
+    images: str = parameter(
+        "how images are stored: as published, or each compressed on <topic>/<choice>; depth is "
+        "never compressed",
+        choices=("raw", "jpeg", "h264"),
+    )
     start_timeout: float = parameter("s for the required topics to appear", low=0.5, high=120.0)
     tail: float = parameter("s (steady) recorded after the end of an episode", low=0.0, high=10.0)
     queue_bytes: int = parameter("bytes that may wait for the disk", low=1 << 20, high=1 << 33)

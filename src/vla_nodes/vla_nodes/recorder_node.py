@@ -153,6 +153,7 @@ class RecorderNode(LifecycleNode):
                     disk_stop_bytes=config.disk_stop_bytes,
                     versions=figures.software(),
                     calibrations=file_ids(config.calibration_files),
+                    images=config.images,
                 )
             )
         except (OSError, ValueError) as error:

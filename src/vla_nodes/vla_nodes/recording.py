@@ -20,6 +20,7 @@ from typing import NamedTuple
 from vla_data.definitions import Definitions
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.episode_writer import MESSAGE_OVERHEAD_BYTES, EpisodeWriteError, EpisodeWriter
+from vla_data.image_compression import FORMATS
 from vla_data.qos import QosProfile
 
 
@@ -214,6 +215,7 @@ class RecordingConfig:
         required: Topics that must be seen before an episode may start, absolute.
         versions: Software name to version.
         calibrations: What is calibrated to its id.
+        images: How they are stored, one of `vla_data.image_compression.FORMATS`.
     """
 
     directory: Path
@@ -229,6 +231,7 @@ class RecordingConfig:
     disk_stop_bytes: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, str] = field(default_factory=dict)
+    images: str = FORMATS[0]
 
 
 class Episodes:
@@ -316,6 +319,7 @@ class Episodes:
             queue_bytes=config.queue_bytes + self._preroll.size,
             max_file_bytes=config.max_file_bytes,
             max_file_s=config.max_file_duration,
+            images=config.images,
         )
         self._seen.clear()
         self._announced = False

@@ -20,6 +20,7 @@ from vla_data.rows import (
     OWNER_TOPIC,
     chunk_values,
     common_rate,
+    episode_span,
     pose_vector,
     read_rows,
     survey,
@@ -45,7 +46,7 @@ class ControlReplay:
     """How far a simulated arm was from the recorded one.
 
     Attributes:
-        times: (N,) s since the start of the bag.
+        times: (N,) s since the start of the episode.
         distances: (N,) between the two tools, m.
         chunks: Offered to the controller.
         rejected: Of these, by reason.
@@ -123,8 +124,9 @@ def _robot(joint_names: list[str]) -> str:
 def _run(
     reader: EpisodeReader, simulation: Simulation, topics: Mapping[str, str], progress: Progress
 ) -> ControlReplay:
-    origin = reader.start_ns or 0
-    length = max(1, (reader.end_ns or origin) - origin)
+    # What was recorded before the episode's START was of another scene.
+    origin, end_ns = episode_span(reader)
+    length = max(1, end_ns - origin)
     frames = {
         "base_frame": simulation.robot.base_frame,
         "tool_frame": simulation.robot.tool_frame,
@@ -133,7 +135,7 @@ def _run(
     distances: list[float] = []
     rejected: dict[str, int] = {}
     chunks = 0
-    for each in reader.messages(list(topics)):
+    for each in reader.messages(list(topics), origin):
         message, topic = each.message, topics[each.topic]
         stamp_ns = convert.from_time(message.header.stamp) - origin
         now_ns = stamp_ns if topic == CONTROLLER_TOPIC else each.log_ns - origin

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vla_data import images
-from vla_data.episode_reader import EpisodeReader, header_stamp_ns
+from vla_data.episode_reader import EpisodeReader
+from vla_data.image_compression import COMPRESSED_IMAGE, FORMATS, IMAGE
 from vla_data.synchronisation import NS_PER_S, Signal, time_ns
 
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 TICKS_PER_S = 90_000
 HISTORY = 16
 FOREVER = float("inf")
@@ -71,7 +70,7 @@ def camera_topics(reader: EpisodeReader) -> dict[str, str]:
     for type_name in (IMAGE, COMPRESSED_IMAGE):
         for topic in reader.topics_of_type(type_name):
             parts = topic.strip("/").split("/")
-            if parts[-1] == "compressed":
+            if parts[-1] in ("compressed", *FORMATS):
                 parts.pop()
             name = parts[-2] if len(parts) > 1 else parts[-1]
             found.setdefault(name, topic)
@@ -100,7 +99,7 @@ def write_film(
         return None
     names = {topic: name for name, topic in cameras.items()}
     lead = next(iter(cameras))
-    stamps = _stamps(reader, cameras[lead])
+    stamps = reader.header_stamps(cameras[lead])
     span = (stamps[-1] - stamps[0]) / NS_PER_S
     rate = (len(stamps) - 1) / span if span > 0.0 else 1.0
     start_ns = reader.start_ns if reader.start_ns is not None else stamps[0]
@@ -149,10 +148,6 @@ def write_film(
         duration=film.duration,
         start_ns=film.start_ns,
     )
-
-
-def _stamps(reader: EpisodeReader, topic: str) -> list[int]:
-    return [header_stamp_ns(message) for message in reader.raw_messages([topic])]
 
 
 class _FilmWriter:
