@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from vla_data.episode_reader import EpisodeReader
 from vla_nodes.system import find_system
 
 ENDED = 150.0  # s, on a busy machine
@@ -106,6 +108,45 @@ def test_an_episode_with_bag_report_and_json(start: Start, tmp_path: Path, domai
     assert (tmp_path / "report" / "report.json").is_file()
     assert list((tmp_path / "report").rglob("*.mp4"))
     assert "not done within 5 s" in err
+
+
+def test_an_expert_demonstrates_in_a_dim_scene_and_lets_go(
+    start: Start, tmp_path: Path, domain: int
+) -> None:
+    command = [*VLA, "teleop", "--expert", "demonstrates"]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain + 8)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as expert:
+        process = start(
+            tmp_path,
+            domain + 8,
+            *("sim_franka", "--episodes", "1", "--task", "touch", "--policy", "scripted/circle"),
+            *("--suite", "dim", "--speed", "0.3", "--record", "bags", "--json"),
+        )
+        try:
+            out, err = process.communicate(timeout=ENDED)
+        finally:
+            expert.send_signal(signal.SIGINT)
+        told, _ = expert.communicate(timeout=ENDED)
+    assert process.returncode == 0, err
+    assert "1 episodes, 1 of them by the expert" in told
+    assert json.loads(out)["figures"]["drops_count"] == 0
+    log = next((tmp_path / "runs").glob("*/processes.log")).read_text()
+    assert log.index("granted to expert") < log.index("expert has let go")
+    (bag,) = (path for path in (tmp_path / "bags").iterdir() if path.is_dir())
+    assert "-touch-dim-" in bag.name
+    with EpisodeReader(bag) as reader:
+        owners, states = (
+            [one.message for one in reader.messages([reader.find_topic(topic)])]
+            for topic in ("control_owner", "controller/state")
+        )
+    granted = {one.grant for one in owners if one.reason == "granted to expert"}
+    places = [
+        (place.x, place.y, place.z)
+        for place in (
+            one.reference_pose_tool_in_base.position for one in states if one.grant in granted
+        )
+    ]
+    assert np.ptp(places, axis=0).max() > 0.05, "it was the expert who moved the arm"
 
 
 def test_the_arm_goes_home_before_an_instruction_where_no_scene_is_laid(

@@ -55,6 +55,8 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--episodes", type=_episodes, default=0, help="episodes to run; 0 = until Ctrl-C"
     )
     up.add_argument("--task", action="append", help="task to run; may be repeated (default: all)")
+    up.add_argument("--suite", help="how scenes are drawn: basic, core or another (the system's)")
+    up.add_argument("--speed", type=_positive, help="simulated seconds per second (the system's)")
     up.add_argument("--instruction", help="what to do, in words, instead of the task's own")
     up.add_argument("--time-limit", type=_positive, help="s of ROS time per episode")
     up.add_argument("--seed", type=int, default=0, help="first scene, counted in its range")
@@ -126,6 +128,13 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="demonstrated without physics, in each of three sets per task (2500); 0 = none",
     )
     train.add_argument("--samples", type=_count, help="conditions to process in all")
+    train.add_argument(
+        "--learning-rate",
+        type=_positive,
+        default=1.0,
+        metavar="FACTOR",
+        help="times those of a training from nothing; below 1 for a short one with --from (1)",
+    )
     train.add_argument("--max-hours", type=_positive, help="wall-clock budget over all runs")
     train.add_argument("--threads", type=_count, help="CPU threads")
     train.add_argument("--device", help="cpu or cuda (default: cuda where present)")
@@ -226,8 +235,11 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     evaluation.add_argument(
         "--suite",
         action="append",
-        help="basic, core, position, lighting, distractors, absent, paraphrase, drop, or one task; "
-        "perturbations for all from position on; may be repeated (basic)",
+        help="basic, core, dim, position, lighting, distractors, absent, paraphrase, drop, or one "
+        "task; perturbations for all from position on; may be repeated (basic)",
+    )
+    evaluation.add_argument(
+        "--task", action="append", help="may be repeated (default: those of the suite)"
     )
     evaluation.add_argument(
         "--report",
@@ -321,6 +333,12 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     teleop.add_argument("--turning", type=_positive, default=0.5, help="rad/s (0.5)")
     teleop.add_argument(
         "--max-opening", type=_positive, default=0.08, help="m between the finger pads (0.08)"
+    )
+    teleop.add_argument(
+        "--expert",
+        choices=("demonstrates", "corrects"),
+        help="instead of the keyboard, in simulation: a scripted expert does every task, or takes "
+        "over where the policy does not do what it would do",
     )
     bench = commands.add_parser("bench", help="measure, and compare with what others do")
     bench_commands = bench.add_subparsers(metavar="WHAT", required=True)

@@ -24,8 +24,14 @@ class SimConfig:
     robot: str = parameter("name of the simulated robot")
     task: str = parameter("task laid at start-up")
     seed: int = parameter("seed of the scene laid at start-up", low=0)
+    suite: str = parameter("how scenes are drawn, e.g. basic or core; see vla_sim.suites")
     cameras: tuple[str, ...] = parameter("names of the cameras")
     image_size: int = parameter("px, width and height of the images", low=16, high=1024)
+    speed: float = parameter(
+        "simulated seconds per second; less where the machine is busy: ROS time goes along",
+        low=0.05,
+        high=1.0,
+    )
     camera_rate: float = parameter("Hz of simulated time", low=1.0, high=60.0)
     joint_state_rate: float = parameter("Hz, also of the clock", low=10.0, high=500.0)
     tf_rate: float = parameter("Hz", low=1.0, high=500.0)

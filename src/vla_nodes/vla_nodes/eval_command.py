@@ -16,7 +16,7 @@ from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
 from vla_policy.evaluation.delay_comparison import Arm, arms_of, compare_delays, jobs_of
-from vla_policy.evaluation.evaluate import SUITES, EvaluationConfig, evaluate_pairs, evaluate_suites
+from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate_pairs, evaluate_suites
 from vla_policy.evaluation.page import draw_page
 from vla_sim.suites import PERTURBATIONS
 
@@ -59,6 +59,7 @@ def _config(options: argparse.Namespace, suite: str) -> EvaluationConfig:
         purpose=options.purpose,
         images=options.images,
         workers=options.workers,
+        tasks=tuple(options.task or ()),
     )
 
 
@@ -85,10 +86,10 @@ def _delay(text: str) -> tuple[int, int | None]:
 def _count(configs: list[EvaluationConfig], options: argparse.Namespace) -> int:
     """Episodes in all."""
     if options.with_failure_detector:
-        return 3 * sum(config.episodes * len(SUITES[config.suite]) for config in configs)
+        return 3 * sum(config.episodes * len(config.chosen) for config in configs)
     if options.schedule:
         return len(jobs_of(configs, _arms(options)))
-    return sum(config.episodes * len(SUITES[config.suite]) for config in configs)
+    return sum(config.episodes * len(config.chosen) for config in configs)
 
 
 def _run(

@@ -75,7 +75,9 @@ class PolicyReplay:
     openings: np.ndarray
 
 
-def replay_control(bag: Path, progress: Progress = lambda share: None) -> ControlReplay:
+def replay_control(
+    bag: Path, progress: Progress = lambda share: None, suite: str = "basic"
+) -> ControlReplay:
     """Runs the chunks that the controller was given through the controller, in lockstep.
 
     The scene is laid as it was; nothing looks at it. Chunks and heartbeats come when they came.
@@ -83,9 +85,11 @@ def replay_control(bag: Path, progress: Progress = lambda share: None) -> Contro
     Args:
         bag: Of a simulated episode.
         progress: Called with the share that is done.
+        suite: That its scene was drawn for, see ``vla_sim.suites``.
 
     Raises:
         EpisodeReadError: The bag is damaged or lacks a topic.
+        SuiteError: There is no such suite.
         ReplayError: The arm is not a simulated one, or did not begin where a scene begins.
     """
     with EpisodeReader(bag) as reader:
@@ -100,6 +104,7 @@ def replay_control(bag: Path, progress: Progress = lambda share: None) -> Contro
             info.task,
             info.seed,
             cameras=(),
+            suite=suite,
             controller_overrides={
                 "heartbeat_timeout_s": HEARTBEAT_TIMEOUT,
                 "chunk__accept_joint_positions": True,

@@ -20,6 +20,7 @@ from vla_nodes.progress import progress_bar
 from vla_nodes.replay import ReplayError, replay_control, replay_policy
 from vla_nodes.system import SystemDescriptionError
 from vla_policy import PolicyError, default_checkpoint, load_policy
+from vla_sim.suites import SuiteError
 
 ERRORS = (
     ContractError,
@@ -29,6 +30,7 @@ ERRORS = (
     ObservationError,
     PolicyError,
     ReplayError,
+    SuiteError,
     SystemDescriptionError,
     OSError,
 )
@@ -53,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _control(options: argparse.Namespace, tell: Any) -> tuple[dict[str, float], dict[str, Any]]:
-    done = replay_control(options.bag, tell)
+    done = replay_control(options.bag, tell, options.suite)
     distances = 1e3 * done.distances
     numbers = {
         "tracking_difference_rms_mm": float(np.sqrt(np.mean(distances**2))),

@@ -43,11 +43,13 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
+from vla_sim.experts import STEP_DT, make_expert
 from vla_sim.simulation import Simulation
 
 SECOND = 1_000_000_000
 LOOP_PRIORITY = 20  # of SCHED_FIFO
-SLOW = 0.95  # real-time factor below which the simulation is reported as slow
+SLOW = 0.95  # share of the wanted speed below which the simulation is reported as slow
+EXPERT_RATE = 10.0  # Hz of simulated time
 
 
 class SimNode(Node):
@@ -65,12 +67,14 @@ class SimNode(Node):
             config.seed,
             cameras=config.cameras,
             image_size=config.image_size,
+            suite=config.suite,
             controller_overrides={
                 "heartbeat_timeout_s": config.heartbeat_timeout,
                 "chunk__accept_joint_positions": True,
                 "chunk__accept_twists": True,
             },
         )
+        self._expert = make_expert(self._sim)
         robot = self._sim.robot
         self._tree = LinkTree(self._sim.model, robot.base_frame, robot.finger_joint_names[0])
         self._frames = {"base_frame": robot.base_frame, "tool_frame": robot.tool_frame}
@@ -104,7 +108,7 @@ class SimNode(Node):
         No other thread of this process starts threads meanwhile, so the new one is the loop.
         """
         before = set(os.listdir("/proc/self/task"))
-        self._sim.start_realtime()
+        self._sim.start_realtime(self.config.speed)
         for thread in set(os.listdir("/proc/self/task")) - before:
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(LOOP_PRIORITY))
@@ -118,6 +122,8 @@ class SimNode(Node):
         self._description_pub = create(String, "robot_description", LATCHED)
         self._state_pub = create(ControllerState, "controller/state", RELIABLE)
         self._task_pub = create(TaskStatus, "task/status", RELIABLE)
+        # Hidden, so that no bag has it: no policy may see what knows where everything is.
+        self._expert_pub = create(ActionChunk, "sim/_expert", RELIABLE)
         self._camera_pubs = {
             camera: (
                 create(Image, f"cameras/{camera}/image_raw", IMAGES),
@@ -196,7 +202,9 @@ class SimNode(Node):
             else:
                 self._episodes += 1
                 started = time.strftime("%Y%m%d-%H%M%S")
-                self._episode_id = f"{started}-{self._episodes:03d}-{request.task}-{request.seed}"
+                suite = "" if self.config.suite == "basic" else f"-{self.config.suite}"
+                number = f"{started}-{self._episodes:03d}"
+                self._episode_id = f"{number}-{request.task}{suite}-{request.seed}"
                 self._laid_ns = self._sim.time_ns
                 self._publish_latched()
             self._start_loop()
@@ -215,6 +223,7 @@ class SimNode(Node):
                 ("tf", config.tf_rate),
                 ("controller", config.controller_state_rate),
                 ("task", config.task_status_rate),
+                ("expert", EXPERT_RATE),
             )
         }
         viewer = self._open_viewer() if config.viewer else None
@@ -232,6 +241,8 @@ class SimNode(Node):
                     self._publish_controller()
                 if tick % every["task"] == 0:
                     self._publish_task()
+                if tick % every["expert"] == 0 and self._expert_pub.get_subscription_count():
+                    self._publish_expert()
             if viewer is not None and tick % every["tf"] == 0:
                 self._show(viewer)
         if viewer is not None:
@@ -278,6 +289,14 @@ class SimNode(Node):
                 details=judgement.details,
             )
         )
+
+    def _publish_expert(self) -> None:
+        """What the scripted expert would do from here; for `vla teleop --expert`."""
+        stamp_ns = self._sim.time_ns
+        poses, openings = self._expert.plan(self._sim)
+        message = convert.to_pose_chunk(stamp_ns, poses, step_dt=STEP_DT, **self._frames)
+        message.gripper_opening = openings.tolist()
+        self._expert_pub.publish(message)
 
     # --- cameras ----------------------------------------------------------------------------------
 
@@ -335,8 +354,8 @@ class SimNode(Node):
         }
         for name, count in list(self._rejected.items()):
             values[f"rejected: {name}"] = count
-        if factor < SLOW:
-            return WARN, f"slower than real time: {factor:.2f}", values
+        if factor < SLOW * self.config.speed:
+            return WARN, f"slower than {self.config.speed:g} of real time: {factor:.2f}", values
         return OK, f"{self._sim.task}, seed {self._sim.seed}", values
 
 

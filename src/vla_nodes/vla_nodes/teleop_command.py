@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vla teleop`: takes and moves the arm of a running system with the keyboard."""
+"""`vla teleop`: takes and moves the arm of a running system, by the keyboard or by an expert."""
 
 from __future__ import annotations
 
@@ -62,8 +62,27 @@ class KeyboardNode(Node):
             print(text, flush=True)
 
 
+def _expert(mode: str) -> int:
+    """A scripted expert is the operator, until Ctrl-C."""
+    # Not needed for the keyboard.
+    from vla_nodes.teleop.expert import ExpertOperator
+
+    rclpy.init()
+    node = ExpertOperator(mode)
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        print(f"{node.episodes} episodes, {node.interventions} of them by the expert", flush=True)
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
 def main(options: argparse.Namespace) -> int:
-    """Moves the arm until q is pressed."""
+    """Moves the arm until q is pressed, or Ctrl-C with an expert."""
+    if options.expert:
+        return _expert(options.expert)
     if not sys.stdin.isatty():
         print(
             "vla teleop: standard input is no terminal; devices that speak ROS: teleop_node",

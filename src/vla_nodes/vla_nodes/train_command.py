@@ -26,6 +26,8 @@ def main(options: argparse.Namespace) -> int:
     config = replace(
         TrainConfig(), **{name: value for name, value in given.items() if value is not None}
     )
+    factor = options.learning_rate
+    config = replace(config, lr=factor * config.lr, muon_lr=factor * config.muon_lr)
     demonstrations, datasets = options.demonstrations, options.dataset or []
     folders = (
         sorted(path.parent for path in demonstrations.glob("*/manifest.json"))

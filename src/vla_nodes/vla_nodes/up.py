@@ -254,6 +254,10 @@ def overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     changes: dict[str, dict[str, Any]] = {}
     if options.viewer:
         changes[SIMULATOR] = {"viewer": True}
+    if options.suite:
+        changes.setdefault(SIMULATOR, {})["suite"] = options.suite
+    if options.speed:
+        changes.setdefault(SIMULATOR, {})["speed"] = options.speed
     if options.policy:
         changes[POLICY] = {"checkpoint": options.policy}
     return changes
@@ -265,8 +269,13 @@ def make_requests(system: System, options: argparse.Namespace) -> list[Request]:
     Raises:
         SystemDescriptionError: They do not fit the system.
     """
-    from vla_sim import seeds
+    from vla_sim import seeds, suites
 
+    if options.suite:
+        try:
+            suites.get(options.suite)
+        except ValueError as error:
+            raise SystemDescriptionError(f"--suite: {error}") from None
     tasks = options.task or list(system.tasks)
     if options.instruction and not options.task:
         return [Request("", 0, options.instruction)] * max(1, options.episodes)

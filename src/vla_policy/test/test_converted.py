@@ -78,12 +78,15 @@ def test_steps_beyond_the_end_do_not_count() -> None:
     assert samples.valid[-1].tolist() == [True, True] + [False] * 14
 
 
-def test_corrections_of_any_episode_and_the_rest_of_successful_ones() -> None:
+def test_corrections_of_any_episode_and_what_came_after_them_in_successful_ones() -> None:
     source = np.full(ROWS, POLICY)
     source[10:20] = OPERATOR
     source[25:30] = 0
     whole = chunk_samples(episode(source), RATE, SETTINGS, "all")
-    assert set(whole.rows) == set(range(ROWS)) - set(range(25, 30))
+    # What the policy did before somebody took over is not imitated; what it did afterwards is.
+    assert set(whole.rows) == set(range(10, ROWS)) - set(range(25, 30))
+    alone = chunk_samples(episode(), RATE, SETTINGS, "all")
+    assert set(alone.rows) == set(range(ROWS))
     place = int(np.flatnonzero(whole.rows == 22)[0])
     # From row 22: the actions of rows 21 to 36, of which nobody commanded those of 25 to 29.
     assert whole.valid[place].tolist() == [True] * 4 + [False] * 5 + [True] * 7

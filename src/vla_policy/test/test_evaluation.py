@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from vla_policy.checkpoint import add_selection_seeds, read_manifest
-from vla_policy.evaluation.evaluate import EvaluationConfig, check_seeds, evaluate
+from vla_policy.evaluation.evaluate import (
+    EvaluationConfig,
+    check_seeds,
+    evaluate,
+    evaluation_jobs,
+)
 from vla_policy.evaluation.figures import figures, table
 from vla_policy.evaluation.page import draw_page
 from vla_policy.evaluation.rollout import EpisodeResult
@@ -137,6 +142,11 @@ def test_an_evaluation_with_used_seeds_does_not_start(checkpoint: Path) -> None:
         evaluate(config)
 
 
+def test_tasks_of_any_suite_can_be_chosen(checkpoint: Path) -> None:
+    config = EvaluationConfig(checkpoint, suite="dim", episodes=2, tasks=("wipe",), first=50)
+    assert evaluation_jobs(config) == [("wipe", 4_000_050), ("wipe", 4_000_051)]
+
+
 def test_an_evaluation_without_a_manifest_does_not_start(checkpoint: Path) -> None:
     (checkpoint / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
@@ -145,7 +155,12 @@ def test_an_evaluation_without_a_manifest_does_not_start(checkpoint: Path) -> No
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"suite": "hard"}, "basic"), ({"purpose": "rollouts"}, "selection"), ({"episodes": 0}, "1")],
+    [
+        ({"suite": "hard"}, "basic"),
+        ({"tasks": ("juggle",)}, r"unknown tasks \['juggle'\]; valid: touch"),
+        ({"purpose": "rollouts"}, "selection"),
+        ({"episodes": 0}, "1"),
+    ],
 )
 def test_invalid_settings_name_the_valid_ones(
     checkpoint: Path, change: dict[str, object], message: str

@@ -76,6 +76,17 @@ def test_lighting_is_outside_of_what_core_draws() -> None:
         assert strange < min(ambient) or strange > max(ambient)
 
 
+def test_dim_is_core_with_less_light() -> None:
+    core, dim = draws("core", "drawer"), draws("dim", "drawer")
+    for before, after in zip(core, dim, strict=True):
+        left = after.layout.look.light_ambient / before.layout.look.light_ambient
+        assert 0.2 <= left <= 0.4
+        assert after.layout.look.light_diffuse == pytest.approx(
+            left * before.layout.look.light_diffuse
+        )
+        assert after.layout.props == before.layout.props
+
+
 def test_distractors_are_many() -> None:
     complete = [set(things(i)) >= {*scene.COLORS, *CLUTTER} for i in draws("distractors", "pick")]
     assert np.mean(complete) > 0.9

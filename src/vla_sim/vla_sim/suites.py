@@ -84,6 +84,12 @@ SUITES: dict[str, Suite] = {
             "light 45 to 70 or 125 to 145 % of the nominal, one of its colours down to 75 %",
         ),
         Suite(
+            "dim",
+            CORE_TASKS,
+            (*_CORE, variations.dim_light),
+            "20 to 40 % of the light",
+        ),
+        Suite(
             "distractors",
             CORE_TASKS,
             (variations.look, variations.physics, variations.much_clutter),

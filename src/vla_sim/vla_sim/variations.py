@@ -19,6 +19,8 @@ _OUTER_X = (0.31, 0.70)
 _OUTER_Y = (-0.24, 0.24)
 _OUTSIDE = (0.01, 0.04)
 _TRIES = 500
+# Share of the light that is left where most of it is off.
+_DIM = (0.2, 0.4)
 
 
 def of_suite(instance: TaskInstance, suite: str) -> TaskInstance:
@@ -91,6 +93,18 @@ def strange_light(
         light_diffuse=nominal.light_diffuse * brightness,
         light_ambient=nominal.light_ambient * brightness,
         light_tint=tint,
+    )
+    return replace(instance, layout=replace(instance.layout, look=changed))
+
+
+def dim_light(
+    instance: TaskInstance, task: Task, rng: np.random.Generator, robot: RobotSpec
+) -> TaskInstance:
+    """Most of the light is off."""
+    del task, robot
+    look, left = instance.layout.look, float(rng.uniform(*_DIM))
+    changed = replace(
+        look, light_diffuse=look.light_diffuse * left, light_ambient=look.light_ambient * left
     )
     return replace(instance, layout=replace(instance.layout, look=changed))
 

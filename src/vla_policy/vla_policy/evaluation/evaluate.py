@@ -45,6 +45,7 @@ class EvaluationConfig:
     Attributes:
         checkpoint: Folder of the checkpoint, or a server: see ``serving.connect``.
         suite: Name in ``SUITES``.
+        tasks: Of any suite, drawn as in this one; empty for its own.
         robot: Name of the robot.
         episodes: Per task.
         first: Offset of the first seed in its range.
@@ -61,6 +62,7 @@ class EvaluationConfig:
     purpose: str = "evaluation"
     images: str = "none"
     workers: int = 2
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, valid in (
@@ -69,12 +71,20 @@ class EvaluationConfig:
         ):
             if value not in valid:
                 raise ValueError(f"unknown {name} {value!r}; valid: {', '.join(valid)}")
+        unknown = sorted(set(self.tasks) - set(TIME_LIMITS))
+        if unknown:
+            raise ValueError(f"unknown tasks {unknown}; valid: {', '.join(TIME_LIMITS)}")
         if self.purpose not in ("evaluation", "selection"):
             raise ValueError(f"unknown purpose {self.purpose!r}; valid: evaluation, selection")
         if self.episodes < 1 or self.workers < 1:
             raise ValueError(
                 f"episodes ({self.episodes}) and workers ({self.workers}) must be 1 or more"
             )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tasks that are run."""
+        return self.tasks or SUITES[self.suite]
 
 
 def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -189,7 +199,7 @@ def evaluation_jobs(config: EvaluationConfig) -> list[tuple[str, int]]:
         check_seeds(read_manifest(Path(config.checkpoint)), seeds, config.purpose)
         if config.purpose == "selection":
             add_selection_seeds(Path(config.checkpoint), seeds)
-    return [(task, seed) for task in SUITES[config.suite] for seed in seeds]
+    return [(task, seed) for task in config.chosen for seed in seeds]
 
 
 def evaluation_settings(config: EvaluationConfig) -> dict[str, Any]:
@@ -206,7 +216,7 @@ def evaluation_settings(config: EvaluationConfig) -> dict[str, Any]:
         "latency_s": policy.spec.latency_s,
         "flow_steps": policy.spec.feature_shape[0],
         "execute_steps": policy.spec.execute_steps,
-        "time_limits_s": {task: TIME_LIMITS[task] for task in SUITES[config.suite]},
+        "time_limits_s": {task: TIME_LIMITS[task] for task in config.chosen},
         "threads_per_worker": 1,
         "policy_id": policy.spec.policy_id,
     }

@@ -39,7 +39,8 @@ from .demonstrations import (
 )
 from .pointers import CLASSES, HIDDEN
 
-# Which rows are learnt from: every row of successful episodes and all corrections; the same with
+# Which rows are learnt from: every row of successful episodes and all corrections, but not what the
+# policy did before somebody had to take over (Liu et al., 2023, "Sirius"); the same with
 # corrections repeated until they weigh as much as all the rest; corrections alone. The second is
 # the weighting of Mandlekar et al. (2020), the third the relabelling of HG-DAgger (Kelly et al.,
 # 2019).
@@ -106,7 +107,10 @@ def chunk_samples(
     """
     last = len(episode.action) - 1
     commanded = episode.source > 0
-    chosen = episode.intervention | (commanded & (episode.about["outcome"] == "success"))
+    # What led to somebody's taking over is nothing to learn, though the episode ended well.
+    corrected_later = np.cumsum(episode.intervention[::-1])[::-1] > 0
+    succeeded = (episode.about["outcome"] == "success") & ~corrected_later
+    chosen = episode.intervention | (commanded & succeeded)
     counted = commanded
     if mode == "only":
         chosen = counted = episode.intervention
