@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags hold images as JPEG or H.264 where that is asked for, and all that reads bags reads those."""
+"""Bags hold images as JPEG or H.264 where that is asked for, and whatever reads bags reads them."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def test_every_frame_stands_alone() -> None:
     frames = [encoder.encode(pixels) for pixels in pictures]
     for index in (5, 0, 7):
         assert psnr(decode(frames[index]), pictures[index]) > 38.0
-    assert decode(H264Encoder((31, 45)).encode(np.zeros((31, 45, 3), np.uint8))).shape == (31, 45, 3)
+    odd = np.zeros((31, 45, 3), np.uint8)
+    assert decode(H264Encoder((31, 45)).encode(odd)).shape == odd.shape
 
 
 def test_a_frame_that_builds_on_others_is_refused() -> None:
@@ -139,9 +140,9 @@ def test_a_frame_that_builds_on_others_is_refused() -> None:
         packets += context.encode(frame)  # type: ignore[attr-defined]
     assert decode(bytes(packets[0])).shape == (96, 96, 3)
     for data in (bytes(packets[1]), b"", b"\x00\x00\x00\x01nothing", bytes(packets[0])[:40]):
-        with pytest.raises(H264Error, match="is not one H.264 key frame"):
+        with pytest.raises(H264Error, match=r"is not one H\.264 key frame"):
             decode(data)
-    with pytest.raises(ObservationError, match="camera 'scene': is not one H.264 key frame"):
+    with pytest.raises(ObservationError, match=r"camera 'scene': is not one H\.264 key frame"):
         images.decode_compressed("h264", bytes(packets[1]), part="camera 'scene'")
 
 

@@ -17,9 +17,11 @@ from scipy.spatial.transform import Rotation
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter, images
 from vla_data.episode_reader import header_stamp_ns
 from vla_data.report import write_report
-from vla_data.report.history import _angles, read_controller_history
+from vla_data.report.history import FAULTS, PHASES, _angles, read_controller_history
 from vla_data.report.measures import final_outcome, measure_episode, statistics_ms
 from vla_data.report.video import camera_topics, write_film
+from vla_data.report.viewer import EVENTS
+from vla_data.rows import SOURCES
 
 
 @pytest.fixture(scope="module")
@@ -300,3 +302,19 @@ def test_pictures_of_the_same_instant_are_shown_together(tmp_path, messages):
         left, right = pixels[200, 100], pixels[200, 500]
         assert abs(left.astype(int) - right).max() <= 3
         assert abs(left.astype(int) - (20 + 40 * index)).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("message", "prefix", "names"),
+    [
+        ("ControllerState", "FAULT_", FAULTS),
+        ("ControllerState", "PHASE_", PHASES),
+        ("ControlOwner", "OWNER_", SOURCES),
+        ("EpisodeEvent", "", EVENTS),
+    ],
+)
+def test_numbers_have_the_names_of_the_message(definitions, message, prefix, names):
+    text = definitions.text(f"vla_msgs/msg/{message}")
+    found = re.findall(rf"^uint8 {prefix}(\w+) = (\d+)", text, re.M)
+    stated = {int(number): name.lower().replace("_", " ") for name, number in found}
+    assert dict(enumerate(names)) == stated

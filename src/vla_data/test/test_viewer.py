@@ -6,12 +6,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from control_episode import TAKEOVER, write
+from made_episode import JOINTS
 
+from vla_data.report.rerun_view import RerunMissingError, write_rerun
 from vla_data.report.viewer import write_view
 
 
@@ -61,3 +65,30 @@ def test_words_of_a_bag_are_no_markup(tmp_path: Path, messages: Any) -> None:
     text = write_view(bag, tmp_path / "view.html").read_text()
     assert "<b>" not in text
     assert text.count("</script>") == 2
+
+
+def test_the_recording_for_rerun_needs_its_package(
+    control_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(RerunMissingError, match="pip install rerun-sdk"):
+        write_rerun(control_bag, tmp_path / "view.rrd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reruns_own_reader_opens_the_recording(control_bag: Path, tmp_path: Path) -> None:
+    pytest.importorskip(
+        "rerun", reason="rerun-sdk is not installed; it is not part of the suite (docs/data.md)"
+    )
+    path = write_rerun(control_bag, tmp_path / "view.rrd")
+    run = subprocess.run(
+        [sys.executable, "-m", "rerun", "rrd", "print", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    shown = run.stdout + run.stderr
+    for entity in ("/cameras/scene", "/cameras/wrist", "/owner", "/phase", "/tool/measured/path"):
+        assert entity in shown, shown
+    assert shown.count("/signals/") >= 3 * 2 + 2 + len(JOINTS)

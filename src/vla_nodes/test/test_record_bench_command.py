@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from vla_data import check_bag
+from vla_data import EpisodeReader, check_bag
 from vla_nodes import cli, record_bench
 from vla_nodes.record_bench_command import domain
 from vla_nodes.up import environment
 
 
-def test_every_message_is_in_the_bag_or_counted_as_lost(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.parametrize("images", ["raw", "h264"])
+def test_every_message_is_in_the_bag_or_counted_as_lost(tmp_path: Path, images: str) -> None:
     load = record_bench.Load(seconds=2.0, cameras=2, width=160, camera_rate=10.0, state_rate=100.0)
     parameters = {
         "name_pattern": "{task}_{episode_id}",
         "max_file_bytes": 500_000,
         "preroll": 1.0,
         "required_topics": ["/episode/events"],
+        "images": images,
     }
     found = record_bench.run(load, tmp_path, environment(), domain(), parameters)
     bag = tmp_path / "bench_bench"
@@ -33,6 +33,9 @@ def test_every_message_is_in_the_bag_or_counted_as_lost(
     assert found["cpu_core_percent"] > 0.0
     assert found["peak_memory_mb"] > 10.0
     assert len(list(bag.glob("*.mcap"))) > 1
+    with EpisodeReader(bag) as reader:
+        stored = "Image" if images == "raw" else "CompressedImage"
+        assert len(reader.topics_of_type(f"sensor_msgs/msg/{stored}")) == load.cameras
     checked = check_bag(bag)
     assert checked["sound"], checked
     assert {c["name"]: c["state"] for c in checked["checks"]}["episode"] == "ok", checked
@@ -53,6 +56,25 @@ def test_crashes_are_reported_as_one_object(tmp_path: Path) -> None:
     assert result["figures"]["crash_full_disks_count"] == 1
     assert result["figures"]["crash_unreadable_count"] == 0
     assert result["settings"]["small_disk"]
+
+
+def test_a_conversion_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vla_nodes.cli", "bench", "record", "--convert", "--json"]
+    run = subprocess.run(
+        [*command, "--seconds", "2", "--width", "128", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)["figures"]
+    assert found["recorded_s"] == pytest.approx(2.0, abs=0.1)
+    assert found["conversion_over_real_time_ratio"] > 0.0
+    assert found["conversion_cpu_over_recorded_ratio"] > 0.0
+    # A frame beside its place would have some 25 dB.
+    assert found["film_psnr_min_db"] > 35.0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_an_error(

@@ -3,26 +3,26 @@
 
 from __future__ import annotations
 
-import functools
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rclpy.serialization import serialize_message
-from rosbags.serde import SerdeError
 from std_msgs.msg import String
 
-from vla_data import Definitions, EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter
+from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter
 from vla_data.lerobot.conversion import convert as convert_bags
 from vla_data.lerobot.dataset import Dataset
 from vla_data.rows import read_rows, recorded_cameras, survey
 from vla_msgs.msg import ControlOwner
-from vla_nodes import convert
+from vla_nodes import cli, convert
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import robot_contract
+from vla_nodes.record_load import wire
 from vla_nodes.replay import ReplayError, replay_control, replay_policy
 from vla_policy import load_policy
 from vla_sim.simulation import Simulation
@@ -30,26 +30,6 @@ from vla_sim.simulation import Simulation
 OFFSET = 10_000_000_000  # ns, of the bag's clock before that of the simulation
 SEED, RATE = 1_000_003, 20
 SIMULATED = 1.6  # s
-
-
-@functools.cache
-def store(kind: str) -> Any:
-    return Definitions().typestore([kind])
-
-
-def cdr(kind: str, message: Any) -> bytes:
-    """A message as it goes over the wire.
-
-    The middleware's own function leaves room behind some messages, which it does not send.
-    """
-    data = bytes(serialize_message(message))
-    for length in range(len(data), len(data) - 64, -1):
-        try:
-            store(kind).deserialize_cdr(data[:length], kind)
-        except SerdeError:
-            continue
-        return data[:length]
-    raise AssertionError(f"{kind} cannot be serialised")
 
 
 class Recorder:
@@ -66,7 +46,7 @@ class Recorder:
         return OFFSET + self.sim.time_ns
 
     def tell(self, topic: str, kind: str, message: Any) -> None:
-        self.writer.write(f"/{topic}", kind, cdr(kind, message), self.now_ns)
+        self.writer.write(f"/{topic}", kind, wire(message), self.now_ns)
 
     def states(self) -> None:
         sim, robot = self.sim, self.sim.robot
@@ -239,6 +219,52 @@ def test_compressed_images_change_chunks_by_little(
     assert 0.0 < np.median(done.differences) < 2e-3
 
 
+def figures_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, float]:
+    capsys.readouterr()
+    assert cli.main([*arguments, "--json"]) == 0
+    found: dict[str, float] = json.loads(capsys.readouterr().out)["figures"]
+    return found
+
+
+def test_the_commands_convert_replay_and_show_an_episode(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    found = figures_of(capsys, "convert", str(bag.parent), "--to", "lerobot", "--out", str(out))
+    assert (found["episodes_count"], found["skipped_count"], found["rate_hz"]) == (1, 0, RATE)
+    assert found["rows_count"] == len(Dataset(out).stamps(0)) > 20
+    found = figures_of(capsys, "replay", str(bag))
+    assert found["chunks_count"] == 4
+    assert found["rejected_count"] == 0
+    assert found["tracking_difference_max_mm"] < 1.0
+    found = figures_of(capsys, "replay", str(bag), "--policy", "nano_pi0")
+    assert found["chunks_count"] == 4
+    assert found["chunk_difference_max_mm"] < 1e-3
+    assert cli.main(["bag", "view", str(bag), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size > 50_000
+
+
+def test_the_commands_name_what_is_wrong(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    gone = str(tmp_path / "gone")
+    for arguments, problem in (
+        (["convert", gone, "--out", str(tmp_path / "set")], "is neither a bag nor a folder"),
+        (["convert", str(bag), "--out", str(tmp_path)], f"{tmp_path} exists"),
+        (["convert", str(bag), "--out", gone, "--workers", "0"], "workers is 0; valid: 1 to 1000"),
+        (["convert", str(bag), "--out", gone, "--system", "moon"], "moon"),
+        (["replay", gone], "does not exist"),
+        (["replay", str(bag), "--policy", gone], "gone"),
+        (["bag", "view", gone], "does not exist"),
+        (["bag", "view", str(bag), "--rerun"], "pip install rerun-sdk"),
+    ):
+        assert cli.main(arguments) == 1, arguments
+        assert problem in capsys.readouterr().err, arguments
+    with pytest.raises(SystemExit):
+        cli.main(["convert", str(bag), "--out", gone, "--codec", "vp9"])
+
+
 def test_what_cannot_be_replayed_is_refused(tmp_path: Path, messages_of_another_arm: Path) -> None:
     with pytest.raises(ReplayError, match="no simulated arm has the joints a, b; there are panda"):
         replay_control(messages_of_another_arm)
@@ -255,5 +281,5 @@ def messages_of_another_arm(tmp_path: Path) -> Path:
         ("control_owner", ControlOwner()),
     ):
         kind = f"vla_msgs/msg/{type(message).__name__}"
-        writer.write(f"/{topic}", kind, cdr(kind, message), OFFSET)
+        writer.write(f"/{topic}", kind, wire(message), OFFSET)
     return writer.close(EpisodeOutcome())

@@ -372,13 +372,17 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     failure.set_defaults(module="vla_nodes.failure_bench_command")
     failure.add_argument("--rounds", type=_count, default=2000, help="steps per detector (2000)")
     failure.add_argument("--json", action="store_true", help="print one JSON object")
-    record = bench_commands.add_parser("record", help="the recorder under load, and after crashes")
+    record = bench_commands.add_parser("record", help="recorder: load, crashes; conversion")
     record.set_defaults(module="vla_nodes.record_bench_command")
     record.add_argument("--seconds", type=_positive, default=60.0, help="of load (60)")
     record.add_argument("--cameras", type=_count, default=4, help="of noise, 30 Hz (4)")
     record.add_argument("--width", type=_count, default=640, help="columns of their images (640)")
-    record.add_argument(
+    instead = record.add_mutually_exclusive_group()
+    instead.add_argument(
         "--crash", action="store_true", help="instead: kill writers, fill disks, read what is left"
+    )
+    instead.add_argument(
+        "--convert", action="store_true", help="instead: convert episodes of two cameras"
     )
     record.add_argument("--kills", type=_episodes, default=200, help="with --crash (200)")
     record.add_argument("--full-disks", type=_episodes, default=20, help="with --crash (20)")

@@ -15,7 +15,10 @@ def add_data_commands(
     view = bag_commands.add_parser("view", help="write one page about an episode, film included")
     view.set_defaults(module="vla_nodes.bag_view_command")
     view.add_argument("bag", type=Path, help="folder of a bag, or an MCAP file")
-    view.add_argument("--out", type=Path, metavar="HTML", help="(beside the bag)")
+    view.add_argument("--out", type=Path, metavar="FILE", help="(beside the bag)")
+    view.add_argument(
+        "--rerun", action="store_true", help="instead: a recording for Rerun's viewer (.rrd)"
+    )
     convert = commands.add_parser("convert", help="turn recorded episodes into a dataset")
     convert.set_defaults(module="vla_nodes.convert_command")
     convert.add_argument("bag", nargs="+", type=Path, help="folder of a bag, or of bags")

@@ -20,6 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from vla_data import EpisodeReader
+from vla_data.image_compression import FORMATS
 from vla_msgs.msg import EpisodeEvent, Outcome
 from vla_nodes.node_tools import RELIABLE
 from vla_nodes.record_load import STATES_TOPIC, camera_topics
@@ -219,8 +220,8 @@ def _measure(
     bag = Path(next(one.text for one in director.answers if one.event == EpisodeEvent.RECORDING))
     wait("the end of the bag", lambda: (bag / "metadata.yaml").is_file())
     with EpisodeReader(bag) as reader:
-        counts = {topic.name: topic.count for topic in reader.topics.values()}
-        drops = reader.drops or {}
+        counts = {published_topic(topic.name): topic.count for topic in reader.topics.values()}
+        drops = {published_topic(name): count for name, count in (reader.drops or {}).items()}
         size = reader.size_bytes
     published = load.topics
     return {
@@ -233,6 +234,12 @@ def _measure(
         "publishers_late_max_ms": 1e3 * max(one["late_s"] for one in told),
         "duration_s": took,
     }
+
+
+def published_topic(topic: str) -> str:
+    """Topic on which that was published which a bag holds on ``topic``, compressed or not."""
+    name, _, form = topic.rpartition("/")
+    return name if form in FORMATS[1:] else topic
 
 
 def _line(process: subprocess.Popen[str]) -> dict[str, Any]:

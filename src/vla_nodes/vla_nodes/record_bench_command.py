@@ -15,22 +15,24 @@ from rich.console import Console
 from rich.table import Table
 
 from vla_data import crash_campaign
-from vla_nodes import figures, shared_memory
+from vla_nodes import convert_bench, figures, shared_memory
+from vla_nodes.convert_bench import ConvertBenchError
 from vla_nodes.progress import progress_bar
 from vla_nodes.record_bench import Load, RecordBenchError, run
 from vla_nodes.up import environment
 
 # Domain ids whose ports lie below those that the system hands out to anybody who asks.
 FIRST_DOMAIN, DOMAINS = 10, 90
+EPISODE = 10.0  # s, of the episodes that are converted
 
 
 def main(options: argparse.Namespace) -> int:
-    """Measures the recorder under load, or kills writers and fills disks; prints the figures."""
-    measure = _crash if options.crash else _load
+    """Measures the recorder under load, after crashes, or a conversion; prints the figures."""
+    measure = _crash if options.crash else _convert if options.convert else _load
     try:
         with tempfile.TemporaryDirectory(prefix="vla_bench_record_", dir=options.folder) as folder:
             found, settings, failures = measure(Path(folder), options)
-    except (RecordBenchError, OSError) as error:
+    except (RecordBenchError, ConvertBenchError, OSError) as error:
         print(f"vla bench record: {error}", file=sys.stderr)
         return 1
     if options.json:
@@ -61,6 +63,17 @@ def _crash(
         )
     settings = {"seed": options.seed, "small_disk": seen.small_disk, "failures": seen.failures}
     return seen.figures(), settings, seen.failures
+
+
+def _convert(
+    folder: Path, options: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, Any], list[str]]:
+    episodes = max(1, round(options.seconds / EPISODE))
+    what = convert_bench.Recorded(options.seconds, episodes, options.width)
+    with progress_bar() as progress:
+        bar = progress.add_task("bags, conversion", total=episodes + 1)
+        found = convert_bench.run(what, folder, lambda: progress.advance(bar))
+    return found, asdict(what), []
 
 
 def _load(

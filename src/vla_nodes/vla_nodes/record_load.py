@@ -8,11 +8,13 @@ and prints, as JSON, when it begins and, at the end, how late the latest was.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -29,7 +31,6 @@ from vla_msgs.msg import ControllerState
 from vla_nodes.node_tools import IMAGES, RELIABLE
 
 STATES_TOPIC = "/controller/state"
-STATES_TYPE = "vla_msgs/msg/ControllerState"
 WAIT = 60.0  # s for the recorder to subscribe
 
 
@@ -38,23 +39,46 @@ def camera_topics(count: int) -> list[str]:
     return [f"/cameras/noise_{number}/image_raw" for number in range(count)]
 
 
-def controller_states(count: int = 64) -> list[bytes]:
-    """Serialised states with random values."""
+def controller_states(
+    base_frame: str = "base",
+    tool_frame: str = "tool",
+    joint_names: Sequence[str] = tuple(f"joint{i}" for i in range(7)),
+    count: int = 64,
+) -> list[bytes]:
+    """Serialised states with random values of seven joints."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(count):
-        state = ControllerState(tool_frame="tool", joint_names=[f"joint{i}" for i in range(7)])
-        state.header.frame_id = "base"
+        state = ControllerState(tool_frame=tool_frame, joint_names=joint_names)
+        state.header.frame_id = base_frame
         for name in ("q", "dq", "tau_command", "tau_limit"):
             setattr(state, name, rng.normal(size=7).tolist())
-        made.append(serialize_message(state))
-    # The middleware leaves some bytes at the end that messages have not that it sends itself.
-    store = Definitions().typestore([STATES_TYPE])
-    for slack in range(16):
+        made.append(state)
+    length = len(wire(made[0]))
+    return [bytes(serialize_message(state)[:length]) for state in made]
+
+
+def wire(message: Any) -> bytes:
+    """A message as the middleware sends it.
+
+    ``serialize_message`` leaves some bytes behind it that are not sent.
+
+    Raises:
+        ValueError: If its class is not what its definition says.
+    """
+    package, folder, _ = type(message).__module__.split(".", 2)
+    kind = f"{package}/{folder}/{type(message).__name__}"
+    data = bytes(serialize_message(message))
+    for slack in range(64):
         with suppress(SerdeError):
-            store.deserialize_cdr(made[0][: len(made[0]) - slack], STATES_TYPE)
-            return [one[: len(one) - slack] for one in made]
-    raise ValueError(f"{STATES_TYPE} is not what its definition says; build vla_msgs")
+            _store(kind).deserialize_cdr(data[: len(data) - slack], kind)
+            return data[: len(data) - slack]
+    raise ValueError(f"{kind} is not what its definition says; build the workspace")
+
+
+@functools.cache
+def _store(kind: str) -> Any:
+    return Definitions().typestore([kind])
 
 
 def publish(

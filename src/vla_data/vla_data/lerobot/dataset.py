@@ -117,6 +117,12 @@ class Dataset:
             about=line,
         )
 
+    def stamps(self, index: int) -> list[int]:
+        """ROS time of each of an episode's observations, ns."""
+        path = self.folder / self.info["data_path"].format(**_place(self._lines[index], "data"))
+        found: list[int] = pq.read_table(path, columns=[layout.STAMP])[layout.STAMP].to_pylist()
+        return found
+
     def frames(self, index: int, camera: str) -> Iterator[NDArray[np.uint8]]:
         """Yields the pictures of an episode's camera, one per row."""
         key = f"{layout.IMAGES}{camera}"

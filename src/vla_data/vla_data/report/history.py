@@ -24,6 +24,9 @@ FAULTS = (
     "bad joint state",
     "clock jump",
     "numeric",
+    "tracking deviation",
+    "force sensor",
+    "contact force",
 )
 
 Floats = NDArray[np.float64]

@@ -70,9 +70,9 @@ def write_view(bag: Path, page: Path) -> Path:
             "start": 0.0,
             "end": max(end, 0.1),
             "film": _film(reader, info.instruction or info.episode_id, origin),
-            "events": _events(reader, origin),
-            "bands": _bands(reader, history, origin),
-            "charts": [*_controller_charts(history), *_failure_charts(reader, origin)],
+            "events": events(reader, origin),
+            "bands": bands(reader, history, origin),
+            "charts": charts(reader, history, origin),
         }
     title = info.instruction or info.episode_id
     parts = [info.episode_id, f"{outcome.outcome} (says {outcome.source})", f"{end:.1f} s"]
@@ -100,7 +100,8 @@ def _film(reader: EpisodeReader, caption: str, origin: int) -> dict[str, Any] | 
         return {"base64": content, "start": (film.start_ns - origin) / NS_PER_S}
 
 
-def _events(reader: EpisodeReader, origin: int) -> list[dict[str, Any]]:
+def events(reader: EpisodeReader, origin: int) -> list[dict[str, Any]]:
+    """The events in order: ``time`` in s since ``origin`` (ns), ``name`` and ``text``."""
     topics = reader.topics_of_type(EPISODE_EVENT)
     found = []
     for each in reader.messages(topics) if topics else ():
@@ -113,10 +114,17 @@ def _events(reader: EpisodeReader, origin: int) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: float(one["time"]))
 
 
-def _bands(
+def charts(
     reader: EpisodeReader, history: ControllerHistory | None, origin: int
 ) -> list[dict[str, Any]]:
-    """Who had the arm, and what the controller did."""
+    """The signals over the time in s since ``origin`` (ns)."""
+    return [*_controller_charts(history), *_failure_charts(reader, origin)]
+
+
+def bands(
+    reader: EpisodeReader, history: ControllerHistory | None, origin: int
+) -> list[dict[str, Any]]:
+    """Who had the arm, and what the controller did, in s since ``origin`` (ns)."""
     found = []
     topics = reader.topics_of_type(CONTROL_OWNER)
     if topics:
@@ -148,20 +156,20 @@ def _bands(
 def _controller_charts(history: ControllerHistory | None) -> list[dict[str, Any]]:
     if history is None:
         return []
-    charts = []
+    found = []
     for axis, name in enumerate("xyz"):
         lines = [
             _line("reference", history.reference_position[:, axis], ink="#e08a2c", dash=True),
             _line("measured", history.position[:, axis]),
         ]
-        charts.append(_chart(f"tool {name} in {history.base_frame} / m", history.time, lines))
+        found.append(_chart(f"tool {name} in {history.base_frame} / m", history.time, lines))
     errors = [_line("position / mm", history.position_error * 1e3)]
     errors.append(_line("orientation / deg", np.rad2deg(history.orientation_error)))
-    charts.append(_chart("error, reference to measured", history.time, errors, low=0.0))
+    found.append(_chart("error, reference to measured", history.time, errors, low=0.0))
     shares = 100.0 * torque_ratio(history) * np.sign(history.tau)
     torques = [_line(name, shares[:, i]) for i, name in enumerate(history.joint_names)]
-    charts.append(_chart("torque / % of limit", history.time, torques))
-    return charts
+    found.append(_chart("torque / % of limit", history.time, torques))
+    return found
 
 
 def _failure_charts(reader: EpisodeReader, origin: int) -> list[dict[str, Any]]:
