@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from vla_msgs.srv import LoadPolicy
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.inference import Assignment
+from vla_nodes.node_tools import refuse_impossible_transitions
 from vla_nodes.policy_node import PolicyNode
 from vla_nodes.scripted import CirclePolicy
 
@@ -57,6 +58,7 @@ def make_policy(config: PolicyConfig) -> Busy:
 def node(domain: int) -> Iterator[PolicyNode]:
     rclpy.init(domain_id=domain + 5)
     made = PolicyNode(make_policy)
+    refuse_impossible_transitions(made)
     executor = SingleThreadedExecutor()
     executor.add_node(made)
 
@@ -109,6 +111,18 @@ def test_services_answer_during_an_inference(node: PolicyNode) -> None:
     while not thread.statistics.inferences:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_an_impossible_transition_is_refused(node: PolicyNode) -> None:
+    change = node.create_client(ChangeState, "policy/change_state")
+    for transition, possible in (
+        (Transition.TRANSITION_ACTIVATE, False),
+        (200, False),
+        (Transition.TRANSITION_CONFIGURE, True),
+        (Transition.TRANSITION_CONFIGURE, False),
+    ):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert call(change, request).success == possible  # type: ignore[attr-defined]
 
 
 def test_another_policy_is_loaded_while_the_executor_answers(node: PolicyNode) -> None:

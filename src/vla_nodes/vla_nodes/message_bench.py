@@ -2,14 +2,11 @@
 """What the runtime itself costs: from camera messages to tensors, from a chunk to the controller.
 
 The ways begin and end with serialized messages, as DDS hands them over, and leave DDS itself and
-the policy out. A chunk's features go to the failure detector, behind the chunk. A second thread
-infers meanwhile for ``executor_gap``: how long a thread that wants to run every millisecond, as an
-executor's does, is kept from it.
+the policy out. A chunk's features go to the failure detector, behind the chunk.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +16,6 @@ import torch
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 
-from vla_data.observation import Observation
 from vla_failure.binding import Binding
 from vla_msgs.msg import ActionChunk
 from vla_nodes import convert
@@ -27,7 +23,7 @@ from vla_nodes.configs import PolicyConfig
 from vla_nodes.convert_failure import to_policy_features
 from vla_nodes.parameters import defaults, from_mapping
 from vla_nodes.policy_setup import make_contract
-from vla_policy import RobotState, load_policy
+from vla_policy import RobotState
 from vla_policy.bench.policy import make_observation, make_policy, random_network, reduced_size
 from vla_policy.memory import keep_memory
 from vla_policy.policy import NetworkPolicy
@@ -35,8 +31,7 @@ from vla_policy.types import ActionChunk as PolicyChunk
 
 _HEIGHT, _WIDTH = 480, 640
 _STAMP = 1_000_000_000
-_FEATURES = (10, 50, 1024)  # of a full-size π0
-_TICK = 0.001  # s
+FEATURES = (10, 50, 1024)  # of a full-size π0
 
 
 def run(rounds: int) -> dict[str, float]:
@@ -54,9 +49,6 @@ def run(rounds: int) -> dict[str, float]:
     }
     for name, way in ways.items():
         figures.update(_percentiles(name, _times(way, rounds)))
-    inferring, alone = _gaps(rounds)
-    figures.update(_percentiles("executor_gap", inferring))
-    figures.update(_percentiles("executor_gap_alone", alone))
     return figures
 
 
@@ -133,7 +125,7 @@ def _full_size_chunk(policy: NetworkPolicy) -> PolicyChunk:
     """A chunk with as many features as a full-size π0 has."""
     observation = make_observation(policy.spec)
     small = policy.act(policy.encode(observation), RobotState.of(observation))
-    return replace(small, features=np.zeros(_FEATURES, dtype=np.float32))
+    return replace(small, features=np.zeros(FEATURES, dtype=np.float32))
 
 
 def _to_message(chunk: PolicyChunk, policy: NetworkPolicy) -> ActionChunk:
@@ -154,32 +146,6 @@ def _times(way: Callable[[], object], rounds: int) -> np.ndarray:
         way()
         taken[max(number, 0)] = 1e3 * (time.perf_counter() - began)
     return taken
-
-
-def _gaps(rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """How much later than asked a thread runs, ms: while another infers, and alone."""
-    policy = load_policy()
-    observation: Observation = make_observation(policy.spec)
-    state = RobotState.of(observation)
-    policy.act(policy.encode(observation), state)
-    late: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):  # in turns, so that whatever else the machine does meets both
-        thread = threading.Thread(target=lambda: policy.act(policy.encode(observation), state))
-        thread.start()
-        began = time.perf_counter()
-        while thread.is_alive():
-            late[0].append(_lateness())
-        thread.join()
-        end = 2.0 * time.perf_counter() - began
-        while time.perf_counter() < end:
-            late[1].append(_lateness())
-    return np.array(late[0]), np.array(late[1])
-
-
-def _lateness() -> float:
-    began = time.perf_counter()
-    time.sleep(_TICK)
-    return 1e3 * (time.perf_counter() - began - _TICK)
 
 
 def _percentiles(name: str, times: np.ndarray) -> dict[str, float]:

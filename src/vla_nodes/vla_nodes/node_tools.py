@@ -15,9 +15,12 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -80,6 +83,27 @@ def in_executor(node: Node, call: Callable[[], Any], timeout: float = 10.0) -> A
     if not done.wait(timeout):
         raise TimeoutError(f"{node.get_name()} is not spun")
     return task.result()
+
+
+def refuse_impossible_transitions(node: LifecycleNode) -> None:
+    """Lets a node answer that a transition is impossible in its present state.
+
+    rclpy raises in the callback instead, which ends the node: anybody on the network could do that.
+    """
+    service = node._service_change_state
+    change = service.callback
+
+    def answer(
+        request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        try:
+            return change(request, response)
+        except rclpy_implementation.RCLError as error:
+            node.get_logger().warning(f"transition {request.transition.id} is impossible: {error}")
+            response.success = False
+            return response
+
+    service.callback = answer
 
 
 class RateMeter:
@@ -180,6 +204,8 @@ def run(
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
+    if isinstance(node, LifecycleNode):
+        refuse_impossible_transitions(node)
     executor = make_executor()
     executor.add_node(node)
     spinner = _Spinner(executor, asked)

@@ -11,10 +11,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from vla_nodes import figures, message_bench
+from vla_nodes import executor_bench, figures, message_bench, shared_memory
 from vla_nodes.progress import progress_bar
+from vla_nodes.record_bench_command import domain
+from vla_nodes.up import environment
 from vla_policy import PolicyError
 from vla_policy.bench.policy import Setting, run
+
+_SECONDS_PER_ROUND = 0.2  # of the executor's
 
 
 def main(options: argparse.Namespace) -> int:
@@ -32,9 +36,14 @@ def main(options: argparse.Namespace) -> int:
             measured = run(setting, lambda name: progress.update(bar, description=name))
             progress.update(bar, description="messages")
             measured.update(message_bench.run(options.rounds))
+            progress.update(bar, description="executor")
+            seconds = _SECONDS_PER_ROUND * options.rounds
+            measured.update(executor_bench.run(seconds, environment(), domain()))
     except (OSError, PolicyError, RuntimeError) as error:
         print(f"vla bench policy: {error}", file=sys.stderr)
         return 1
+    finally:
+        shared_memory.remove_stale()
     settings = {
         "rounds": setting.rounds,
         "views": setting.views,

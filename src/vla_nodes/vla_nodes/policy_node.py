@@ -44,6 +44,9 @@ from vla_nodes.policy_swap import load_and_swap
 from vla_policy.memory import keep_memory
 
 SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported
+# s until a callback that wants the interpreter gets it from an inference. Python's own 5 ms let
+# callbacks wait for up to 8 ms, this for up to 4.
+SWITCH_INTERVAL = 0.0005
 
 
 class PolicyNode(LifecycleNode):
@@ -296,6 +299,7 @@ class PolicyNode(LifecycleNode):
 def main() -> int:
     """Runs the node."""
     keep_memory()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     return run(PolicyNode)
 
 

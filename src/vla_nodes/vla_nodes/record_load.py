@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `vla bench record` records: cameras of moving noise, or controller states, at a true rate.
+"""What benches record or infer from: cameras of moving noise, controller or joint states.
 
-A process of its own: ``python -m vla_nodes.record_load cameras|states RATE SECONDS COUNT WIDTH``.
+A process of its own, which publishes at a true rate:
+``python -m vla_nodes.record_load cameras|states|joints RATE SECONDS COUNT WIDTH``.
 It waits for a subscription on every topic, publishes exactly ``RATE * SECONDS`` messages on each
 and prints, as JSON, when it begins and, at the end, how late the latest was.
 """
@@ -23,20 +24,29 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 from rosbags.serde import SerdeError
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 
 from vla_data.definitions import Definitions
 from vla_data.noise import NoiseImages, stamped
 from vla_msgs.msg import ControllerState
+from vla_nodes import convert
+from vla_nodes.configs import PolicyConfig
 from vla_nodes.node_tools import IMAGES, RELIABLE
+from vla_nodes.parameters import defaults, from_mapping
 
+JOINTS_TOPIC = "/joint_states"
 STATES_TOPIC = "/controller/state"
 WAIT = 60.0  # s for the recorder to subscribe
 
 
+def camera_names(count: int) -> list[str]:
+    """Names of some cameras."""
+    return [f"noise_{number}" for number in range(count)]
+
+
 def camera_topics(count: int) -> list[str]:
-    """Topics of some cameras."""
-    return [f"/cameras/noise_{number}/image_raw" for number in range(count)]
+    """Their topics."""
+    return [f"/cameras/{name}/image_raw" for name in camera_names(count)]
 
 
 def controller_states(
@@ -81,6 +91,14 @@ def _store(kind: str) -> Any:
     return Definitions().typestore([kind])
 
 
+def joint_state(stamp_ns: int) -> JointState:
+    """The joints that policy_node expects by default, at rest."""
+    config = from_mapping(PolicyConfig, defaults("policy_node"))
+    names = [*config.joint_names, *config.finger_joint_names]
+    zeros = [0.0] * len(names)
+    return convert.to_joint_state(stamp_ns, names, zeros, zeros)
+
+
 def publish(
     publishers: list[Publisher], make: Callable[[int, int], bytes], rate: float, count: int
 ) -> float:
@@ -109,6 +127,13 @@ def main() -> int:
         topics = camera_topics(int(count))
         publishers = [node.create_publisher(Image, topic, IMAGES) for topic in topics]
         make = images.message
+    elif kind == "joints":
+        publishers = [node.create_publisher(JointState, JOINTS_TOPIC, RELIABLE)]
+        at_rest = serialize_message(joint_state(0))
+
+        def make(number: int, stamp_ns: int) -> bytes:
+            return stamped(at_rest, stamp_ns)
+
     else:
         states = controller_states()
         publishers = [node.create_publisher(ControllerState, STATES_TOPIC, RELIABLE)]

@@ -140,7 +140,7 @@ def random_network(shape: NanoPi0Config, device: str, dtype: torch.dtype) -> Nan
     return network
 
 
-def make_policy(network: NanoPi0, device: str) -> Pi0Policy:
+def make_policy(network: NanoPi0, device: str, kind: type[Pi0Policy] = Pi0Policy) -> Pi0Policy:
     """A network as a policy of an arm with seven joints; its chunks mean nothing."""
     shape = network.config
     parts = make_state_parts(["joint_position", "gripper_opening"], _JOINTS, None)
@@ -166,7 +166,7 @@ def make_policy(network: NanoPi0, device: str) -> Pi0Policy:
         samples=0,
     )
     tokenizer: Any = InstructionTokenizer.build([INSTRUCTION], shape.text_tokens)
-    return Pi0Policy(network, tokenizer, statistics, spec, parts, device)
+    return kind(network, tokenizer, statistics, spec, parts, device)
 
 
 def make_observation(
