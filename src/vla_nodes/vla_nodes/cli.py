@@ -245,8 +245,14 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "--report",
         type=Path,
         metavar="DIR",
-        help="folder for JSON and plots; with --schedule it keeps finished "
-        "episodes, and the same command goes on from there",
+        help="folder for JSON and plots; it keeps finished episodes, and the same command goes on "
+        "from there",
+    )
+    evaluation.add_argument(
+        "--against",
+        type=Path,
+        metavar="JSON",
+        help="eval.json of another policy on the same scenes: tells the difference of success",
     )
     evaluation.add_argument("--episodes", type=_count, default=200, help="per task")
     evaluation.add_argument(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,12 @@ from vla_nodes import figures
 from vla_nodes.progress import progress_bar
 from vla_policy import PolicyError, default_checkpoint
 from vla_policy.evaluation.delay_comparison import Arm, arms_of, compare_delays, jobs_of
-from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate_pairs, evaluate_suites
+from vla_policy.evaluation.evaluate import (
+    EvaluationConfig,
+    compared,
+    evaluate_pairs,
+    evaluate_suites,
+)
 from vla_policy.evaluation.page import draw_page
 from vla_sim.suites import PERTURBATIONS
 
@@ -29,10 +35,12 @@ def main(options: argparse.Namespace) -> int:
             names = ", ".join(config.suite for config in configs)
             bar = progress.add_task(f"suite {names}", total=_count(configs, options))
             result = _run(configs, options, lambda _: progress.advance(bar))
+        if options.against:
+            result = _against(result, options.against)
         if options.report:
             _write(result, options.report)
     except KeyboardInterrupt:
-        if options.schedule and options.report:
+        if options.report and not options.pairs:
             print(
                 f"vla eval: stopped; finished episodes are kept in {options.report}, and the same "
                 "command goes on from there",
@@ -99,6 +107,9 @@ def _run(
 ) -> dict[str, Any]:
     if options.pairs and (len(configs) > 1 or options.report or options.schedule):
         raise ValueError("--pairs takes one --suite, and neither --report nor --schedule")
+    plain = not (options.pairs or options.schedule or options.with_failure_detector)
+    if options.against and not plain:
+        raise ValueError("--against goes with neither --pairs, --schedule nor a failure detector")
     if options.with_failure_detector:
         return _compare_with_detector(configs, options, progress)
     if options.pairs:
@@ -106,7 +117,7 @@ def _run(
     if not options.schedule:
         if options.delay:
             raise ValueError("--delay belongs to a --schedule")
-        return evaluate_suites(configs, progress)
+        return evaluate_suites(configs, progress, options.report)
     return compare_delays(configs, _arms(options), options.report, progress)
 
 
@@ -124,6 +135,18 @@ def _compare_with_detector(
         )
     watching = Watching(options.with_failure_detector, options.retries, options.drift_level)
     return compare_with_detector(configs[0], watching, progress)
+
+
+def _against(result: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The result, compared with that in a file.
+
+    Raises:
+        ValueError: The file is none of `vla eval`, or of other scenes.
+    """
+    try:
+        return compared(result, json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--against {file}: {error}") from None
 
 
 def _write(result: dict[str, Any], folder: Path) -> None:

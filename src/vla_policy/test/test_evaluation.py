@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from vla_policy.checkpoint import add_selection_seeds, read_manifest
 from vla_policy.evaluation.evaluate import (
     EvaluationConfig,
     check_seeds,
+    compared,
     evaluate,
     evaluation_jobs,
 )
@@ -145,6 +147,30 @@ def test_an_evaluation_with_used_seeds_does_not_start(checkpoint: Path) -> None:
 def test_tasks_of_any_suite_can_be_chosen(checkpoint: Path) -> None:
     config = EvaluationConfig(checkpoint, suite="dim", episodes=2, tasks=("wipe",), first=50)
     assert evaluation_jobs(config) == [("wipe", 4_000_050), ("wipe", 4_000_051)]
+
+
+def outcomes(policy: str, successes: list[bool]) -> dict[str, Any]:
+    scenes = [{"suite": "dim", "task": "pick", "seed": i} for i in range(len(successes))]
+    return {
+        "figures": {"success_rate": sum(successes) / len(successes)},
+        "settings": {"policy_id": policy},
+        "episodes": [{**one, "success": won} for one, won in zip(scenes, successes, strict=True)],
+    }
+
+
+def test_policies_are_compared_scene_by_scene() -> None:
+    hard = [True] * 30 + [False] * 30
+    better = compared(outcomes("new", [*hard[:45], *[True] * 15]), outcomes("old", hard))
+    numbers = better["figures"]
+    assert numbers["success_difference"] == pytest.approx(0.25)
+    assert 0.1 < numbers["success_difference_low"] < 0.25 < numbers["success_difference_high"] < 0.4
+    assert better["settings"] == {"policy_id": "new", "against": "old"}
+    same = compared(outcomes("new", hard), outcomes("old", [*hard, True]))["figures"]
+    assert same["success_difference_low"] == same["success_difference_high"] == 0.0
+    with pytest.raises(
+        ValueError, match=r"lacks 10 of the 60 scenes, e\.g\. \('dim', 'pick', 50\)"
+    ):
+        compared(outcomes("new", hard), outcomes("old", hard[:50]))
 
 
 def test_an_evaluation_without_a_manifest_does_not_start(checkpoint: Path) -> None:

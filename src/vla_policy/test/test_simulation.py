@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vla_policy.evaluation.causality import (
     seen_move_changes_the_chunk,
     unseen_move_changes_nothing,
 )
-from vla_policy.evaluation.evaluate import EvaluationConfig, evaluate, evaluate_pairs
+from vla_policy.evaluation.evaluate import EvaluationConfig, _episode, evaluate, evaluate_pairs
 from vla_policy.evaluation.rollout import black_images, run_episode
 from vla_policy.schedules import SCHEDULES
 from vla_policy.tokenizer import InstructionTokenizer
@@ -244,15 +245,32 @@ def test_pairs_leave_out_scenes_with_nothing_else_to_name(
         torch.use_deterministic_algorithms(False)
 
 
-def test_an_evaluation_repeats_itself(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _noting(run: Callable[[Any], Any], seeds: list[int]) -> Callable[[Any], Any]:
+    def episode(job: tuple[str, int]) -> Any:
+        seeds.append(job[1])
+        return run(job)
+
+    return episode
+
+
+def test_an_evaluation_repeats_itself_and_goes_on(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(rollout.TIME_LIMITS, "pick", 1.6)
     monkeypatch.setitem(rollout.TIME_LIMITS, "touch", 1.2)
     monkeypatch.setattr("vla_policy.evaluation.evaluate.SUITES", {"two": ("pick", "touch")})
     config = EvaluationConfig(checkpoint, suite="two", episodes=2, workers=1)
     try:
-        first, second = evaluate(config), evaluate(config)
+        first = evaluate(config)
+        evaluate(replace(config, episodes=1), folder=tmp_path)
+        ran: list[int] = []
+        monkeypatch.setattr("vla_policy.evaluation.evaluate._episode", _noting(_episode, ran))
+        second = evaluate(config, folder=tmp_path)
+        with pytest.raises(ValueError, match="images: there 'none', now 'black'"):
+            evaluate(replace(config, images="black"), folder=tmp_path)
     finally:
         torch.use_deterministic_algorithms(False)
+    assert ran == [4_000_001] * 2, "the others are kept"
     assert first["episodes"] == second["episodes"]
     assert len(first["episodes"]) == 4
     assert len({episode["digest"] for episode in first["episodes"]}) == 4

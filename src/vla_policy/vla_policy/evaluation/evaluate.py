@@ -23,7 +23,8 @@ from ..serving.connect import is_remote
 from ..types import SeedOverlapError
 from .causality import PairResult, colour_pair
 from .figures import figures, table
-from .intervals import wilson_interval
+from .intervals import paired_difference_interval, wilson_interval
+from .kept_episodes import KeptEpisodes
 from .rollout import TIME_LIMITS, EpisodeResult, black_images, run_episode
 
 # The tasks of every suite; a task alone is drawn as in ``basic``.
@@ -31,6 +32,8 @@ SUITES: dict[str, tuple[str, ...]] = {
     **{name: suite.tasks for name, suite in suites.SUITES.items()},
     **{task: (task,) for task in TIME_LIMITS},
 }
+# Settings that all kept episodes of a folder have in common.
+_COMMON = ("suite", "robot", "purpose", "images", "latency_s", "flow_steps", "policy_id")
 FILTERS = {"none": None, "black": black_images}
 
 Progress = Callable[[EpisodeResult], None]
@@ -87,21 +90,38 @@ class EvaluationConfig:
         return self.tasks or SUITES[self.suite]
 
 
-def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict[str, Any]:
+def evaluate(
+    config: EvaluationConfig, progress: Progress | None = None, folder: Path | None = None
+) -> dict[str, Any]:
     """Runs a suite and returns figures, figures per task, settings and episodes.
 
     Args:
         config: What to evaluate.
         progress: Called with every finished episode, in no particular order.
+        folder: Keeps every finished episode; those that it holds already are not run again.
 
     Raises:
         SeedOverlapError: If a seed was used to train or select the policy.
         CheckpointError: If the checkpoint is incomplete.
+        ValueError: If the folder holds episodes of another policy or other settings.
     """
     jobs = evaluation_jobs(config)
+    settings = evaluation_settings(config)
     results: list[EpisodeResult] = []
-    for result in run_jobs(config, _episode, jobs):
+    kept = None
+    if folder is not None:
+        kept = KeptEpisodes(folder, {name: settings[name] for name in _COMMON})
+        found = [EpisodeResult(**entry) for entry in kept.entries]
+        results = [result for result in found if (result.task, result.seed) in set(jobs)]
+        for result in results:
+            if progress is not None:
+                progress(result)
+    done = {(result.task, result.seed) for result in results}
+    missing = [job for job in jobs if job not in done]
+    for result in run_jobs(config, _episode, missing) if missing else ():
         results.append(result)
+        if kept is not None:
+            kept.add(result.to_dict())
         if progress is not None:
             progress(result)
     order = {job: i for i, job in enumerate(jobs)}
@@ -109,15 +129,22 @@ def evaluate(config: EvaluationConfig, progress: Progress | None = None) -> dict
     return {
         "figures": figures(results),
         "table": table(results),
-        "settings": evaluation_settings(config),
+        "settings": settings,
         "episodes": [result.to_dict() for result in results],
     }
 
 
 def evaluate_suites(
-    configs: Sequence[EvaluationConfig], progress: Progress | None = None
+    configs: Sequence[EvaluationConfig],
+    progress: Progress | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Runs several suites of one policy.
+
+    Args:
+        configs: One per suite.
+        progress: As of ``evaluate``.
+        folder: Receives a folder of finished episodes per suite; see ``evaluate``.
 
     Returns:
         As ``evaluate``. The figures are those of the first suite, and each of the others' behind
@@ -126,7 +153,10 @@ def evaluate_suites(
     Raises:
         As ``evaluate``.
     """
-    runs = [evaluate(config, progress) for config in configs]
+    runs = [
+        evaluate(config, progress, None if folder is None else folder / config.suite)
+        for config in configs
+    ]
     values = dict(runs[0]["figures"])
     for config, run in zip(configs[1:], runs[1:], strict=True):
         values.update({f"{name}_{config.suite}": v for name, v in run["figures"].items()})
@@ -135,6 +165,46 @@ def evaluate_suites(
         "table": [row for run in runs for row in run["table"]],
         "settings": {**runs[0]["settings"], "suites": [run["settings"] for run in runs[1:]]},
         "episodes": [episode for run in runs for episode in run["episodes"]],
+    }
+
+
+def compared(result: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation with how it differs from another one of the same scenes.
+
+    Args:
+        result: As ``evaluate`` and ``evaluate_suites`` return it.
+        other: The same of another policy; it may hold further scenes.
+
+    Returns:
+        The first, with ``success_difference`` and the ends of its 95 % paired bootstrap interval
+        among the figures, and the other's policy among the settings.
+
+    Raises:
+        ValueError: The other lacks a scene, naming it.
+    """
+
+    def scene(episode: dict[str, Any]) -> tuple[str, str, int]:
+        return episode["suite"], episode["task"], episode["seed"]
+
+    found = {scene(episode): bool(episode["success"]) for episode in other["episodes"]}
+    ours = {scene(episode): bool(episode["success"]) for episode in result["episodes"]}
+    lacking = sorted(set(ours) - set(found))
+    if lacking:
+        raise ValueError(f"it lacks {len(lacking)} of the {len(ours)} scenes, e.g. {lacking[0]}")
+    difference, low, high = paired_difference_interval(
+        list(ours.values()),
+        [found[name] for name in ours],
+        ["/".join(name[:2]) for name in ours],
+    )
+    values = {
+        "success_difference": difference,
+        "success_difference_low": low,
+        "success_difference_high": high,
+    }
+    return {
+        **result,
+        "figures": {**result["figures"], **values},
+        "settings": {**result["settings"], "against": other["settings"]["policy_id"]},
     }
 
 
