@@ -15,10 +15,11 @@ from control_episode import CAMERAS, CONTRACT, RATE, arm_urdf, kinematics, write
 from made_episode import picture
 
 from vla_data import EpisodeInfo, EpisodeReader, EpisodeWriter, ObservationError, check_bag, images
-from vla_data.h264 import H264Encoder, H264Error, decode
+from vla_data.cameras import camera_topics
+from vla_data.h264 import PIXEL_FORMAT, H264Encoder, H264Error, decode, full_colour_frame
 from vla_data.image_compression import COMPRESSED_IMAGE, FORMATS, IMAGE, ImageCompressor
 from vla_data.lerobot.conversion import convert
-from vla_data.report.video import camera_topics, write_film
+from vla_data.report.video import write_film
 from vla_data.rows import read_rows, recorded_cameras, survey
 
 
@@ -126,6 +127,18 @@ def test_every_frame_stands_alone() -> None:
         assert psnr(decode(frames[index]), pictures[index]) > 38.0
     odd = np.zeros((31, 45, 3), np.uint8)
     assert decode(H264Encoder((31, 45)).encode(odd)).shape == odd.shape
+
+
+@pytest.mark.parametrize("size", [(96, 96), (31, 45), (480, 640)])
+def test_colours_are_those_of_ffmpegs_conversion(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    pixels[0, :3] = ((0, 0, 0), (255, 255, 255), (255, 0, 0))
+    mine = full_colour_frame(pixels)
+    other = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=PIXEL_FORMAT)
+    for one, two in zip(mine.planes, other.planes, strict=True):
+        values = [np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in (one, two)]
+        first, second = (v[: size[0], : size[1]].astype(int) for v in values)
+        assert np.abs(first - second).max() <= 1
 
 
 def test_a_frame_that_builds_on_others_is_refused() -> None:

@@ -15,11 +15,12 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter, images
+from vla_data.cameras import camera_topics
 from vla_data.episode_reader import header_stamp_ns
-from vla_data.report import write_report
 from vla_data.report.history import FAULTS, PHASES, _angles, read_controller_history
 from vla_data.report.measures import final_outcome, measure_episode, statistics_ms
-from vla_data.report.video import camera_topics, write_film
+from vla_data.report.summary import write_report
+from vla_data.report.video import write_film
 from vla_data.report.viewer import EVENTS
 from vla_data.rows import SOURCES
 

@@ -10,14 +10,26 @@ other would take two thirds of that.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any, cast
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 # In small pictures colour at half resolution would be most of what is lost.
 PIXEL_FORMAT = "yuv444p"
 OPTIONS = {"crf": "15", "preset": "ultrafast", "tune": "zerolatency", "g": "1"}
+
+
+# RGB to luma and colour differences of limited range, each with its offset (ITU-R BT.601).
+BT601 = np.array(
+    [
+        [0.256788, 0.504129, 0.097906, 16.0],
+        [-0.148223, -0.290993, 0.439216, 128.0],
+        [0.439216, -0.367788, -0.071427, 128.0],
+    ]
+)
 
 
 class H264Error(ValueError):
@@ -44,10 +56,25 @@ class H264Encoder:
 
     def encode(self, pixels: NDArray[np.uint8]) -> bytes:
         """Compresses a picture, ``(height, width, 3)`` uint8 RGB, to one frame (Annex B)."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        frame = full_colour_frame(pixels)
         frame.pts = self._count
         self._count += 1
         return b"".join(bytes(packet) for packet in self._context.encode(frame))
+
+
+def full_colour_frame(pixels: NDArray[np.uint8]) -> av.VideoFrame:
+    """A picture, ``(height, width, 3)`` uint8 RGB, as a frame with all of its colour (4:4:4).
+
+    FFmpeg's own conversion gives the same within one step in three times the time.
+    """
+    height, width = pixels.shape[:2]
+    frame = av.VideoFrame(width, height, PIXEL_FORMAT)
+    planes = [
+        np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[:height, :width]
+        for plane in frame.planes
+    ]
+    cv2.split(cv2.transform(np.ascontiguousarray(pixels), BT601), planes)
+    return frame
 
 
 def decode(data: bytes | memoryview | NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_data import images
+from vla_data.cameras import camera_topics
 from vla_data.contract import CameraContract, ForwardKinematics, ObservationContract
 from vla_data.episode_reader import EpisodeReader, EpisodeReadError, RawMessage, header_stamp_ns
 from vla_data.observation import Observation, ObservationError
-from vla_data.report.video import camera_topics
 from vla_data.synchronisation import NS_PER_S, Sample, Signal
 
 CONTROLLER_TOPIC, OWNER_TOPIC = "controller/state", "control_owner"

@@ -242,7 +242,7 @@ class Run:
             figures.report(numbers, self._settings()) + "\n", encoding="utf-8"
         )
         if bags:
-            from vla_data.report import write_report
+            from vla_data.report.summary import write_report
 
             self.console.print("Writing the report ...")
             write_report(bags, folder)

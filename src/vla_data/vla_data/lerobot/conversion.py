@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from vla_data.contract import ObservationContract
 from vla_data.definitions import DefinitionError
 from vla_data.episode_reader import EpisodeReadError
@@ -158,7 +160,7 @@ class _Pool:
 
     def __init__(self, workers: int) -> None:
         self._executor = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
+            workers, multiprocessing.get_context("spawn"), initializer=_begin_worker
         )
 
     def each(
@@ -189,7 +191,8 @@ class _Pool:
         self._executor.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
+def _begin_worker() -> None:
+    cv2.setNumThreads(1)  # each process has a core of its own
     # Ctrl-C reaches the whole group of processes; the one that was asked ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

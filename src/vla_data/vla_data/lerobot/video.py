@@ -14,10 +14,12 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from vla_data.h264 import PIXEL_FORMAT, full_colour_frame
+
 # Encoder, pixel format and options by codec. A key frame every other frame keeps any row at hand.
 # In small pictures colour at half resolution is most of what is lost, so H.264 has all of it.
 ENCODERS = {
-    "h264": ("libx264", "yuv444p", {"crf": "18", "preset": "ultrafast", "g": "2", "bf": "0"}),
+    "h264": ("libx264", PIXEL_FORMAT, {"crf": "18", "preset": "ultrafast", "g": "2", "bf": "0"}),
     "av1": ("libsvtav1", "yuv420p", {"crf": "24", "preset": "10", "g": "2"}),
 }
 
@@ -52,7 +54,10 @@ class FilmWriter:
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
         """Adds the next frame, ``(height, width, 3)`` uint8 RGB."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        if self._stream.pix_fmt == PIXEL_FORMAT:
+            frame = full_colour_frame(pixels)
+        else:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame.pts = self._count
         frame.time_base = self._stream.codec_context.time_base
         self._container.mux(self._stream.encode(frame))

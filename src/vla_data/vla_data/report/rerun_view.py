@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from vla_data import images
+from vla_data.cameras import camera_topics
 from vla_data.episode_reader import EpisodeReader, header_stamp_ns
 from vla_data.report.history import ControllerHistory, read_controller_history
-from vla_data.report.video import camera_topics
 from vla_data.report.viewer import bands, charts, events
 from vla_data.synchronisation import NS_PER_S
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vla_data import images
+from vla_data.cameras import camera_topics
 from vla_data.episode_reader import EpisodeReader
-from vla_data.image_compression import COMPRESSED_IMAGE, FORMATS, IMAGE
 from vla_data.synchronisation import NS_PER_S, Signal, time_ns
 
 TICKS_PER_S = 90_000
@@ -54,27 +54,6 @@ class Film:
     rate_hz: float
     duration: float
     start_ns: int
-
-
-def camera_topics(reader: EpisodeReader) -> dict[str, str]:
-    """Finds the cameras in a bag.
-
-    Args:
-        reader: The open bag.
-
-    Returns:
-        Camera name to topic, a camera called ``scene`` first. Where a camera has a raw and a
-        compressed topic, the raw one.
-    """
-    found: dict[str, str] = {}
-    for type_name in (IMAGE, COMPRESSED_IMAGE):
-        for topic in reader.topics_of_type(type_name):
-            parts = topic.strip("/").split("/")
-            if parts[-1] in ("compressed", *FORMATS):
-                parts.pop()
-            name = parts[-2] if len(parts) > 1 else parts[-1]
-            found.setdefault(name, topic)
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "scene", item[0])))
 
 
 def write_film(
