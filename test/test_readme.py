@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of README and docs/recording.md run; what the README names exists."""
+"""Marked commands run, every `vla` command of the pages parses, what the README names exists."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 
 import pytest
 from repository import ROOT
+
+from vla_nodes.cli import make_parser
 
 README = (ROOT / "README.md").read_text()
 PAGES = (README, (ROOT / "docs" / "recording.md").read_text())
@@ -18,6 +21,27 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
+
+
+WRITTEN = sorted(
+    {
+        line.split("  #")[0].strip()
+        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.S)
+        for line in block.replace("\\\n", " ").splitlines()
+        if re.match(r"(\S*/)?vla\s", line)
+    }
+)
+
+
+@pytest.mark.parametrize("command", WRITTEN)
+def test_every_written_command_is_one_that_vla_takes(command: str) -> None:
+    arguments = shlex.split(command)[1:]
+    if "--help" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            make_parser().parse_args(arguments)
+    else:
+        make_parser().parse_args(arguments)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
