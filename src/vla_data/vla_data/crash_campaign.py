@@ -90,20 +90,20 @@ def run(
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(seed)
     seen = Campaign()
     definitions = Definitions()
     images = NoiseImages(definitions, WIDTH, HEIGHT, seed)
+    means = _Means(definitions, images, np.random.default_rng(seed))
     for number in range(kills + full_disks):
         place = folder / f"crash_{number}"
         place.mkdir()
         try:
             if number < kills:
                 seen.kills += 1
-                _kill(seen, place, definitions, images, random)
+                _kill(seen, place, means)
             else:
                 seen.full_disks += 1
-                _fill(seen, place, definitions, images, random)
+                _fill(seen, place, means)
         except Exception as error:  # whatever goes wrong with a bag is what is looked for
             seen.failures.append(f"{place.name}: {type(error).__name__}: {error}")
         shutil.rmtree(place, ignore_errors=True)
@@ -124,22 +124,29 @@ class _Taken:
         return int(np.count_nonzero(self.times))
 
 
-def _kill(
-    seen: Campaign,
-    place: Path,
-    definitions: Definitions,
-    images: NoiseImages,
-    random: np.random.Generator,
-) -> None:
-    taken = _Taken()
+@dataclass(frozen=True)
+class _Means:
+    """What every crash is made with."""
+
+    definitions: Definitions
+    images: NoiseImages
+    random: np.random.Generator
+
+    def files(self) -> dict[str, float]:
+        """Which files the next bag has."""
+        return FILES[int(self.random.integers(len(FILES)))]
+
+
+def _kill(seen: Campaign, place: Path, means: _Means) -> None:
+    taken, images, random = _Taken(), means.images, means.random
     bag = place / "bag"
-    files = FILES[int(random.integers(len(FILES)))]
+    files = means.files()
     # Some are killed while they finish the bag, or after that.
     closes = float(random.uniform(0.0, 2.0 * LATEST_KILL))
     moment = float(random.uniform(0.0, LATEST_KILL))
 
     def write() -> int:
-        writer = _writer(bag, definitions, files)
+        writer = _writer(bag, means.definitions, files)
         _write(writer, images, taken, time.monotonic() + closes)
         writer.close()
         signal.pause()
@@ -157,16 +164,10 @@ def _kill(
     _verify(seen, bag, images, taken)
 
 
-def _fill(
-    seen: Campaign,
-    place: Path,
-    definitions: Definitions,
-    images: NoiseImages,
-    random: np.random.Generator,
-) -> None:
-    taken = _Taken()
-    size = int(random.integers(4 << 20, 24 << 20))
-    files = FILES[int(random.integers(len(FILES)))]
+def _fill(seen: Campaign, place: Path, means: _Means) -> None:
+    taken, images = _Taken(), means.images
+    size = int(means.random.integers(4 << 20, 24 << 20))
+    files = means.files()
     with _small_disk(place / "disk", size) as (disk, limit):
         seen.small_disk = "limit on the size of a file" if limit else "tmpfs"
 
@@ -174,7 +175,7 @@ def _fill(
             if limit:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             # A bag of several small files would never meet a limit on the size of a file.
-            writer = _writer(disk / "bag", definitions, {} if limit else files)
+            writer = _writer(disk / "bag", means.definitions, {} if limit else files)
             try:
                 _write(writer, images, taken, time.monotonic() + PATIENCE)
                 writer.close()

@@ -7,12 +7,11 @@ import heapq
 import json
 import struct
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import yaml
 from mcap.records import ChunkIndex
@@ -110,7 +109,7 @@ def _stamp_ns(topic: str, data: bytes) -> int:
     return int(sec) * NS_PER_S + int(nanosec)
 
 
-class EpisodeReader:
+class EpisodeReader(AbstractContextManager["EpisodeReader", None]):
     """An open bag.
 
     Types are taken from the bag itself. A bag that was never finished is read up to its last
@@ -446,15 +445,7 @@ class EpisodeReader:
         self._stack.close()
         self._streams.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -37,8 +37,8 @@ from vla_nodes.message_bench import FEATURES
 from vla_nodes.node_tools import RELIABLE
 from vla_nodes.policy_node import SWITCH_INTERVAL, PolicyNode
 from vla_nodes.record_load import camera_names
-from vla_policy.bench.policy import INSTRUCTION, make_policy, random_network, reduced_size
 from vla_policy import interface
+from vla_policy.bench.policy import INSTRUCTION, make_policy, random_network, reduced_size
 from vla_policy.memory import keep_memory
 from vla_policy.pi0.policy import Pi0Policy
 from vla_policy.types import ActionChunk, PolicyError, RobotState

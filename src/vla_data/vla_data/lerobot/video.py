@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -24,7 +24,7 @@ ENCODERS = {
 }
 
 
-class FilmWriter:
+class FilmWriter(AbstractContextManager["FilmWriter", None]):
     """An MP4 file of a constant rate.
 
     Args:
@@ -69,15 +69,7 @@ class FilmWriter:
             self._container.mux(self._stream.encode(None))
         self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
