@@ -12,6 +12,7 @@ import pytest
 from test_inference import ACTIVE, JOINTS, World, asynchronous, wait_for
 
 from vla_data import Observation, ObservationError
+from vla_nodes import inference
 from vla_nodes.fast_inference import FastInferenceThread
 from vla_nodes.inference import Assignment
 from vla_nodes.scripted import CirclePolicy
@@ -96,6 +97,23 @@ def test_chunks_start_from_fresh_joints_on_images_that_age(
     act_again(world)
     assert world.results[-1].context_age == pytest.approx(0.0333, abs=1e-3)
     assert thread.statistics.context_age == pytest.approx(0.0333, abs=1e-3)
+
+
+def test_what_is_late_is_not_kept_waiting_for_the_next_look_at_the_clock(
+    world: Moving, thread: FastInferenceThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread.assign(ACTIVE)
+    wait_for(lambda: len(world.results) == 1)
+    act = Attentive.act
+
+    def late(policy: Attentive, context: Any, state: Any, guidance: Any = None) -> ActionChunk:
+        world.now += ACT + 1_000_000
+        return act(policy, context, state, guidance)
+
+    monkeypatch.setattr(Attentive, "act", late)
+    monkeypatch.setattr(inference, "POLL_PERIOD", 60.0)
+    world.now += ACT
+    wait_for(lambda: len(world.results) >= 4)
 
 
 def test_a_context_that_is_too_old_gives_no_chunk(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vla_data.observation import Observation, ObservationError
-from vla_nodes.inference import Assignment, InferenceThread
+from vla_nodes.inference import POLL_PERIOD, Assignment, InferenceThread
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FastInferenceThread(InferenceThread):
 
     def _encode_always(self) -> None:
         while True:
-            assignment = self._next_assignment()
+            assignment = self._next_assignment(POLL_PERIOD)
             if assignment is None:
                 return
             if not assignment.active or not assignment.instruction.strip():

@@ -15,6 +15,7 @@ import numpy as np
 from vla_data.observation import Observation, ObservationError
 
 POLL_PERIOD = 0.02  # s (steady) between looks at the clock; new data wakes the thread at once
+SHORTEST_PAUSE = 0.002  # s; ROS time may stand still shortly before an inference is due
 REMEMBERED = 64  # chunks whose delay is still unknown
 
 
@@ -187,6 +188,7 @@ class InferenceThread:
 
     def _run(self) -> None:
         due_ns = 0
+        seen = 0  # inferences
         grant = (0, 0)
         instruction_id = 0
         told = self.statistics
@@ -196,7 +198,8 @@ class InferenceThread:
             told.failure = f"{type(error).__name__}: {error}"
             told.blocked[f"warm-up: {type(error).__name__}"] += 1
         while True:
-            assignment = self._next_assignment()
+            assignment = self._next_assignment(self._pause(due_ns, told.inferences > seen))
+            seen = told.inferences
             if assignment is None:
                 return
             if not assignment.active:
@@ -219,11 +222,18 @@ class InferenceThread:
                 told.failure = f"{type(error).__name__}: {error}"
                 self._block(f"failed: {told.failure}", part=f"inference: {type(error).__name__}")
 
-    def _next_assignment(self) -> Assignment | None:
-        """What to do, after something new or a moment; None: stop."""
+    def _pause(self, due_ns: int, inferred: bool) -> float:
+        """How long to wait for something new, s: until it is due; not at all if it is late."""
+        left = (due_ns - self._now_ns()) * 1e-9
+        if left > 0.0:
+            return min(max(left, SHORTEST_PAUSE), POLL_PERIOD)
+        return 0.0 if inferred else POLL_PERIOD
+
+    def _next_assignment(self, pause: float) -> Assignment | None:
+        """What to do, after something new or a pause, s; None: stop."""
         with self._wake:
             if not self._stopping:
-                self._wake.wait(POLL_PERIOD)
+                self._wake.wait(pause)
             return None if self._stopping else self._assignment
 
     def _restart(self) -> None:
