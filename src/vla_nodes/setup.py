@@ -18,8 +18,11 @@ NODES = (
 setup(
     name="vla_nodes",
     version="0.1.0",
-    packages=["vla_nodes", "vla_nodes.teleop"],
-    package_data={"vla_nodes": ["defaults/*.yaml"]},
+    packages=["vla_nodes", "vla_nodes.console", "vla_nodes.teleop"],
+    package_data={
+        "vla_nodes": ["defaults/*.yaml"],
+        "vla_nodes.console": ["page/*", "page/assets/*"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vla_nodes"]),
         ("share/vla_nodes", ["package.xml"]),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,27 @@ def test_verdicts_of_other_episodes_tasks_or_times_do_not_count(
     core = lead_to("AUTONOMOUS")
     core.judge(episode_id, task, stamp_ns, Verdict.SUCCESS, "", NOW)
     assert core.state is State.AUTONOMOUS
+
+
+@pytest.mark.parametrize("task", [GOAL.task, ""])
+@pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE])
+def test_the_operator_judges_whatever_was_asked_for(task: str, verdict: Verdict) -> None:
+    core = Supervisor(1, Limits())
+    begun = core.begin(replace(GOAL, task=task), NOW)
+    core.judge("another", task, NOW, verdict, "", NOW, Source.OPERATOR)
+    core.judge(begun.episode_id, task, NOW, Verdict.UNKNOWN, "", NOW, Source.OPERATOR)
+    assert begun.outcome is None
+    core.judge(begun.episode_id, task, NOW, verdict, "it says", NOW, Source.OPERATOR)
+    assert begun.outcome is not None
+    assert begun.outcome.verdict is verdict
+    assert begun.outcome.source is Source.OPERATOR
+
+
+def test_nobody_but_the_operator_judges_a_free_instruction() -> None:
+    core = Supervisor(1, Limits())
+    begun = core.begin(replace(GOAL, task=""), NOW)
+    core.judge(begun.episode_id, "", NOW, Verdict.SUCCESS, "", NOW)
+    assert begun.outcome is None
 
 
 def test_pauses_do_not_use_up_the_time_limit() -> None:

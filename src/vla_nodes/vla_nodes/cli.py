@@ -333,6 +333,20 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     move.add_argument("--scaling", type=_positive, help="share of the arm's limits (0.2)")
     move.add_argument("--robot", help="name of the arm, or path of its YAML (default: found)")
     move.add_argument("--json", action="store_true", help="print one JSON object")
+    console = commands.add_parser("console", help="a page to watch and take over a running system")
+    console.set_defaults(module="vla_nodes.console_command")
+    console.add_argument("--port", type=int, default=8766, help="TCP; 0 = any that is free (8766)")
+    console.add_argument(
+        "--lan",
+        action="store_true",
+        help="serve HTTPS to the local network, not this machine alone",
+    )
+    console.add_argument("--speed", type=_positive, default=0.15, help="m/s of the tool (0.15)")
+    console.add_argument("--turning", type=_positive, default=0.6, help="rad/s (0.6)")
+    console.add_argument(
+        "--max-opening", type=_positive, default=0.08, help="m of the gripper (0.08)"
+    )
+
     teleop = commands.add_parser("teleop", help="move the arm of a running system by the keyboard")
     teleop.set_defaults(module="vla_nodes.teleop_command")
     teleop.add_argument("--speed", type=_positive, default=0.1, help="m/s of the tool (0.1)")

@@ -35,6 +35,10 @@ ERROR = DiagnosticStatus.ERROR
 RELIABLE = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST, depth=100, reliability=QoSReliabilityPolicy.RELIABLE
 )
+# For whoever acts on what is so, and would rather miss a message than act on an old one.
+NEWEST = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE
+)
 IMAGES = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST, depth=8, reliability=QoSReliabilityPolicy.RELIABLE
 )

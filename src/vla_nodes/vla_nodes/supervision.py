@@ -244,18 +244,29 @@ class Supervisor:
         return f"nothing to {'pause' if paused else 'resume'} in {self.state.name}"
 
     def judge(
-        self, episode_id: str, task: str, stamp_ns: int, verdict: Verdict, details: str, now_ns: int
+        self,
+        episode_id: str,
+        task: str,
+        stamp_ns: int,
+        verdict: Verdict,
+        details: str,
+        now_ns: int,
+        source: Source = Source.SIMULATOR,
     ) -> None:
-        """Takes the verdict of the judge of the scene; others than the task's own are ignored."""
+        """Takes a verdict on the task in force: the operator's, on whatever was asked for, or that
+        of the judge of the scene on the scene's own task. Others are ignored.
+        """  # noqa: D205
         current = self.task
-        if current is None or current.granted_ns is None or not current.goal.task:
+        if current is None or current.granted_ns is None or episode_id != current.episode_id:
             return
-        if episode_id != current.episode_id or task != current.goal.task:
+        if source is not Source.OPERATOR and not current.goal.task:
             return
-        if stamp_ns < current.granted_ns or verdict not in (Verdict.SUCCESS, Verdict.FAILURE):
+        if task != current.goal.task or stamp_ns < current.granted_ns:
+            return
+        if verdict not in (Verdict.SUCCESS, Verdict.FAILURE):
             return
         reason = f"ended: {verdict.name.lower()}"
-        self._finish(verdict, Source.SIMULATOR, details, reason, now_ns)
+        self._finish(verdict, source, details, reason, now_ns)
 
     def on_controller(self, in_fault: bool, fault: ControllerFault, now_ns: int) -> None:
         """Takes the controller's state."""

@@ -24,6 +24,7 @@ from vla_msgs.msg import (
     ControlOwner,
     EpisodeEvent,
     FailureStatus,
+    Outcome,
     TaskStatus,
     TeleopCommand,
 )
@@ -177,6 +178,7 @@ class SupervisorNode(Node):
         self._chunks.tick()
 
     def _on_task_status(self, message: TaskStatus) -> None:
+        by_operator = message.outcome.outcome_source == Outcome.SOURCE_OPERATOR
         self.core.judge(
             message.episode_id,
             message.task,
@@ -184,6 +186,7 @@ class SupervisorNode(Node):
             convert.known(Verdict, message.outcome.outcome, Verdict.UNKNOWN),
             message.outcome.message or message.details,
             self.now_ns(),
+            Source.OPERATOR if by_operator else Source.SIMULATOR,
         )
         self._publish_changes()
 

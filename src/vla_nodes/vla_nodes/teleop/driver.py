@@ -8,6 +8,7 @@ the supervisor misses the claim, and the arm holds until somebody says what shal
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from rclpy.node import Node
 
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, TeleopCommand
 from vla_nodes import convert
-from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN
+from vla_nodes.node_tools import NEWEST, OK, RELIABLE, STEADY, WARN
 from vla_nodes.teleop.clutch import Bounds, Clutch, Input, InputError
 
 PERIOD = 0.02  # s between two commands
@@ -40,9 +41,10 @@ class TeleopDriver:
         self.problem = ""
         self.rejected = 0
         self.owner: ControlOwner | None = None
+        self.heard_at = -math.inf  # s (steady), the supervisor
         self._node = node
         self._clutch = Clutch(bounds)
-        self._state: ControllerState | None = None
+        self.state: ControllerState | None = None
         self._said: Input | None = None
         self._said_at = 0.0
         self._lets_go = True  # said again and again: nobody has to have heard it the first time
@@ -51,8 +53,8 @@ class TeleopDriver:
         self._sequence = 0
         self._commands = node.create_publisher(TeleopCommand, "teleop/command", RELIABLE)
         self._chunks = node.create_publisher(ActionChunk, "teleop/action_chunk", RELIABLE)
-        node.create_subscription(ControlOwner, "control_owner", self._on_owner, RELIABLE)
-        node.create_subscription(ControllerState, "controller/state", self._on_state, RELIABLE)
+        node.create_subscription(ControlOwner, "control_owner", self._on_owner, NEWEST)
+        node.create_subscription(ControllerState, "controller/state", self._on_state, NEWEST)
         node.create_timer(PERIOD, self._step, clock=STEADY)
 
     # --- what the device says ---------------------------------------------------------------------
@@ -81,7 +83,7 @@ class TeleopDriver:
     @property
     def frames(self) -> tuple[str, str] | None:
         """Names of the base and tool frames; None = the controller has not been heard."""
-        state = self._state
+        state = self.state
         return None if state is None else (state.header.frame_id, state.tool_frame)
 
     @property
@@ -95,10 +97,10 @@ class TeleopDriver:
         )
 
     def _on_owner(self, message: ControlOwner) -> None:
-        self.owner = message
+        self.owner, self.heard_at = message, time.monotonic()
 
     def _on_state(self, message: ControllerState) -> None:
-        self._state = message
+        self.state = message
         owner = self.owner
         if not self.owns or owner is None:
             self._epoch = (0, 0)
@@ -116,7 +118,7 @@ class TeleopDriver:
     # --- what is sent -----------------------------------------------------------------------------
 
     def _step(self) -> None:
-        state = self._state
+        state = self.state
         if state is None:
             return
         silence = time.monotonic() - self._said_at
@@ -167,7 +169,7 @@ class TeleopDriver:
         values = {"device": self.device, "inputs rejected": self.rejected}
         if self.problem:
             return WARN, f"{self.problem}; it has to let go", values
-        if self._state is None or self.owner is None:
+        if self.state is None or self.owner is None:
             return WARN, "waits for the supervisor and the controller", values
         if self.owns:
             return OK, "has the arm", values

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's page: who may speak to it, what it believes, and what becomes of it in ROS."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import logging
+import math
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from vla_msgs.msg import ControllerState, EpisodeEvent, TeleopCommand
+from vla_nodes.console import certificate, server
+from vla_nodes.console.access import TOKEN_LIFE, Access, Allowance
+from vla_nodes.console.link import ConsoleLink
+from vla_nodes.console.server import COOKIE, Address, ConsoleServer
+from vla_nodes.node_tools import RELIABLE
+from vla_nodes.teleop.clutch import Bounds
+
+SOON = 30.0  # s
+SOURCES = Path(__file__).parent.parent / "console_page"
+
+
+def wait(what: str, predicate: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + SOON
+    while not predicate():
+        assert time.monotonic() < deadline, f"no {what} within {SOON:g} s"
+        time.sleep(0.01)
+
+
+class Console:
+    """A console, and a node that hears what it says."""
+
+    def __init__(self, context: Context, address: Address) -> None:
+        self.node = Node("console", context=context)
+        self.link = ConsoleLink(self.node, Bounds(speed=0.2, turning=0.5), 0.08)
+        self.server = ConsoleServer(self.link, address)
+        self.server.start()
+        self.commands: list[TeleopCommand] = []
+        self.notes: list[str] = []
+        self._robot = Node("robot", context=context)
+        self._states = self._robot.create_publisher(ControllerState, "controller/state", RELIABLE)
+        self._robot.create_subscription(TeleopCommand, "teleop/command", self.commands.append, 100)
+        self._robot.create_subscription(
+            EpisodeEvent, "episode/events", lambda event: self.notes.append(event.text), RELIABLE
+        )
+        self._robot.create_timer(0.02, lambda: self._states.publish(ControllerState()))
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(self.node)
+        executor.add_node(self._robot)
+        self._thread = threading.Thread(target=self._spin, args=(executor,))
+        self._thread.start()
+
+    def _spin(self, executor: SingleThreadedExecutor) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def post(self, path: str, body: str = "", **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=SOON)
+        connection.request("POST", path, body, {"Origin": self.origin, **headers})
+        return connection.getresponse()
+
+    def session(self) -> str:
+        """The cookie that an invitation is worth."""
+        answer = self.post("/session", self.server.invitation().split("#")[1])
+        assert answer.status == 200
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        return cookie.split(";")[0]
+
+    def page(self, cookie: str | None = None, origin: str | None = None) -> ClientConnection:
+        return connect(
+            f"ws://127.0.0.1:{self.server.port}/ws",
+            additional_headers={"Cookie": cookie or self.session()},
+            origin=origin or self.origin,  # type: ignore[arg-type]
+        )
+
+    def close(self) -> None:
+        self.server.stop()
+        rclpy.shutdown(context=self.node.context)
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def console() -> Iterator[Console]:
+    context = Context()
+    rclpy.init(context=context)
+    console = Console(context, Address("127.0.0.1", 0, ("127.0.0.1", "localhost")))
+    yield console
+    console.close()
+
+
+def say(page: ClientConnection, **said: Any) -> None:
+    page.send(json.dumps(said))
+
+
+def hear(page: ClientConnection, key: str) -> Any:
+    """What the page is told next under this key."""
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline:
+        told = page.recv(timeout=SOON)
+        if isinstance(told, str) and key in (said := json.loads(told)):
+            return said[key]
+    raise AssertionError(f"nothing is said of {key}")
+
+
+def sit(page: ClientConnection) -> None:
+    say(page, kind="sit")
+    while hear(page, "seat") != "mine":
+        pass
+
+
+def move(page: ClientConnection, **said: Any) -> None:
+    """A motion upwards, as a page says it."""
+    motion = {"time": 1e3 * time.monotonic(), "twist": [0, 0, 1, 0, 0, 0], "opening": None}
+    say(page, kind="hold", **{**motion, **said})
+
+
+def test_a_token_opens_one_session_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    access = Access()
+    token = access.new_token()
+    assert access.redeem("guessed") is None
+    session = access.redeem(token)
+    assert access.knows(session)
+    assert access.redeem(token) is None
+    late = access.new_token()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + TOKEN_LIFE + 1.0)
+    assert access.redeem(late) is None
+    assert not access.knows(None)
+    assert not access.knows("made up")
+
+
+def test_one_seat() -> None:
+    access = Access()
+    assert access.sit_down("a", 1)
+    assert access.sit_down("a", 1)
+    assert not access.sit_down("b", 2)
+    assert not access.sit_down("a", 3)  # another page of the same operator
+    access.stand_up(2)
+    assert access.seated(1)
+    access.stand_up(1)
+    assert access.sit_down("b", 2)
+
+
+def test_an_allowance_fills_at_its_rate() -> None:
+    allowance = Allowance(rate=10.0, burst=3.0)
+    assert [allowance.take(100.0) for _ in range(5)] == [True, True, True, False, False]
+    assert [allowance.take(100.15) for _ in range(3)] == [True, False, False]
+
+
+def test_the_certificate_is_kept_as_long_as_it_serves(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    made, key = certificate.ensure(folder, ["192.0.2.7", "robot.local"])
+    assert key.stat().st_mode & 0o077 == 0
+    first = certificate.fingerprint(made)
+    assert certificate.fingerprint(certificate.ensure(folder, ["192.0.2.7"])[0]) == first
+    assert certificate.fingerprint(certificate.ensure(folder, ["192.0.2.8"])[0]) != first
+    made.write_text("spoilt")
+    assert len(certificate.fingerprint(certificate.ensure(folder, ["192.0.2.8"])[0])) == 95
+
+
+def test_on_the_network_it_speaks_tls_and_its_cookie_goes_nowhere_else(tmp_path: Path) -> None:
+    paths = certificate.ensure(tmp_path, ["127.0.0.1", "localhost"])
+    context = Context()
+    rclpy.init(context=context)
+    console = Console(context, Address("127.0.0.1", 0, ("localhost",), *paths))
+    try:
+        trusts = ssl.create_default_context(cafile=str(paths[0]))
+        invitation = console.server.invitation()
+        assert invitation.startswith(f"https://localhost:{console.server.port}/#")
+        connection = http.client.HTTPSConnection("localhost", console.server.port, context=trusts)
+        origin = {"Origin": f"https://localhost:{console.server.port}"}
+        connection.request("POST", "/session", invitation.split("#")[1], origin)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert "Secure" in answer.headers["set-cookie"]
+        with pytest.raises((http.client.HTTPException, OSError)):
+            console.post("/session")
+    finally:
+        console.close()
+
+
+def test_only_its_own_page_with_a_session_is_spoken_to(console: Console) -> None:
+    token = console.server.invitation().split("#")[1]
+    assert console.post("/session", token, Origin="http://evil.example").status == 403
+    assert console.post("/session", token).status == 200
+    assert console.post("/session", token).status == 401  # used
+    assert console.post("/session", "x" * 100_000).status == 413
+    assert console.post("/invitation").status == 401
+    for cookie, origin, code in (
+        (f"{COOKIE}=made-up", None, 403),
+        (None, "http://evil.example", 403),
+    ):
+        with pytest.raises(Exception, match=str(code)):
+            console.page(cookie, origin)
+    cookie = console.session()
+    invited = json.loads(console.post("/invitation", Cookie=cookie).read())["address"]
+    assert console.post("/session", invited.split("#")[1]).status == 200
+
+
+def test_the_page_is_there_and_nothing_may_embed_it(console: Console) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", console.server.port, timeout=SOON)
+    for path in ("/", "/assets/console.js", "/assets/console.css"):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, path
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.read()
+    connection.request("GET", "/../server.py")
+    assert connection.getresponse().status == 404
+
+
+def test_one_operates_others_watch_and_may_stop(console: Console) -> None:
+    with console.page() as first, console.page() as second:
+        move(first)
+        assert "seat" in hear(first, "error")
+        sit(first)
+        say(second, kind="sit")
+        assert "somebody else" in hear(second, "error")
+        while hear(second, "seat") != "taken":
+            pass
+        say(second, kind="stop")
+        assert "supervisor/stop is not there" in hear(second, "error")
+        say(first, kind="stand")
+        sit(second)
+
+
+def test_a_held_motion_becomes_a_command_and_a_lost_page_silence(console: Console) -> None:
+    with console.page() as page:
+        sit(page)
+        console.commands.clear()
+        while not any(command.enabled for command in console.commands):
+            move(page, opening=0.5)
+            time.sleep(0.02)
+        command = next(one for one in console.commands if one.enabled)
+        assert command.device == "console"
+        assert command.twist.linear.z == pytest.approx(0.2)  # the bound is the full speed
+        assert command.gripper_opening == pytest.approx(0.04)
+    wait("silence", lambda: not console.commands[-1].enabled)
+    assert not console.server.access.taken
+
+
+def test_what_is_written_reaches_the_record(console: Console) -> None:
+    with console.page() as page:
+        sit(page)
+        say(page, kind="note", text="  the cup is \n full ")
+        wait("note", lambda: "operator: the cup is full" in console.notes)
+
+
+def test_a_clock_that_is_wrong_moves_no_less_and_what_comes_late_nothing(console: Console) -> None:
+    with console.page() as page:
+        sit(page)
+        hour = 3_600_000.0
+        console.commands.clear()
+        while not any(command.enabled for command in console.commands):
+            move(page, time=1e3 * time.monotonic() - hour)
+            time.sleep(0.02)
+        wait("silence", lambda: not console.commands[-1].enabled)
+        console.commands.clear()
+        for _ in range(20):
+            move(page, time=1e3 * (time.monotonic() - server.LATE - 0.5) - hour)
+            time.sleep(0.02)
+        assert not any(command.enabled for command in console.commands)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no json", "JSON object"),
+        ("[1, 2]", "JSON object"),
+        ("[" * 4000, "JSON object"),
+        ('{"kind": "dance"}', "no command"),
+        ('{"kind": "hold"}', "time"),
+        ('{"kind": "hold", "time": 1, "twist": [1, 2]}', "six numbers"),
+        ('{"kind": "hold", "time": 1, "twist": [0, 0, NaN, 0, 0, 0]}', "finite"),
+        ('{"kind": "hold", "time": 1, "twist": [0, 0, 9, 0, 0, 0]}', "-1 to 1"),
+        ('{"kind": "hold", "time": Infinity, "twist": [0, 0, 0, 0, 0, 0]}', "finite"),
+        ('{"kind": "hold", "time": 1, "twist": [0, 0, 0, 0, 0, 0], "opening": 7}', "0 to 1"),
+        ('{"kind": "start", "instruction": " ", "time_limit": 9}', "empty"),
+        ('{"kind": "start", "instruction": "go", "time_limit": -1}', "time limit"),
+        ('{"kind": "start", "instruction": 7, "time_limit": 9}', "no text"),
+        (json.dumps({"kind": "note", "text": "x" * 501}), "500"),
+        ('{"kind": "success"}', "no episode"),
+        ('{"kind": "pause"}', "not there"),
+    ],
+)
+def test_what_means_nothing_is_told_so_and_moves_nothing(
+    console: Console, text: str, told: str
+) -> None:
+    with console.page() as page:
+        sit(page)
+        console.commands.clear()
+        page.send(text)
+        assert told in hear(page, "error")
+        assert not any(command.enabled for command in console.commands)
+
+
+def test_too_much_is_refused(console: Console, caplog: pytest.LogCaptureFixture) -> None:
+    with console.page() as page:
+        page.send("x" * 100_000)
+        with pytest.raises(ConnectionClosed):
+            hear(page, "pong")
+    with caplog.at_level(logging.WARNING, "vla_console"), console.page() as page:
+        for count in range(2000):
+            say(page, kind="ping", time=count)
+        heard = 0
+        while True:
+            told = json.loads(page.recv(timeout=SOON))
+            heard += "pong" in told
+            if told.get("pong", -1) >= 0 and heard >= 150:
+                break
+        assert hear(page, "seat") == "free"  # it still speaks
+    assert sum("too much" in line.message for line in caplog.records) == 1
+
+
+def test_the_page_that_is_shipped_is_the_one_that_is_written() -> None:
+    shipped = (server.PAGE / "sources.sha256").read_text(encoding="utf-8").split()
+    digest = hashlib.sha256()
+    for path in sorted(p for p in SOURCES.rglob("*") if "node_modules" not in p.parts):
+        if path.is_file():
+            digest.update(path.relative_to(SOURCES).as_posix().encode() + path.read_bytes())
+    assert shipped == [digest.hexdigest()], "run `npm ci && npm run build` in console_page"
+
+
+def test_numbers_that_json_does_not_know_are_none(console: Console) -> None:
+    with console.page() as page:
+        while "arm" not in (robot := hear(page, "robot")):
+            pass
+        assert robot["arm"]["chunk_age"] == 0.0
+        assert robot["cameras"] == []
+    assert math.isfinite(robot["arm"]["speed"])

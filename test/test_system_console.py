@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's page in a real browser: it takes the arm, moves it, and gives it back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from closed_loop import SOON, Watcher, assert_within_limits, position
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from vla_msgs.msg import ControlOwner, Outcome
+
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian package chromium)"),
+]
+MS = 1e3
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def loop(circle: Watcher) -> Iterator[Watcher]:
+    """The running system at rest."""
+    circle.begin_at_rest()
+    yield circle
+    circle.end_task()
+    circle.wait("idle", lambda: circle.owner.state == ControlOwner.STATE_IDLE)
+
+
+@pytest.fixture
+def address(loop: Watcher, domain: int) -> Iterator[str]:
+    """Of a console beside the system."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vla_nodes.cli", "console", "--port", "0"],
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield re.findall(r"http\S+", process.stdout.readline())[0]
+    finally:
+        process.terminate()
+        assert process.wait(SOON) == 0
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page, with the operator in the seat."""
+    page = browser.new_page(viewport={"width": 1280, "height": 860})
+    page.set_default_timeout(SOON * MS)
+    expect.set_options(timeout=SOON * MS)
+    problems: list[str] = []
+    page.on("pageerror", lambda problem: problems.append(str(problem)))
+    page.goto(address)
+    expect(page.locator("#state")).to_have_text("IDLE")
+    assert "#" not in page.url, "the token is not kept"
+    page.click("#seat")
+    expect(page.locator("#seat")).to_have_text("Leave the seat")
+    yield page
+    page.close()
+    assert problems == []
+
+
+def take_over(loop: Watcher, page: Page) -> None:
+    """A task runs; the operator holds the arm and moves it up."""
+    page.fill("#words", "trace a circle")
+    page.click("#task button[type=submit]")
+    loop.wait_until_moving()
+    expect(page.locator("#state")).to_have_text("AUTONOMOUS")
+    start = position(loop.state)[2]
+    page.keyboard.down("Space")
+    page.keyboard.down("KeyR")
+    loop.wait("taken over", lambda: loop.owner.reason == "granted to console")
+    expect(page.locator("#state")).to_have_text("TELEOP")
+    loop.wait("up", lambda: position(loop.state)[2] > start + 0.02)
+
+
+def test_the_operator_takes_the_arm_moves_it_lets_go_and_judges(
+    loop: Watcher, page: Page, tmp_path: Path
+) -> None:
+    take_over(loop, page)
+    picture = page.locator("#cameras img").first
+    expect(picture).to_be_visible()
+    loop.wait("a picture", lambda: picture.evaluate("image => image.naturalWidth") > 0)
+    page.keyboard.up("KeyR")
+    page.keyboard.up("Space")
+    loop.wait("given back", lambda: loop.owner.state == ControlOwner.STATE_AUTONOMOUS)
+    loop.wait_until_moving()
+    expect(page.locator("#state")).to_have_text("AUTONOMOUS")
+    page.fill("#note", "the cup was full")
+    page.click("#write")
+    expect(page.locator("#events")).to_contain_text("operator: the cup was full")
+    page.screenshot(path=str(tmp_path / "console.png"))
+    page.click("[data-command=success]")
+    loop.wait("an end", lambda: not loop.owner.episode_id)
+    expect(page.locator("#events")).to_contain_text("success so says the operator")
+    assert_within_limits(loop.states)
+
+
+def test_a_page_that_is_left_or_closed_leaves_a_hold(loop: Watcher, page: Page) -> None:
+    take_over(loop, page)
+    page.evaluate("window.dispatchEvent(new Event('blur'))")
+    loop.wait("a hold", lambda: loop.owner.state == ControlOwner.STATE_PAUSED)
+    assert loop.owner.reason == "console is silent"
+    loop.wait_until_holding()
+    page.keyboard.up("KeyR")
+    page.keyboard.up("Space")
+    page.click("[data-command=resume]")
+    loop.wait_until_moving()
+    page.keyboard.down("Space")
+    loop.wait("taken over", lambda: loop.owner.state == ControlOwner.STATE_TELEOP)
+    page.context.close()
+    loop.wait("a hold", lambda: loop.owner.state == ControlOwner.STATE_PAUSED)
+    loop.wait_until_holding()
+    assert_within_limits(loop.states)
+
+
+def test_whoever_watches_may_stop(loop: Watcher, page: Page, browser: Browser) -> None:
+    handle = loop.start_task()
+    loop.wait_until_moving()
+    page.once("dialog", lambda dialog: dialog.accept())
+    with page.expect_response("**/invitation") as invited:
+        page.click("#invite")
+    watcher = browser.new_page()
+    watcher.set_default_timeout(SOON * MS)
+    watcher.goto(invited.value.json()["address"])
+    expect(watcher.locator("#seat")).to_have_text("Somebody else operates")
+    expect(watcher.locator("#task button").first).to_be_disabled()
+    watcher.click("#stop")
+    loop.wait("a stop", lambda: loop.owner.state == ControlOwner.STATE_FAULT)
+    assert loop.result(handle).outcome.outcome == Outcome.ABORTED
+    watcher.close()
+    page.click("[data-command=reset]")
+    loop.wait("idle", lambda: loop.owner.state == ControlOwner.STATE_IDLE)
