@@ -28,7 +28,7 @@ CONTROLLERS = ("joint_state_broadcaster", "gripper_controller", "controller")
 def _start(context):
     argument = {
         name: LaunchConfiguration(name).perform(context)
-        for name in ("hardware", "task", "seed", "record", "policy", "failure_detector")
+        for name in ("hardware", "task", "seed", "record", "policy", "failure_detector", "console")
     }
     chosen, line = hardware.choose(argument["hardware"])
     task, seed = argument["task"], int(argument["seed"])
@@ -40,6 +40,7 @@ def _start(context):
         hardware=chosen,
         record=Path(argument["record"]) if argument["record"] else None,
         detector=argument["failure_detector"],
+        console=argument["console"] == "true",
         overrides=overrides,
     )
     actions = [LogInfo(msg=line)]
@@ -89,6 +90,12 @@ def generate_launch_description():
                 "record",
                 default_value="",
                 description="Folder for one bag per episode; empty = nothing is recorded.",
+            ),
+            DeclareLaunchArgument(
+                "console",
+                default_value="false",
+                choices=["true", "false"],
+                description="Whether to serve a page to watch and take over; prints its address.",
             ),
             DeclareLaunchArgument(
                 "policy",

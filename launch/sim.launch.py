@@ -17,7 +17,7 @@ from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared, system_na
 def _start(context):
     argument = {
         name: LaunchConfiguration(name).perform(context)
-        for name in ("system", "record", "viewer", "policy", "failure_detector")
+        for name in ("system", "record", "viewer", "policy", "failure_detector", "console")
     }
     overrides = {SIMULATOR: {"viewer": argument["viewer"] == "true"}}
     if argument["policy"]:
@@ -26,6 +26,7 @@ def _start(context):
         load_system(argument["system"]),
         record=Path(argument["record"]) if argument["record"] else None,
         detector=argument["failure_detector"],
+        console=argument["console"] == "true",
         overrides=overrides,
     )
     return system_actions(system)
@@ -51,6 +52,12 @@ def generate_launch_description():
                 default_value="false",
                 choices=["true", "false"],
                 description="Whether to open MuJoCo's viewer; needs a display.",
+            ),
+            DeclareLaunchArgument(
+                "console",
+                default_value="false",
+                choices=["true", "false"],
+                description="Whether to serve a page to watch and take over; prints its address.",
             ),
             DeclareLaunchArgument(
                 "policy",

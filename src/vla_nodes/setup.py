@@ -5,6 +5,7 @@ from setuptools import setup
 
 NODES = (
     "camera_node",
+    "console_node",
     "failure_node",
     "gripper_node",
     "lifecycle_manager",

@@ -138,12 +138,12 @@ def move(page: ClientConnection, **said: Any) -> None:
 
 def test_a_token_opens_one_session_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     access = Access()
-    token = access.new_token()
+    token = access.invite()
     assert access.redeem("guessed") is None
     session = access.redeem(token)
     assert access.knows(session)
     assert access.redeem(token) is None
-    late = access.new_token()
+    late = access.invite()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + TOKEN_LIFE + 1.0)
     assert access.redeem(late) is None

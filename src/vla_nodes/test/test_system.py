@@ -97,6 +97,14 @@ def test_a_detector_that_is_given_is_required(tmp_path: Path) -> None:
     assert wished.values()["allow_uncalibrated"] is True
 
 
+def test_a_console_is_served_where_it_is_asked_for(tmp_path: Path) -> None:
+    loaded = load_system(write(tmp_path, WATCHED))
+    assert prepared(loaded).entry(system.CONSOLE) is None
+    console = prepared(loaded, console=True).entry(system.CONSOLE)
+    assert console is not None
+    assert not console.values()["lan"]
+
+
 def test_a_detector_that_lies_in_the_checkpoint_is_taken_if_it_is_calibrated(
     tmp_path: Path,
 ) -> None:

@@ -78,6 +78,7 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     up.add_argument("--record", type=Path, metavar="DIR", help="folder for one bag per episode")
     up.add_argument("--report", type=Path, metavar="DIR", help="folder for the report and the log")
+    up.add_argument("--console", action="store_true", help="serve a page to watch and take over")
     up.add_argument("--viewer", action="store_true", help="open MuJoCo's viewer")
     up.add_argument("--json", action="store_true", help="print figures as one JSON object")
 

@@ -278,6 +278,18 @@ class TeleopConfig:
 
 
 @dataclass(frozen=True)
+class ConsoleConfig:
+    """Parameters of console_node."""
+
+    port: int = parameter("TCP; 0 = any that is free", low=0, high=65535)
+    lan: bool = parameter("serve HTTPS to the local network, not to this machine alone")
+    speed: float = parameter("m/s of the tool at most", low=0.001, high=1.0)
+    turning: float = parameter("rad/s of the tool at most", low=0.01, high=3.0)
+    max_opening: float = parameter("m between the finger pads", low=0.0, high=1.0)
+    diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
+
+
+@dataclass(frozen=True)
 class LifecycleConfig:
     """Parameters of lifecycle_manager."""
 
@@ -289,6 +301,7 @@ class LifecycleConfig:
 
 SCHEMAS: dict[str, type] = {
     "camera_node": CameraConfig,
+    "console_node": ConsoleConfig,
     "failure_node": FailureConfig,
     "gripper_node": GripperConfig,
     "lifecycle_manager": LifecycleConfig,

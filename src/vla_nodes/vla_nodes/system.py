@@ -28,6 +28,7 @@ MANAGER = "lifecycle_manager"
 SIMULATOR = "sim_node"
 POLICY = "policy_node"
 FAILURE = "failure_node"
+CONSOLE = "console_node"
 NO_DETECTOR = "none"
 # A checkpoint may bring its detector along, in a folder of this name.
 DETECTOR_FOLDER, CALIBRATION = "failure_detector", "calibration.json"
@@ -228,6 +229,7 @@ def prepared(
     record: Path | None = None,
     detector: str = NO_DETECTOR,
     uncalibrated: bool = False,
+    console: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> System:
     """The system with the choices of one run.
@@ -239,6 +241,7 @@ def prepared(
         detector: Folder of a failure detector, ``none`` for none, empty for that of the checkpoint,
             if it has one. Where there is one, the policy may move the arm only under its eyes.
         uncalibrated: Whether a detector may run without a calibration.
+        console: Whether the operator's page is served.
         overrides: Executable to parameters.
 
     Raises:
@@ -263,6 +266,8 @@ def prepared(
         # Longer than the recorder's own wait, so that its list of what is missing comes first.
         wait = system.entry(RECORDER).values()["start_timeout"] + 10.0  # type: ignore[union-attr]
         changes.setdefault(SUPERVISOR, {}).setdefault("recorder_timeout", wait)
+    if console and system.entry(CONSOLE) is None:
+        nodes = (*nodes, NodeEntry("console", CONSOLE))
     ordered = [node.full_name for node in nodes if node.lifecycle]
     changes.setdefault(MANAGER, {})["node_names"] = ordered
     return replace(

@@ -19,11 +19,13 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from vla_nodes import exclusive, figures, shared_memory
+from vla_nodes.console.access import TOKEN, new_token
 from vla_nodes.demo import Demo, Episode, Request
 from vla_nodes.exclusive import RIVAL, RivalError
 from vla_nodes.monitor import Monitor
 from vla_nodes.processes import LogFile, Process, ProcessGroup, describe_exit
 from vla_nodes.system import (
+    CONSOLE,
     FAILURE,
     MANAGER,
     NO_DETECTOR,
@@ -61,6 +63,7 @@ class Run:
             record=options.record,
             detector=options.failure_detector,
             uncalibrated=options.uncalibrated,
+            console=options.console,
             overrides=overrides(options),
         )
         started = time.strftime("%Y%m%d-%H%M%S")
@@ -98,7 +101,7 @@ class Run:
         try:
             if _another_runs(monitor):
                 raise RivalError(RIVAL)
-            self.group = ProcessGroup(self.system.nodes, log, environment())
+            self.group = ProcessGroup(self.system.nodes, log, self._environment())
             demo.start()
             view.start()
             self._watch(demo, view, monitor)
@@ -111,6 +114,16 @@ class Run:
             view.stop()
             self._finish(demo, monitor, log, spinner, interrupted)
         return self._conclude(demo, monitor, interrupted)
+
+    def _environment(self) -> dict[str, str]:
+        """That of the processes; a console gets its first token in it, and people the address."""
+        values = environment()
+        console = self.system.entry(CONSOLE)
+        if console is not None:
+            values[TOKEN] = new_token()
+            page = f"http://127.0.0.1:{console.values()['port']}/#{values[TOKEN]}"
+            self.console.print(f"Console: {page}", highlight=False, soft_wrap=True)
+        return values
 
     def _watch(self, demo: Demo, view: View, monitor: Monitor) -> None:
         """Until the demo is done, a required process ends, or Ctrl-C."""

@@ -14,8 +14,15 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+TOKEN = "VLA_CONSOLE_TOKEN"  # environment: the first, of whoever tells the address
 TOKEN_LIFE = 3600.0  # s that a token may wait to be used
+TOKEN_BYTES = 24
 TOKENS = 16  # that wait at the same time
+
+
+def new_token() -> str:
+    """A name that nobody guesses."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 @dataclass
@@ -54,9 +61,9 @@ class Access:
         self._sessions: set[str] = set()
         self._seat: tuple[str, int] | None = None  # session, connection
 
-    def new_token(self) -> str:
-        """A token that opens one session."""
-        token = secrets.token_urlsafe(24)
+    def invite(self, token: str = "") -> str:
+        """A token that opens one session: this one, or one that is drawn."""
+        token = token or new_token()
         with self._lock:
             self._tokens.append((token, time.monotonic() + TOKEN_LIFE))
         return token
@@ -70,7 +77,7 @@ class Access:
                     self._tokens.remove(known)
                     if now > known[1]:
                         return None
-                    session = secrets.token_urlsafe(24)
+                    session = new_token()
                     self._sessions.add(session)
                     return session
         return None

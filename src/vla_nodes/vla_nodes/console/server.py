@@ -87,13 +87,19 @@ class Address:
 class ConsoleServer:
     """Runs in a thread of its own."""
 
-    def __init__(self, link: ConsoleLink, address: Address) -> None:
+    def __init__(self, link: ConsoleLink, address: Address, token: str = "") -> None:
         """Binds the port.
+
+        Args:
+            link: What it shows and commands.
+            address: Where it listens.
+            token: Of the first invitation; empty = it is drawn.
 
         Raises:
             OSError: The port is taken, or may not be listened on.
         """
         self.access = Access()
+        self._first_token = token
         self._link = link
         self._address = address
         self._numbers = itertools.count(1)
@@ -137,7 +143,8 @@ class ConsoleServer:
     def invitation(self) -> str:
         """An address with a token that opens the page once."""
         origin = self._address.origin(self._address.names[0], self.port)
-        return f"{origin}/#{self.access.new_token()}"
+        token, self._first_token = self._first_token, ""
+        return f"{origin}/#{self.access.invite(token)}"
 
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
