@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from closed_loop import SOON, Watcher, assert_within_limits, position
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from std_srvs.srv import Trigger
 
 from vla_msgs.msg import ControlOwner, Outcome
 
@@ -45,7 +46,10 @@ def loop(circle: Watcher) -> Iterator[Watcher]:
     """The running system at rest."""
     circle.begin_at_rest()
     yield circle
-    circle.end_task()
+    if circle.owner.episode_id:  # begun by the page, which is gone
+        circle.call(circle.stop, Trigger.Request())
+        circle.wait("a stop", lambda: circle.owner.state == ControlOwner.STATE_FAULT)
+        circle.call(circle.reset, Trigger.Request())
     circle.wait("idle", lambda: circle.owner.state == ControlOwner.STATE_IDLE)
 
 
