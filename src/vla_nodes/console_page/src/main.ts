@@ -99,7 +99,8 @@ function look({ camera, received, jpeg }: Picture): void {
     caption.append(document.createElement("span"), document.createElement("span"));
     caption.firstElementChild!.textContent = camera.replace(/^\/(cameras\/)?/, "").replace(/\/image_raw.*$/, "");
     figure.append(document.createElement("img"), caption);
-    at("cameras").append(figure);
+    const after = [...at("cameras").children].find((other) => other.id > id);
+    at("cameras").insertBefore(figure, after ?? null);
   }
   const image = figure.querySelector("img")!;
   const address = URL.createObjectURL(jpeg);

@@ -131,6 +131,8 @@ class ConsoleLink:
                 kind = next((IMAGE_TYPES[name] for name in kinds if name in IMAGE_TYPES), None)
                 if kind is not None and self._node.count_publishers(topic) > 0:
                     there[topic] = kind
+        for topic in [one for one in there if f"{one}/compressed" in there]:
+            del there[topic]  # it comes as a picture, too
         for topic in self._cameras.keys() - there.keys():
             self._node.destroy_subscription(self._cameras.pop(topic))
             self._raw.pop(topic, None)
