@@ -185,7 +185,7 @@ connection.onChange = () => {
     lose();
     at("state").textContent = "LOST";
     at("state").className = "badge LOST";
-    at("reason").textContent = "the connection is lost; the arm holds";
+    at("reason").textContent = "the connection is lost: this page neither sees nor commands the robot";
   }
 };
 setInterval(step, HOLD_PERIOD);
