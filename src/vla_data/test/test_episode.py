@@ -10,6 +10,7 @@ import pytest
 import yaml
 from made_episode import NS, TYPES
 from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
 from mcap_ros2.decoder import DecoderFactory
 from rich.console import Console
 from rosbags.highlevel import AnyReader
@@ -166,6 +167,34 @@ def test_stamps_are_those_of_the_whole_messages(tmp_path, messages, finished):
         assert reader.finished is finished
         assert reader.header_stamps("/camera") == stamps.tolist()
         assert reader.header_stamps("/camera", 100, 110) == stamps[100:110].tolist()
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_files_of_another_writer_are_read(tmp_path, messages, compression):
+    path = tmp_path / "other.mcap"
+    kind = "sensor_msgs/msg/JointState"
+    sent = [messages.joint_state(stamp, np.full(7, stamp), np.zeros(7)) for stamp in range(300)]
+    with path.open("wb") as stream:
+        other = Writer(stream, chunk_size=10_000, compression=compression)
+        other.start("ros2")
+        schema = other.register_schema(
+            kind, "ros2msg", messages.definitions.full_text(kind).encode()
+        )
+        channel = other.register_channel("/joint_states", "cdr", schema)
+        for stamp, message in enumerate(sent):
+            other.add_message(channel, stamp, messages.cdr(message), stamp)
+        other.finish()
+    with EpisodeReader(path) as reader:
+        assert len(read_index(path).chunks) > 3
+        assert reader.header_stamps("/joint_states") == list(range(300))
+        for each, message in zip(reader.messages(), sent, strict=True):
+            np.testing.assert_array_equal(each.message.position, message.position)
+    content = bytearray(path.read_bytes())
+    place = read_index(path).chunks[1].chunk_start_offset + 200
+    content[place : place + 20] = bytes(20)
+    path.write_bytes(content)
+    with EpisodeReader(path) as reader, pytest.raises(EpisodeReadError, match="chunk at byte"):
+        list(reader.messages())
 
 
 def test_reading_is_lazy(tmp_path, messages, monkeypatch):

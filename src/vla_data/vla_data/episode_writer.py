@@ -19,8 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from rosbags.serde import SerdeError
-
 from vla_data import bag_metadata, mcap_writer
 from vla_data.bag_metadata import FileEntry, TopicEntry
 from vla_data.definitions import Definitions
@@ -28,7 +26,6 @@ from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.image_compression import COMPRESSED_IMAGE, FORMATS, IMAGE, ImageCompressor
 from vla_data.mcap_file import McapIndex, read_index
 from vla_data.mcap_writer import McapWriter
-from vla_data.observation import ObservationError
 from vla_data.qos import QosProfile, dump_profiles
 
 RESERVE_FILE = ".reserve"
@@ -387,10 +384,10 @@ class EpisodeWriter:
                 self._changed.notify_all()
 
     def _compressed(self, entry: _Message) -> bytes | None:
-        """The image compressed; None, and counted as lost, if it is not a whole one."""
+        """The image compressed; None, and counted as lost, if it cannot be."""
         try:
             return self._compressor.compress(entry.topic, entry.data) if self._compressor else None
-        except (ObservationError, SerdeError):
+        except Exception:  # whatever is wrong with one image, all else is still recorded
             with self._changed:
                 self._counts[entry.topic] -= 1
                 self._drops[entry.topic] += 1

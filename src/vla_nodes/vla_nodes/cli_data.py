@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -34,7 +35,8 @@ def add_data_commands(
     convert.add_argument(
         "--contract", type=Path, metavar="YAML", help="of the robot, instead of its system's"
     )
-    convert.add_argument("--workers", type=int, default=2, help="processes (2)")
+    cores = len(os.sched_getaffinity(0))
+    convert.add_argument("--workers", type=int, default=cores, help="processes (one per core)")
     convert.add_argument("--json", action="store_true", help="print one JSON object")
     replay = commands.add_parser("replay", help="run a recorded episode once more, and compare")
     replay.set_defaults(module="vla_nodes.replay_command")
