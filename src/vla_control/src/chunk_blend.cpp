@@ -22,6 +22,11 @@ constexpr double kPeakFade = 1.5;
 constexpr double kShare = 2.0 / 3.0;
 /// Velocity times to try, in multiples of the needed one.
 constexpr std::array<double, 4> kFactors{1.0, 1.5, 2.5, 0.5};
+/// Rate of a fade that keeps its offset, in 1 / velocity time; what is left of a velocity after so
+/// many times its inverse is none, and after so many velocity times cannot be a peak.
+constexpr double kRate = 3.0;
+constexpr double kSettled = 16.0;
+constexpr double kPeaksWithin = 2.0;
 /// Disagreement that fits into any blend, so that nothing has to be searched. m, rad; m/s, rad/s;
 /// m/s^2, rad/s^2
 constexpr double kNoOffset = 1e-6;
@@ -143,7 +148,9 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
   const double longest = ChunkBlend::kCatchUp * settings.longest;
   // The velocity's fade gets two thirds of the acceleration that the curve leaves: close to the
   // shortest blend, and a continuous function of the disagreement.
-  const double own = curve.at(curve.count(settings.shortest) - 1).peak.*own_acceleration;
+  const bool keep = settings.held > 0.0;
+  const double own =
+      keep ? 0.0 : curve.at(curve.count(settings.shortest) - 1).peak.*own_acceleration;
   const double room = std::max(kLeastRoom * acceleration_limit, acceleration_limit - own);
   const double needed = kPeakFade * from.first.norm() / (kShare * room);
   const auto fits = [&](double offset_time) {
@@ -163,6 +170,15 @@ bool search(const OffsetFade::Sample& from, const Rates& before, Curve& curve,
     }
     return true;
   };
+  if (keep) {
+    const double slowest = settings.longest;
+    for (double time = std::clamp(needed, settings.shortest, slowest);;
+         time = std::min(kGrowth * time, slowest)) {
+      fade.begin(from, time, OffsetFade::kKept);
+      if (fits(std::min(kPeaksWithin * time, settings.held))) return true;
+      if (time >= slowest) return false;
+    }
+  }
   const auto find = [&](double velocity_time) {
     double good = 0.0, bad = 0.0;
     for (good = velocity_time;; good = std::min(kGrowth * good, longest)) {
@@ -195,6 +211,11 @@ void BasicOffsetFade<Vector>::begin(const Sample& from, double velocity_time,
   acceleration_time_ = 0.5 * velocity_time;
   offset_time_ = offset_time;
   acceleration_ = from.second;
+  if (keeps()) {
+    velocity_ = from.first;
+    offset_ = from.value;
+    return;
+  }
   velocity_ = from.first + 0.5 * acceleration_time_ * acceleration_;
   offset_ = from.value + 0.5 * velocity_time_ * velocity_ -
             0.15 * acceleration_time_ * acceleration_time_ * acceleration_;
@@ -202,6 +223,7 @@ void BasicOffsetFade<Vector>::begin(const Sample& from, double velocity_time,
 
 template <typename Vector>
 typename BasicOffsetFade<Vector>::Sample BasicOffsetFade<Vector>::sample(double t) const noexcept {
+  if (keeps()) return kept_sample(t);
   // Offset: 1 - smoothstep and its derivatives.
   const double s = std::min(t / offset_time_, 1.0);
   const double offset = 1.0 - s * s * s * (10.0 - s * (15.0 - 6.0 * s));
@@ -231,8 +253,22 @@ typename BasicOffsetFade<Vector>::Sample BasicOffsetFade<Vector>::sample(double 
 }
 
 template <typename Vector>
+typename BasicOffsetFade<Vector>::Sample BasicOffsetFade<Vector>::kept_sample(
+    double t) const noexcept {
+  const double rate = kRate / velocity_time_;
+  const double left = t < duration() ? std::exp(-rate * t) : 0.0;
+  const Vector pull = acceleration_ + rate * velocity_;
+  Sample out;
+  out.value = offset_ + (1.0 - left) / rate * velocity_ +
+              (1.0 - (1.0 + rate * t) * left) / (rate * rate) * pull;
+  out.first = left * velocity_ + left * t * pull;
+  out.second = left * acceleration_ - left * t * rate * pull;
+  return out;
+}
+
+template <typename Vector>
 double BasicOffsetFade<Vector>::duration() const noexcept {
-  return std::max(velocity_time_, offset_time_);
+  return keeps() ? kSettled / kRate * velocity_time_ : std::max(velocity_time_, offset_time_);
 }
 
 template class BasicOffsetFade<Vector3>;

@@ -16,6 +16,8 @@ constexpr double kFarthest = 100.0;
 /// Steps in which a chunk that cannot be blended in is slowed down further, and the most of them.
 constexpr double kSlower = 1.15;
 constexpr int kAttempts = 24;
+/// A velocity that is as good as over is taken up for so long. s
+constexpr double kShortestHold = 1e-3;
 /// Values of one stiffness matrix.
 constexpr std::size_t kStiffnessValues = 36;
 
@@ -168,7 +170,26 @@ RejectReason ChunkIntake::check_order(const Chunk& chunk, const IntakeView& view
   return RejectReason::kNone;
 }
 
+void ChunkIntake::set_times(const Chunk& chunk, std::int64_t start_ns, std::int64_t curve_end_ns,
+                            PreparedChunk& out) const noexcept {
+  // A single twist is a velocity to be had; several are a way, too, which is made up for.
+  out.is_velocity = chunk.mode == ChunkMode::kTwist && chunk.twists.size() == 1;
+  out.start_ns = start_ns;
+  const double lasts = chunk.step_dt * out.slowdown;
+  out.end_ns = out.is_velocity ? start_ns + static_cast<std::int64_t>(std::llround(lasts * 1e9))
+                               : curve_end_ns;
+}
+
+ChunkBlend::Settings ChunkIntake::blend_settings(const IntakeView& view,
+                                                 const PreparedChunk& out) const noexcept {
+  ChunkBlend::Settings settings{limits_, chunk_.blend_time, chunk_.max_blend_time};
+  const double left = seconds(std::max(view.time_ns, out.start_ns), out.end_ns);
+  if (out.is_velocity) settings.held = std::max(left, kShortestHold);
+  return settings;
+}
+
 double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view,
+                           const ChunkBlend::Settings& settings,
                            ChunkBlend::Times& blend) const noexcept {
   const MotionLimits& demand = spline.demand();
   const double factor = chunk_.max_slowdown > 1.0 ? 1.0 : chunk_.velocity_factor;
@@ -180,9 +201,8 @@ double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view,
                                   std::sqrt(acceleration)});
   if (beyond > 1.0) return beyond;
   const std::int64_t begin = std::max(view.time_ns, spline.start_ns());
-  const bool within =
-      ChunkBlend::plan(at_later(view.reference, seconds(view.time_ns, begin)), spline, begin,
-                       {limits_, chunk_.blend_time, chunk_.max_blend_time}, blend);
+  const bool within = ChunkBlend::plan(at_later(view.reference, seconds(view.time_ns, begin)),
+                                       spline, begin, settings, blend);
   return within ? 1.0 : kSlower;
 }
 
@@ -190,7 +210,7 @@ RejectReason ChunkIntake::fit(const Chunk& chunk, const IntakeView& view,
                               PreparedChunk& out) noexcept {
   const std::span<const Pose> poses{path_.poses.data(), path_.knots};
   out.slowdown = 1.0;
-  out.spline.build(poses, chunk.stamp_ns, chunk.step_dt, limits_);
+  out.spline.build(poses, chunk.stamp_ns, path_.step_dt, limits_);
   const std::int64_t begin = std::max(view.time_ns, out.spline.start_ns());
   const ReferenceSample at = out.spline.sample(begin);
   const double distance = (at.pose.position - view.reference.pose.position).norm();
@@ -208,16 +228,14 @@ RejectReason ChunkIntake::fit(const Chunk& chunk, const IntakeView& view,
     joints = std::max(1.0, demand.velocity_ratio);
   }
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const double needed = std::max(excess(out.spline, view, out.blend), joints / out.slowdown);
-    if (needed <= 1.0) {
-      out.start_ns = out.spline.start_ns();
-      out.end_ns = out.spline.end_ns();
-      return RejectReason::kNone;
-    }
+    set_times(chunk, out.spline.start_ns(), out.spline.end_ns(), out);
+    const double needed = std::max(excess(out.spline, view, blend_settings(view, out), out.blend),
+                                   joints / out.slowdown);
+    if (needed <= 1.0) return RejectReason::kNone;
     // A hair more, so that rounding does not ask for another round.
     out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);
     if (out.slowdown > chunk_.max_slowdown) return RejectReason::kTooFast;
-    out.spline.build(poses, start_of(chunk, view, out.slowdown), chunk.step_dt * out.slowdown,
+    out.spline.build(poses, start_of(chunk, view, out.slowdown), path_.step_dt * out.slowdown,
                      limits_);
   }
   return RejectReason::kTooFast;
@@ -236,7 +254,7 @@ RejectReason ChunkIntake::fit_joints(const Chunk& chunk, const IntakeView& view,
   out.slowdown = 1.0;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const std::int64_t start_ns = start_of(chunk, view, out.slowdown);
-    const double step_dt = chunk.step_dt * out.slowdown;
+    const double step_dt = path_.step_dt * out.slowdown;
     JointPlanner::Origin origin{std::max(view.time_ns, start_ns), view.joints, view.posture};
     origin.from.q += seconds(view.time_ns, origin.begin_ns) * view.joints.dq;
     if (of_joints) {
@@ -247,10 +265,12 @@ RejectReason ChunkIntake::fit_joints(const Chunk& chunk, const IntakeView& view,
         return RejectReason::kUnreachable;
     }
     if (attempt == 0 && planner_->too_far(out.joints, origin)) return RejectReason::kTooFast;
+    set_times(chunk, start_ns, of_joints ? out.joints.end_ns() : out.spline.end_ns(), out);
     double needed = planner_->excess(out.joints, origin.begin_ns);
-    if (needed <= 1.0 && !planner_->plan(out.joints, origin, out.joint_blend)) needed = kSlower;
-    out.start_ns = start_ns;
-    out.end_ns = of_joints ? out.joints.end_ns() : out.spline.end_ns();
+    if (needed <= 1.0 &&
+        !planner_->plan(out.joints, origin, blend_settings(view, out), out.joint_blend)) {
+      needed = kSlower;
+    }
     if (needed <= 1.0) return RejectReason::kNone;
     // A hair more, so that rounding does not ask for another round.
     out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);
@@ -267,7 +287,7 @@ RejectReason ChunkIntake::make_path(const Chunk& chunk, const IntakeView& view,
       path_of_poses(chunk, path_);
       break;
     case ChunkMode::kTwist:
-      path_of_twists(chunk, {view.time_ns, view.reference}, path_);
+      path_of_twists(chunk, {view.time_ns, view.reference}, limits_, path_);
       break;
     case ChunkMode::kJointPosition: {
       const RejectReason reason = path_of_joints(chunk, prediction_->model(), path_, out.posture);
@@ -278,7 +298,7 @@ RejectReason ChunkIntake::make_path(const Chunk& chunk, const IntakeView& view,
   const double age = seconds(chunk.stamp_ns, view.time_ns);
   // Steps already past only shape the curve: an arm pushed out of the box may be led back.
   const auto is_past = [&](std::size_t i) {
-    return static_cast<double>(i) * chunk.step_dt < age && i + 1 < path_.knots;
+    return static_cast<double>(i) * path_.step_dt < age && i + 1 < path_.knots;
   };
   for (std::size_t i = 0; i < path_.knots; ++i) {
     const Vector3& position = path_.poses[i].position;

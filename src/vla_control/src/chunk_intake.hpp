@@ -52,6 +52,7 @@ struct PreparedChunk {
   JointSpline joints;  ///< of the joint-impedance law, instead of the curve of poses
   JointBlend::Times joint_blend;
   std::int64_t start_ns = 0, end_ns = 0;  ///< of what is commanded
+  bool is_velocity = false;               ///< a single twist: held to the end, where it is braked
   GripperSchedule gripper;
   ForceSchedule force;
   StiffnessSchedule stiffness;
@@ -92,7 +93,14 @@ class ChunkIntake {
   /// How many times slower the curve must become for the reference's own limits; 1 = it is fine,
   /// and `blend` tells how it is taken up.
   [[nodiscard]] double excess(const ChunkSpline& spline, const IntakeView& view,
+                              const ChunkBlend::Settings& settings,
                               ChunkBlend::Times& blend) const noexcept;
+  /// Fills when what is commanded begins and ends, which is the curve's end unless it is a
+  /// velocity.
+  void set_times(const Chunk& chunk, std::int64_t start_ns, std::int64_t curve_end_ns,
+                 PreparedChunk& out) const noexcept;
+  [[nodiscard]] ChunkBlend::Settings blend_settings(const IntakeView& view,
+                                                    const PreparedChunk& out) const noexcept;
   void schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept;
   void schedule_stiffness(const Chunk& chunk, PreparedChunk& out) const noexcept;
   void schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept;

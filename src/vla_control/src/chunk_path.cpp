@@ -106,6 +106,7 @@ RejectReason check_mode(const Chunk& chunk, const std::vector<std::string>& join
 
 void path_of_poses(const Chunk& chunk, ChunkPath& out) noexcept {
   out.knots = chunk.waypoints.size();
+  out.step_dt = chunk.step_dt;
   for (std::size_t i = 0; i < out.knots; ++i) {
     const Waypoint& waypoint = chunk.waypoints[i];
     out.poses[i].position = waypoint.position;
@@ -117,6 +118,7 @@ RejectReason path_of_joints(const Chunk& chunk, const RobotModel& model, ChunkPa
                             PostureSchedule& posture) noexcept {
   const auto joints = static_cast<std::size_t>(model.n());
   out.knots = steps_of(chunk, model.n());
+  out.step_dt = chunk.step_dt;
   std::array<std::size_t, kMaxJoints> columns{};
   for (std::size_t j = 0; j < joints; ++j) columns[j] = column_of(chunk, model.joint_names()[j]);
   posture.steps = static_cast<int>(out.knots);
@@ -135,10 +137,17 @@ RejectReason path_of_joints(const Chunk& chunk, const RobotModel& model, ChunkPa
   return RejectReason::kNone;
 }
 
-void path_of_twists(const Chunk& chunk, const PathOrigin& origin, ChunkPath& out) noexcept {
+void path_of_twists(const Chunk& chunk, const PathOrigin& origin, const MotionLimits& limits,
+                    ChunkPath& out) noexcept {
   const std::size_t steps = chunk.twists.size();
   out.knots = steps + 1;
-  const double dt = chunk.step_dt;
+  out.step_dt = chunk.step_dt;
+  if (steps == 1) {
+    const Vector6& twist = chunk.twists[0];
+    out.step_dt +=
+        0.5 * ChunkSpline::braking_time(twist.head<3>().norm(), twist.tail<3>().norm(), limits);
+  }
+  const double dt = out.step_dt;
   const double age =
       (static_cast<double>(origin.time_ns) - static_cast<double>(chunk.stamp_ns)) * kNanoseconds;
   Vector6 moving;

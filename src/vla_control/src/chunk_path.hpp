@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "vla_control/chunk_spline.hpp"
 #include "vla_control/config.hpp"
 #include "vla_control/robot_model.hpp"
 #include "vla_control/types.hpp"
@@ -29,6 +30,7 @@ struct PostureSchedule {
 struct ChunkPath {
   std::array<Pose, kMaxSteps> poses;
   std::size_t knots = 0;
+  double step_dt = 0.05;  ///< s between two knots
 };
 
 /// Where a chunk of twists begins: the reference at the time of the intake.
@@ -55,7 +57,9 @@ void path_of_poses(const Chunk& chunk, ChunkPath& out) noexcept;
                                           ChunkPath& out, PostureSchedule& posture) noexcept;
 
 /// Integrates the twists, each constant over its step, so that the path passes through the origin
-/// when the arm gets there: one knot more than twists.
-void path_of_twists(const Chunk& chunk, const PathOrigin& origin, ChunkPath& out) noexcept;
+/// when the arm gets there: one knot more than twists. The path of a single twist, which is
+/// held until its step ends and braked from there, is longer by that brake.
+void path_of_twists(const Chunk& chunk, const PathOrigin& origin, const MotionLimits& limits,
+                    ChunkPath& out) noexcept;
 
 }  // namespace vla_control

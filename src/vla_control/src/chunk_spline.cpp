@@ -126,16 +126,21 @@ void ChunkSpline::build(std::span<const Pose> poses, std::int64_t start_ns, doub
     for (int i = count - 1; i >= 0; --i) {
       if (duration_ - i * step_dt > 0.5 * brake_duration_ + step_dt) break;
       const Knot& knot = knots[static_cast<std::size_t>(i)];
-      brake_duration_ = std::max(
-          {brake_duration_,
-           kPeakBraking * knot.velocity.norm() / (kBrakeShare * limits.linear_acceleration),
-           kPeakBraking * knot.angular_velocity.norm() /
-               (kBrakeShare * limits.angular_acceleration)});
+      brake_duration_ =
+          std::max(brake_duration_,
+                   braking_time(knot.velocity.norm(), knot.angular_velocity.norm(), limits));
     }
   }
   stretch_brake(limits);
   end_ns_ = start_ns + std::llround(duration_ / kNanoseconds);
   rest_ns_ = start_ns + std::llround((duration_ + 0.5 * brake_duration_) / kNanoseconds);
+}
+
+double ChunkSpline::braking_time(double speed, double angular_speed,
+                                 const MotionLimits& limits) noexcept {
+  return std::max({kMinBrakeDuration,
+                   kPeakBraking * speed / (kBrakeShare * limits.linear_acceleration),
+                   kPeakBraking * angular_speed / (kBrakeShare * limits.angular_acceleration)});
 }
 
 void ChunkSpline::stretch_brake(const MotionLimits& limits) noexcept {

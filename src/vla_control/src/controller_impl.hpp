@@ -195,7 +195,8 @@ struct Controller::Impl {
   Epoch epoch;
   std::uint64_t chunk_sequence = 0;
   double chunk_slowdown = 1.0;
-  PostureSchedule posture;  // of the chunk taken up last
+  bool chunk_is_velocity = false;  // does not run out by itself
+  PostureSchedule posture;         // of the chunk taken up last
   std::int64_t chunk_stamp_ns = 0;
   std::int64_t chunk_end_ns = 0;
   std::int64_t heartbeat_ns = 0;

@@ -202,6 +202,7 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
   chunk_stamp_ns = chunk.stamp_ns;
   chunk_end_ns = chunk.end_ns;
   chunk_slowdown = chunk.slowdown;
+  chunk_is_velocity = chunk.is_velocity;
   posture.steps = 0;
   if (chunk.posture.steps > 0) posture = chunk.posture;
   if (in_joints) {
@@ -222,7 +223,10 @@ void Controller::Impl::advance_phase(std::int64_t time_ns) noexcept {
   gripper_opening.store(command.opening, std::memory_order_relaxed);
   gripper_force.store(command.max_force, std::memory_order_relaxed);
   gripper_commanded.store(command.commanded, std::memory_order_relaxed);
-  if (phase == Phase::kTracking && time_ns >= chunk_end_ns) phase = Phase::kBraking;
+  if (phase == Phase::kTracking && time_ns >= chunk_end_ns) {
+    phase = Phase::kBraking;
+    if (chunk_is_velocity) brake_reference(time_ns);
+  }
   if (phase != Phase::kTracking) {
     force.release();
     task_law.chunk_stiffness().release();

@@ -201,16 +201,17 @@ bool JointPlanner::too_far(const JointSpline& spline, const Origin& origin) noex
 }
 
 bool JointPlanner::plan(const JointSpline& spline, const Origin& origin,
-                        JointBlend::Times& times) noexcept {
+                        const ChunkBlend::Settings& settings, JointBlend::Times& times) noexcept {
   const JointReferenceSample at = spline.sample(origin.begin_ns);
   const Demand before = demand_of(origin.from);
-  const double longest = ChunkBlend::kCatchUp * chunk_.max_blend_time;
+  const double longest = ChunkBlend::kCatchUp * settings.longest;
   const double step = std::max(kCheckStep, longest / (kMostChecks - 1));
   std::array<Demand, kMostChecks> own;  // largest up to each point
   int known = 0;
   JointBlend blend;
   const auto fits = [&]() {
-    for (int i = 0; i < kMostChecks && i * step < blend.duration(); ++i) {
+    const double until = settings.held > 0.0 ? settings.held : blend.duration();
+    for (int i = 0; i < kMostChecks && i * step < until; ++i) {
       const double t = i * step;
       const JointReferenceSample to = spline.sample(later(origin.begin_ns, t));
       const auto here = static_cast<std::size_t>(i);
@@ -230,9 +231,10 @@ bool JointPlanner::plan(const JointSpline& spline, const Origin& origin,
     }
     return true;
   };
-  for (double time = chunk_.blend_time;; time = std::min(kGrowth * time, longest)) {
+  for (double time = settings.shortest;; time = std::min(kGrowth * time, longest)) {
     for (const double share : kVelocityShares) {
-      times = {std::clamp(share * time, chunk_.blend_time, chunk_.max_blend_time), time};
+      times = {std::clamp(share * time, settings.shortest, settings.longest),
+               settings.held > 0.0 ? OffsetFade::kKept : time};
       blend.begin(origin.from, at, times);
       if (fits()) return true;
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "chunk_path.hpp"
+#include "vla_control/chunk_blend.hpp"
 #include "vla_control/chunk_spline.hpp"
 #include "vla_control/config.hpp"
 #include "vla_control/joint_reference.hpp"
@@ -44,7 +45,7 @@ class JointPlanner {
   /// Finds the shortest blend within the bounds, as ChunkBlend::plan does; takes up to some
   /// milliseconds. \return false if there is none
   [[nodiscard]] bool plan(const JointSpline& spline, const Origin& origin,
-                          JointBlend::Times& times) noexcept;
+                          const ChunkBlend::Settings& settings, JointBlend::Times& times) noexcept;
 
  private:
   /// Speeds and accelerations over their bounds: of the tool, linear and angular, and of the joint

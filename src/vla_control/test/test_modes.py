@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arm import HOME, JOINTS, Plant, make_config
+from arm import HOME, JOINT_IMPEDANCE, JOINTS, Plant, make_config
 from numpy.typing import NDArray
 
 import vla_control as vc
@@ -175,6 +175,50 @@ def test_streamed_twists_are_followed_evenly_and_time_out_into_a_hold(arm: Plant
         end[-1].reference_pose_tool_in_base[0, 3] - states[-1].reference_pose_tool_in_base[0, 3]
     )
     assert 0.0 < travel <= 0.15 * 0.2
+
+
+def streamed(
+    plant: Plant, twist: np.ndarray, rate: int, late: float = 0.0, steps: int = 1
+) -> np.ndarray:
+    """Velocity of the reference along `twist`, in shares of it, while it is said for a second."""
+    shares = []
+    plant.run(0.1)
+    for _ in range(rate):
+        stamp = plant.time_ns - round(late * 1e9)
+        twists = np.tile(twist, (steps, 1))
+        assert push_twists(plant, twists, step_dt=0.1 / steps, stamp_ns=stamp) is R.NONE
+        for state in plant.run(round(1000 / rate) / 1000):
+            shares.append(state.reference_twist_tool_in_base @ twist / (twist @ twist))
+    return np.array(shares)
+
+
+@pytest.mark.parametrize("law", [{}, JOINT_IMPEDANCE], ids=["task", "joint"])
+@pytest.mark.parametrize(("rate", "late"), [(20, 0.0), (20, 0.03), (33, 0.0), (50, 0.0)])
+def test_a_stream_of_twists_is_approached_without_overshoot(
+    law: dict[str, object], rate: int, late: float
+) -> None:
+    for twist in ([0.0, 0.0, 0.1, 0.0, 0.0, 0.0], [0.15, 0.1, -0.15, 0.0, 0.0, 0.6]):
+        plant = Plant(config=make_config(chunk__accept_twists=True, **law))
+        shares = streamed(plant, np.array(twist), rate, late)
+        assert shares.max() <= (1.001 if not law else 1.01)
+        assert np.diff(shares).min() >= (-1e-5 if not law else -1e-3)
+        assert shares[300] > 0.9
+        assert shares[-1] > 0.97
+
+
+def test_what_several_twists_lose_of_their_way_is_made_up_for(arm: Plant) -> None:
+    """The positive control of the overshoot's bound."""
+    assert streamed(arm, np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0]), 50, steps=2).max() > 1.05
+
+
+@pytest.mark.parametrize("law", [{}, JOINT_IMPEDANCE], ids=["task", "joint"])
+def test_twists_that_come_too_late_to_be_held_never_move_the_arm_backwards(
+    law: dict[str, object],
+) -> None:
+    plant = Plant(config=make_config(chunk__accept_twists=True, **law))
+    shares = streamed(plant, np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0]), 20, late=0.06)
+    assert shares.min() > -0.01
+    assert 0.1 < shares.max() < 1.05
 
 
 def test_a_reversed_twist_stays_within_the_limits(arm: Plant) -> None:

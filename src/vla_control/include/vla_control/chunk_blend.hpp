@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "vla_control/chunk_spline.hpp"
 #include "vla_control/types.hpp"
@@ -15,6 +16,12 @@ namespace vla_control {
 /// the velocity over the velocity time (both along u -> 1 - 3 u^2 + 2 u^3), and what has then been
 /// covered, with the value itself, over the offset time (along the quintic smoothstep). A velocity
 /// therefore falls without passing zero, and how fast the distance lost by it is made up is free.
+///
+/// With an infinite offset time (kKept) nothing is made up: velocity x and acceleration go to zero
+/// as those of a critically damped motion, x" = -2 w x' - w^2 x, and the value stays where that has
+/// left it. Begun again from a state of its own it goes on as before, and what begins without an
+/// acceleration never passes zero: a stream of velocities is approached without overshoot, however
+/// often it comes.
 template <typename Vector>
 class BasicOffsetFade {
  public:
@@ -24,11 +31,16 @@ class BasicOffsetFade {
   /// \param velocity_time s, `offset_time` s; both positive
   void begin(const Sample& from, double velocity_time, double offset_time) noexcept;
   [[nodiscard]] Sample sample(double t) const noexcept;
-  [[nodiscard]] double duration() const noexcept;  ///< s, zero from here on
+  [[nodiscard]] double duration() const noexcept;  ///< s, zero (if kept, constant) from here on
+  [[nodiscard]] bool keeps() const noexcept { return offset_time_ == kKept; }
   [[nodiscard]] double velocity_time() const noexcept { return velocity_time_; }  ///< s
   [[nodiscard]] double offset_time() const noexcept { return offset_time_; }      ///< s
 
+  static constexpr double kKept = std::numeric_limits<double>::infinity();  ///< an offset time
+
  private:
+  [[nodiscard]] Sample kept_sample(double t) const noexcept;
+
   static constexpr Eigen::Index kSize = std::max(0, int{Vector::SizeAtCompileTime});
 
   Vector offset_ = Vector::Zero(kSize), velocity_ = offset_, acceleration_ = offset_;
@@ -40,7 +52,8 @@ class BasicOffsetFade {
 using OffsetFade = BasicOffsetFade<Vector3>;
 
 /// How a running reference goes over into a new chunk: the difference between the two fades, in
-/// position and as rotation vector R_new^T R, so that the sum is C2 in time.
+/// position and as rotation vector R_new^T R, so that the sum is C2 in time. Where offsets are
+/// kept, that of the place stays.
 class ChunkBlend {
  public:
   /// Limits and the range of durations, s.
@@ -48,6 +61,9 @@ class ChunkBlend {
     MotionLimits limits;
     double shortest = 0.15;
     double longest = 0.6;
+    /// For how long a curve of constant velocity is followed, s; the way lost while velocities fade
+    /// is then not made up. 0 = it is a way to be followed.
+    double held = 0.0;
   };
 
   /// How long the parts of the two fades take, s; see OffsetFade.
@@ -73,7 +89,8 @@ class ChunkBlend {
 
   /// The blended reference, `t` s after the beginning, where the curve is at `to`. RT-safe.
   [[nodiscard]] ReferenceSample apply(const ReferenceSample& to, double t) const noexcept;
-  [[nodiscard]] double duration() const noexcept;  ///< s
+  [[nodiscard]] double duration() const noexcept;  ///< s, of all that moves
+  [[nodiscard]] bool keeps() const noexcept { return linear_.keeps() || angular_.keeps(); }
 
   static constexpr double kCatchUp = 3.0;
 

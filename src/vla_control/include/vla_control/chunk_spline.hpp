@@ -40,6 +40,11 @@ class ChunkSpline {
   [[nodiscard]] std::int64_t end_ns() const noexcept { return end_ns_; }    ///< last waypoint
   [[nodiscard]] std::int64_t rest_ns() const noexcept { return rest_ns_; }  ///< at rest from here
 
+  /// How long the run-out of a straight path takes at these speeds, m/s and rad/s; half of it is
+  /// before the last waypoint. s
+  [[nodiscard]] static double braking_time(double speed, double angular_speed,
+                                           const MotionLimits& limits) noexcept;
+
   /// Largest mean velocity between waypoints and largest acceleration at one: what the chunk
   /// demands.
   [[nodiscard]] const MotionLimits& demand() const noexcept { return demand_; }

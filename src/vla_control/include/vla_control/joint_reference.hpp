@@ -57,6 +57,7 @@ class JointBlend {
              const Times& times) noexcept;
   [[nodiscard]] JointReferenceSample apply(const JointReferenceSample& to, double t) const noexcept;
   [[nodiscard]] double duration() const noexcept { return fade_.duration(); }  ///< s
+  [[nodiscard]] bool keeps() const noexcept { return fade_.keeps(); }
 
  private:
   BasicOffsetFade<JointVector> fade_;

@@ -114,7 +114,7 @@ class SeamlessReference {
     [[nodiscard]] Sample sample(std::int64_t now_ns) const noexcept {
       const Sample along = spline.sample(now_ns);
       const double t = since(now_ns);
-      return t < blend.duration() ? blend.apply(along, t) : along;
+      return t < blend.duration() || blend.keeps() ? blend.apply(along, t) : along;
     }
   };
   [[nodiscard]] Sample sample_before(std::int64_t now_ns) const noexcept {
