@@ -102,6 +102,15 @@ def take_over(loop: Watcher, page: Page) -> None:
     loop.wait("up", lambda: position(loop.state)[2] > start + 0.02)
 
 
+def wait_until_given_back(loop: Watcher, page: Page) -> None:
+    """The policy goes on; where a busy machine kept the page silent, once the operator says so."""
+    back = (ControlOwner.STATE_AUTONOMOUS, ControlOwner.STATE_PAUSED)
+    loop.wait("given back", lambda: loop.owner.state in back)
+    if loop.owner.state == ControlOwner.STATE_PAUSED:
+        page.click("[data-command=resume]")
+        loop.wait("autonomous", lambda: loop.owner.state == ControlOwner.STATE_AUTONOMOUS)
+
+
 def test_the_operator_takes_the_arm_moves_it_lets_go_and_judges(
     loop: Watcher, page: Page, tmp_path: Path
 ) -> None:
@@ -111,9 +120,16 @@ def test_the_operator_takes_the_arm_moves_it_lets_go_and_judges(
     loop.wait("a picture", lambda: picture.evaluate("image => image.naturalWidth") > 0)
     page.keyboard.up("KeyR")
     page.keyboard.up("Space")
-    loop.wait("given back", lambda: loop.owner.state == ControlOwner.STATE_AUTONOMOUS)
+    wait_until_given_back(loop, page)
     loop.wait_until_moving()
     expect(page.locator("#state")).to_have_text("AUTONOMOUS")
+    before = position(loop.state)[2]
+    page.fill("#correction", "3 cm up")
+    page.click("#correct")
+    # The whole of it where the machine keeps up; a correction is given up in time.
+    loop.wait("corrected", lambda: position(loop.state)[2] > before + 0.005)
+    expect(page.locator("#events")).to_contain_text("operator: correction: 3 cm up")
+    wait_until_given_back(loop, page)
     page.fill("#note", "the cup was full")
     page.click("#write")
     expect(page.locator("#events")).to_contain_text("operator: the cup was full")

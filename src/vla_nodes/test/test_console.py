@@ -301,6 +301,7 @@ def test_a_clock_that_is_wrong_moves_no_less_and_what_comes_late_nothing(console
         ('{"kind": "start", "instruction": "go", "time_limit": -1}', "time limit"),
         ('{"kind": "start", "instruction": 7, "time_limit": 9}', "no text"),
         (json.dumps({"kind": "note", "text": "x" * 501}), "500"),
+        ('{"kind": "correct", "text": "sing"}', "no correction"),
         ('{"kind": "success"}', "no episode"),
         ('{"kind": "pause"}', "not there"),
     ],

@@ -154,10 +154,20 @@ at("stop").addEventListener("click", () => command("stop"));
 at("seat").addEventListener("click", () => command(seat === "mine" ? "stand" : "sit"));
 at("open").addEventListener("click", () => hand.grip(1));
 at("close").addEventListener("click", () => hand.grip(0));
-at("write").addEventListener("click", () => {
-  command("note", { text: at<HTMLInputElement>("note").value });
-  at<HTMLInputElement>("note").value = "";
-});
+function sends(field: string, button: string, kind: string): void {
+  const send = () => {
+    command(kind, { text: at<HTMLInputElement>(field).value });
+    at<HTMLInputElement>(field).value = "";
+  };
+  at(button).addEventListener("click", send);
+  at(field).addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    send();
+  });
+}
+sends("note", "write", "note");
+sends("correction", "correct", "correct");
 at("invite").addEventListener("click", async () => {
   const answer = (await (await fetch("invitation", { method: "POST" })).json()) as { address?: string; error?: string };
   prompt(answer.error ?? "Opens the console once, for somebody else:", answer.address ?? "");

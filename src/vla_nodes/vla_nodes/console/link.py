@@ -14,8 +14,10 @@ from functools import partial
 from typing import Any
 
 import cv2
+import numpy as np
 from rclpy.action import ActionClient
 from rclpy.node import Node
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
@@ -35,12 +37,15 @@ from vla_nodes import convert
 from vla_nodes.node_tools import LATCHED, RELIABLE, STEADY, EssentialThread
 from vla_nodes.supervision_types import EventKind, Owner, State, Verdict
 from vla_nodes.teleop.clutch import Bounds, Input
+from vla_nodes.teleop.corrections import Correction
 from vla_nodes.teleop.driver import TeleopDriver
 from vla_nodes.view import PHASES
+from vla_sim.typing import FloatArray
 
 DEVICE = "console"
 SNAPSHOT_RATE = 10.0  # Hz
 CAMERA_RATE = 15.0  # Hz at most
+CORRECTION_PERIOD = 0.02  # s
 LOOK_PERIOD = 1.0  # s between looks for cameras
 JPEG_QUALITY = 80
 SILENT = 2.0  # s (steady) without a word of the supervisor
@@ -80,6 +85,7 @@ class ConsoleLink:
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)  # may be copied by any thread
         self._event_count = 0
         self._problem = ""
+        self._correction: tuple[Correction, float, FloatArray | None] | None = None
         self._cameras: dict[str, Any] = {}  # subscription by topic
         self._raw: dict[str, tuple[float, Image | CompressedImage]] = {}
         self._fresh = threading.Event()
@@ -93,6 +99,7 @@ class ConsoleLink:
         self._pause = node.create_client(SetPaused, "supervisor/set_paused")
         self._run_task = ActionClient(node, RunTask, "run_task")
         node.create_timer(1.0 / SNAPSHOT_RATE, self._take_snapshot, clock=STEADY)
+        node.create_timer(CORRECTION_PERIOD, self._correct, clock=STEADY)
         node.create_timer(LOOK_PERIOD, self._look_for_cameras, clock=STEADY)
         EssentialThread(target=self._encode, name="pictures", daemon=True).start()
 
@@ -208,11 +215,36 @@ class ConsoleLink:
 
     def hold(self, said: Input) -> None:
         """The operator holds the arm and asks for this motion."""
+        self._correction = None
         self.driver.hold(said)
 
     def let_go(self) -> None:
         """The operator gives the arm back."""
+        self._correction = None
         self.driver.let_go()
+
+    def correct(self, text: str, correction: Correction) -> None:
+        """Takes the arm for a motion that ends by itself, and gives it back."""
+        self.note(f"correction: {text}")
+        self._correction = (correction, time.monotonic() + correction.time, None)
+
+    def _correct(self) -> None:
+        if self._correction is None:
+            return
+        correction, until, start = self._correction
+        state = self.driver.state
+        if state is None or time.monotonic() > until:
+            self.let_go()
+            return
+        if self.driver.owns:
+            pose = convert.from_pose(state.reference_pose_tool_in_base)
+            if start is None:
+                until = time.monotonic() + correction.time
+                self._correction = (correction, until, pose)
+            elif correction.done(_moved(start, pose)):
+                self.let_go()
+                return
+        self.driver.hold(correction.said(self.max_opening))
 
     def stop(self, tell: Callable[[str], None]) -> None:
         """Stops the arm. ``tell`` hears what went wrong; empty = nothing."""
@@ -281,6 +313,12 @@ class ConsoleLink:
         """For /diagnostics."""
         level, message, values = self.driver.health()
         return level, message, {**values, "pages": self.watchers, "cameras": len(self._cameras)}
+
+
+def _moved(start: FloatArray, now: FloatArray) -> FloatArray:
+    """(6,) m and rotation vector, rad, along the axes of the base, from a pose to another."""
+    turn = Rotation.from_matrix(now[:3, :3] @ start[:3, :3].T).as_rotvec()
+    return np.concatenate([now[:3, 3] - start[:3, 3], turn])
 
 
 def _jpeg(message: Image | CompressedImage) -> bytes:

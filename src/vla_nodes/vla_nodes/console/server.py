@@ -39,6 +39,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from vla_nodes.console.access import Access, Allowance
 from vla_nodes.console.link import SNAPSHOT_RATE, ConsoleLink
 from vla_nodes.teleop.clutch import Input, InputError
+from vla_nodes.teleop.corrections import understand
 
 PAGE = Path(__file__).parent / "page"
 COOKIE = "vla_console"
@@ -372,6 +373,10 @@ class _Page:
             link.post(lambda: link.reset(tell))
         elif kind in ("success", "failure"):
             link.post(lambda: tell(link.judge(kind == "success")))
+        elif kind == "correct":
+            text = _text(said, "text")
+            correction = understand(text)
+            link.post(lambda: link.correct(text, correction))
         elif kind == "note":
             text = _text(said, "text")
             if not text:
