@@ -9,6 +9,7 @@ when it takes over.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ NEWEST = QoSProfile(
 NEAR = 0.15  # s between the stamps of chunks that may be compared
 LONGEST = 30.0  # s of ROS time that the expert keeps the arm in one episode
 REMEMBERED = 20  # of the expert's plans
+APPEAR_TIMEOUT = 20.0  # s for the simulation to be seen
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Way:
     step_dt: float
     positions: FloatArray
 
-    def at(self, time: float) -> FloatArray:
+    def at(self, when: float) -> FloatArray:
         """Position at a time, s; before its beginning and after its end the first and last."""
         times = self.stamp + self.step_dt * np.arange(len(self.positions))
-        return np.array([np.interp(time, times, axis) for axis in self.positions.T])
+        return np.array([np.interp(when, times, axis) for axis in self.positions.T])
 
 
 class Doubt:
@@ -94,9 +96,11 @@ class ExpertOperator(Node):
         self._doubt = Doubt()
         self._plans: deque[tuple[Way, ActionChunk]] = deque(maxlen=REMEMBERED)
         self._holds = False
+        self._claims = False  # as said last
         self._finished = False  # with this episode
         self._held_since: float | None = None  # s of ROS time
         self._sequence = 0
+        self._patient_until = time.monotonic() + APPEAR_TIMEOUT
         self._commands = self.create_publisher(TeleopCommand, "teleop/command", RELIABLE)
         self._chunks = self.create_publisher(ActionChunk, "teleop/action_chunk", RELIABLE)
         for kind, topic, take in (
@@ -169,10 +173,16 @@ class ExpertOperator(Node):
     def _claim(self) -> None:
         """Says, again and again, whether the arm is held."""
         if not self._plans:
+            if time.monotonic() > self._patient_until:
+                self._patient_until = float("inf")
+                self.get_logger().warning("nobody publishes sim/_expert; is a simulation up?")
             return
         _, plan = self._plans[-1]
-        command = TeleopCommand(header=plan.header, device=DEVICE, enabled=self._holds)
-        if self._holds:
+        # Where the supervisor has not heard of it in time, it has to let go before it is held anew.
+        missed = self.owner is not None and self.owner.state == ControlOwner.STATE_PAUSED
+        self._claims = self._holds and not (missed and self._claims)
+        command = TeleopCommand(header=plan.header, device=DEVICE, enabled=self._claims)
+        if self._claims:
             command.use_pose, command.pose = True, plan.poses[1]
             command.use_gripper, command.gripper_opening = True, plan.gripper_opening[1]
         self._commands.publish(command)
