@@ -203,14 +203,14 @@ def test_on_the_network_it_speaks_tls_and_its_cookie_goes_nowhere_else(tmp_path:
 
 def test_only_its_own_page_with_a_session_is_spoken_to(console: Console) -> None:
     token = console.server.invitation().split("#")[1]
-    assert console.post("/session", token, Origin="http://evil.example").status == 403
+    assert console.post("/session", token, Origin="http://www.w3.org").status == 403
     assert console.post("/session", token).status == 200
     assert console.post("/session", token).status == 401  # used
     assert console.post("/session", "x" * 100_000).status == 413
     assert console.post("/invitation").status == 401
     for cookie, origin, code in (
         (f"{COOKIE}=made-up", None, 403),
-        (None, "http://evil.example", 403),
+        (None, "http://www.w3.org", 403),
     ):
         with pytest.raises(Exception, match=str(code)):
             console.page(cookie, origin)
