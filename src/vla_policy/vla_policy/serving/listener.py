@@ -75,9 +75,11 @@ class Listener:
 
     def _accept(self) -> None:
         connection, _ = self._socket.accept()
+        if len(self._threads) >= self._max_connections:
+            logger.info("no client: too many connections")
+            connection.close()
+            return
         try:
-            if len(self._threads) >= self._max_connections:
-                raise OSError("too many connections")
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # In place of pings: the system notices a client whose machine is gone.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
