@@ -136,6 +136,8 @@ def test_the_operator_takes_over_moves_the_arm_and_the_policy_goes_on_from_there
 ) -> None:
     loop.start_task()
     loop.wait_until_moving()
+    began = seconds(loop.state)
+    loop.wait("half a second of it", lambda: seconds(loop.state) > began + 0.5)
     grant = loop.owner.grant
     device.twist(UP)
     wait_for(loop, ControlOwner.STATE_TELEOP)
