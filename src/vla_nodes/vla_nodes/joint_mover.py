@@ -26,7 +26,7 @@ from vla_nodes import convert
 from vla_nodes.node_tools import LATCHED, RELIABLE
 from vla_sim import arms
 
-APPEAR_TIMEOUT = 5.0  # s for the system to be seen
+APPEAR_TIMEOUT = 15.0  # s for the system to be seen
 GRANT_TIMEOUT = 2.0  # s
 TAKEN_TIMEOUT = 1.0  # s for the controller to follow a chunk
 SETTLE_TIME = 3.0  # s for the arm to rest after the end of the move
