@@ -112,7 +112,8 @@ void Controller::Impl::compute_torque(const JointState& joints, double period,
   watch_distances(joints);
   if (phase == Phase::kFault) {
     engage_hold_when_at_rest(joints);
-    if (resetting) leave_fault(joints);
+    // Not before it stands: what brakes it now would be the spring of a hold, and pull it back.
+    if (resetting && joint_hold.engaged()) leave_fault(joints);
   }
   if (joint_hold.engaged()) {
     joint_hold.compute(joints.q, joints.dq, tau);

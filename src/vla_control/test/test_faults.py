@@ -67,6 +67,31 @@ def test_stop_holds_in_fault_until_reset_without_a_jump(plant: Plant) -> None:
     assert plant.push(long_glide(plant)) is R.NONE
 
 
+def test_a_reset_while_the_arm_still_brakes_waits_until_it_stands(plant: Plant) -> None:
+    start_moving(plant)
+    before = plant.controller.state().reference_pose_tool_in_base[:3, 3]
+    speed = np.linalg.norm(plant.controller.state().reference_twist_tool_in_base[:3])
+    assert speed > 0.02
+    plant.controller.stop()
+    plant.run(0.01)
+    plant.controller.reset()
+    steps, cycles = [], 0
+    while phase(plant) is Phase.FAULT:
+        moved = np.abs(plant.dq).max()
+        plant.step()
+        after = plant.controller.state().reference_pose_tool_in_base[:3, 3]
+        steps.append(np.linalg.norm(after - before))
+        before, cycles = after, cycles + 1
+        assert cycles < 600
+    assert phase(plant) is Phase.HOLDING
+    assert moved < 0.02, "it stood when it was released"
+    assert max(steps[1:]) < 1.1e-3 * speed + 2e-5, "and its reference has not jumped"
+    place = plant.controller.state().pose_tool_in_base[:3, 3]
+    plant.run(0.5)
+    settled = plant.controller.state().pose_tool_in_base[:3, 3]
+    assert np.linalg.norm(settled - place) < 2e-3
+
+
 def test_a_stop_wins_over_a_reset_of_the_same_cycle(plant: Plant) -> None:
     plant.controller.stop()
     plant.controller.reset()
