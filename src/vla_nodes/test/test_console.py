@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from rclpy.context import Context
@@ -26,7 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from vla_msgs.msg import ControllerState, EpisodeEvent, TeleopCommand
 from vla_nodes.console import certificate, server
-from vla_nodes.console.access import TOKEN_LIFE, Access, Allowance
+from vla_nodes.console.access import TOKEN_LIFE, Access, Allowance, Punctuality
 from vla_nodes.console.link import ConsoleLink
 from vla_nodes.console.server import COOKIE, Address, ConsoleServer
 from vla_nodes.node_tools import RELIABLE
@@ -130,10 +131,22 @@ def sit(page: ClientConnection) -> None:
         pass
 
 
-def move(page: ClientConnection, **said: Any) -> None:
-    """A motion upwards, as a page says it."""
-    motion = {"time": 1e3 * time.monotonic(), "twist": [0, 0, 1, 0, 0, 0], "opening": None}
+def move(page: ClientConnection, clock: float = 0.0, **said: Any) -> None:
+    """A motion upwards, as a page says it whose clock is so many s ahead."""
+    motion = {
+        "time": 1e3 * (time.monotonic() + clock),
+        "twist": [0, 0, 1, 0, 0, 0],
+        "opening": None,
+    }
     say(page, kind="hold", **{**motion, **said})
+
+
+def move_until_it_moves(console: Console, page: ClientConnection, **said: Any) -> None:
+    def moves() -> bool:
+        move(page, **said)
+        return any(command.enabled for command in console.commands)
+
+    wait("motion", moves)
 
 
 def test_a_token_opens_one_session_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +180,14 @@ def test_an_allowance_fills_at_its_rate() -> None:
     allowance = Allowance(rate=10.0, burst=3.0)
     assert [allowance.take(100.0) for _ in range(5)] == [True, True, True, False, False]
     assert [allowance.take(100.15) for _ in range(3)] == [True, False, False]
+
+
+def test_clocks_may_drift_apart_and_what_is_late_is_still_late() -> None:
+    for drift in (-2e-4, 2e-4):
+        punctuality = Punctuality(0.15)
+        for now in np.arange(0.0, 4 * 3600.0, 1.0):
+            assert not punctuality.late(1e6 + now * (1.0 + drift), now)
+        assert punctuality.late(1e6 + now * (1.0 + drift) - 0.2, now + 0.1)
 
 
 def test_the_certificate_is_kept_as_long_as_it_serves(tmp_path: Path) -> None:
@@ -250,9 +271,7 @@ def test_a_held_motion_becomes_a_command_and_a_lost_page_silence(console: Consol
     with console.page() as page:
         sit(page)
         console.commands.clear()
-        while not any(command.enabled for command in console.commands):
-            move(page, opening=0.5)
-            time.sleep(0.02)
+        move_until_it_moves(console, page, opening=0.5)
         command = next(one for one in console.commands if one.enabled)
         assert command.device == "console"
         assert command.twist.linear.z == pytest.approx(0.2)  # the bound is the full speed
@@ -271,16 +290,15 @@ def test_what_is_written_reaches_the_record(console: Console) -> None:
 def test_a_clock_that_is_wrong_moves_no_less_and_what_comes_late_nothing(console: Console) -> None:
     with console.page() as page:
         sit(page)
-        hour = 3_600_000.0
         console.commands.clear()
-        while not any(command.enabled for command in console.commands):
-            move(page, time=1e3 * time.monotonic() - hour)
-            time.sleep(0.02)
+        move_until_it_moves(console, page, clock=-3600.0)
         wait("silence", lambda: not console.commands[-1].enabled)
         console.commands.clear()
         for _ in range(20):
-            move(page, time=1e3 * (time.monotonic() - server.LATE - 0.5) - hour)
+            move(page, clock=-3600.0 - server.LATE - 0.5)
             time.sleep(0.02)
+        say(page, kind="note", text="after that")
+        wait("note", lambda: "operator: after that" in console.notes)
         assert not any(command.enabled for command in console.commands)
 
 

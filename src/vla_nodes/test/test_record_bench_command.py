@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,17 +42,23 @@ def test_every_message_is_in_the_bag_or_counted_as_lost(tmp_path: Path, images: 
     assert {c["name"]: c["state"] for c in checked["checks"]}["episode"] == "ok", checked
 
 
-def test_crashes_are_reported_as_one_object(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vla_nodes.cli", "bench", "record", "--crash", "--json"]
+def measured(folder: Path, *options: str) -> dict[str, Any]:
+    """What `vla bench record --json` prints."""
+    command = [sys.executable, "-m", "vla_nodes.cli", "bench", "record", "--json"]
     run = subprocess.run(
-        [*command, "--kills", "2", "--full-disks", "1", "--folder", str(tmp_path)],
+        [*command, *options, "--folder", str(folder)],
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout)
+    result: dict[str, Any] = json.loads(run.stdout)
+    return result
+
+
+def test_crashes_are_reported_as_one_object(tmp_path: Path) -> None:
+    result = measured(tmp_path, "--crash", "--kills", "2", "--full-disks", "1")
     assert result["figures"]["crash_kills_count"] == 2
     assert result["figures"]["crash_full_disks_count"] == 1
     assert result["figures"]["crash_unreadable_count"] == 0
@@ -59,16 +66,7 @@ def test_crashes_are_reported_as_one_object(tmp_path: Path) -> None:
 
 
 def test_a_conversion_is_measured(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vla_nodes.cli", "bench", "record", "--convert", "--json"]
-    run = subprocess.run(
-        [*command, "--seconds", "2", "--width", "128", "--folder", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)["figures"]
+    found = measured(tmp_path, "--convert", "--seconds", "2", "--width", "128")["figures"]
     assert found["recorded_s"] == pytest.approx(2.0, abs=0.1)
     assert found["conversion_over_real_time_ratio"] > 0.0
     assert found["conversion_cpu_over_recorded_ratio"] > 0.0

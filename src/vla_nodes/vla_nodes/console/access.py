@@ -8,6 +8,7 @@ session at a time has the seat, i.e. commands; all may watch, and all may stop.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 TOKEN = "VLA_CONSOLE_TOKEN"  # environment: the first, of whoever tells the address
 TOKEN_LIFE = 3600.0  # s that a token may wait to be used
+FORGOTTEN = 1e-3  # s per s, of how quick a message can be
 TOKEN_BYTES = 24
 TOKENS = 16  # that wait at the same time
 
@@ -49,6 +51,28 @@ class Allowance:
             return False
         self._level -= 1.0
         return True
+
+
+@dataclass
+class Punctuality:
+    """Tells what comes late by a sender's own clock, whatever that says.
+
+    The quickest message so far is the measure; it is forgotten at a rate beyond that of any clock,
+    so that two clocks may drift apart.
+
+    Attributes:
+        tolerance: s that a message may take longer than the quickest.
+    """
+
+    tolerance: float
+    _quickest: float = math.inf
+    _at: float = 0.0
+
+    def late(self, sent: float, now: float) -> bool:
+        """Whether a message comes late; s of the sender's clock and of ours."""
+        self._quickest = min(now - sent, self._quickest + FORGOTTEN * (now - self._at))
+        self._at = now
+        return now - sent - self._quickest > self.tolerance
 
 
 class Access:

@@ -36,7 +36,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from vla_nodes.console.access import Access, Allowance
+from vla_nodes.console.access import Access, Allowance, Punctuality
 from vla_nodes.console.link import SNAPSHOT_RATE, ConsoleLink
 from vla_nodes.teleop.clutch import Input, InputError
 from vla_nodes.teleop.corrections import understand
@@ -168,7 +168,7 @@ class ConsoleServer:
         origin = headers.get("origin")
         if origin in self._origins:
             return False
-        self._once(f"refused the origin {origin!r}; valid: {', '.join(sorted(self._origins))}")
+        self.log_once(f"refused the origin {origin!r}; valid: {', '.join(sorted(self._origins))}")
         return True
 
     async def _open_session(self, request: Request) -> Response:
@@ -222,7 +222,7 @@ class ConsoleServer:
             self._link.watchers -= 1
             self.access.stand_up(page.number)
 
-    def _once(self, text: str) -> None:
+    def log_once(self, text: str) -> None:
         """Logs a line the first time."""
         if text not in self._logged and len(self._logged) < 100:
             self._logged.add(text)
@@ -241,7 +241,7 @@ class _Page:
         self._socket = socket
         self._session = session
         self._allowance = Allowance(RATE, BURST)
-        self._quickest = math.inf  # s, least difference between our clock and the page's
+        self._punctuality = Punctuality(LATE)
         self._shown: dict[str, int] = {}  # number of the picture shown, by camera
         self._event = 0  # number of the last one told
         self._awaited: set[str] = set()  # cameras whose last picture is on its way
@@ -296,12 +296,12 @@ class _Page:
             if received["type"] == "websocket.disconnect":
                 return
             if not self._allowance.take(time.monotonic()):
-                self._server._once(f"page {self.number} sends too much: some of it is ignored")
+                self._server.log_once(f"page {self.number} sends too much: some of it is ignored")
                 continue
             try:
                 answer = self._obey(_parsed(received))
             except (CommandError, InputError) as error:
-                self._server._once(f"page {self.number}: {error}")
+                self._server.log_once(f"page {self.number}: {error}")
                 answer = {"error": str(error)}
             if answer:
                 await self._send(json.dumps(answer))
@@ -336,10 +336,8 @@ class _Page:
         return {}
 
     def _hold(self, said: dict[str, Any]) -> None:
-        lag = time.monotonic() - 1e-3 * _number(said, "time")
-        self._quickest = min(self._quickest, lag)
-        if lag - self._quickest > LATE:
-            self._server._once(f"page {self.number}: motions come late and are dropped")
+        if self._punctuality.late(1e-3 * _number(said, "time"), time.monotonic()):
+            self._server.log_once(f"page {self.number}: motions come late and are dropped")
             return
         twist = said.get("twist")
         if not isinstance(twist, list) or len(twist) != 6:

@@ -26,6 +26,15 @@ BRIEFLY = 0.1  # s without a word after which a held device is silent
 UNLOCKED = 0.5  # s without a word after which one that could not be followed may be clutched anew
 
 
+def has_arm(device: str, owner: ControlOwner | None) -> bool:
+    """Whether the supervisor says that the arm is a device's."""
+    return (
+        owner is not None
+        and owner.state == ControlOwner.STATE_TELEOP
+        and owner.reason == f"granted to {device}"
+    )
+
+
 class TeleopDriver:
     """Belongs to a node. ``hold``, ``let_go`` and ``reject`` may be called by its callbacks."""
 
@@ -89,12 +98,7 @@ class TeleopDriver:
     @property
     def owns(self) -> bool:
         """Whether the arm is this device's."""
-        owner = self.owner
-        return (
-            owner is not None
-            and owner.state == ControlOwner.STATE_TELEOP
-            and owner.reason == f"granted to {self.device}"
-        )
+        return has_arm(self.device, self.owner)
 
     def _on_owner(self, message: ControlOwner) -> None:
         self.owner, self.heard_at = message, time.monotonic()

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 
 from vla_msgs.msg import ActionChunk, ControlOwner, Outcome, TaskStatus, TeleopCommand
 from vla_nodes import convert
-from vla_nodes.node_tools import RELIABLE, STEADY
+from vla_nodes.node_tools import NEWEST, RELIABLE, STEADY
+from vla_nodes.teleop.driver import has_arm
 from vla_sim.typing import FloatArray
 
 DEVICE = "expert"
@@ -28,10 +28,6 @@ PERIOD = 0.02  # s between two commands
 AHEAD = 0.5  # s after a policy's observation at which it is compared with the expert
 APART = 0.05  # m between the two then, beyond which the policy does something else
 TIMES = 3  # chunks in a row that do something else: the policy goes wrong
-# Only the newest counts: on a busy machine nothing is acted upon that is long over.
-NEWEST = QoSProfile(
-    history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE
-)
 NEAR = 0.15  # s between the stamps of chunks that may be compared
 LONGEST = 30.0  # s of ROS time that the expert keeps the arm in one episode
 REMEMBERED = 20  # of the expert's plans
@@ -112,16 +108,6 @@ class ExpertOperator(Node):
             self.create_subscription(kind, topic, take, NEWEST)
         self.create_timer(PERIOD, self._claim, clock=STEADY)
 
-    @property
-    def owns(self) -> bool:
-        """Whether the arm is the expert's."""
-        owner = self.owner
-        return (
-            owner is not None
-            and owner.state == ControlOwner.STATE_TELEOP
-            and owner.reason == f"granted to {DEVICE}"
-        )
-
     def _on_owner(self, message: ControlOwner) -> None:
         before, self.owner = self.owner, message
         if before is None or message.episode_id != before.episode_id:
@@ -158,7 +144,7 @@ class ExpertOperator(Node):
     def _on_expert(self, message: ActionChunk) -> None:
         way = _way(message)
         self._plans.append((way, message))
-        if not self._holds or not self.owns:
+        if not self._holds or not has_arm(DEVICE, self.owner):
             return
         if self._held_since is None:
             self._held_since = way.stamp
