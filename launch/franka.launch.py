@@ -16,9 +16,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from vla_nodes import hardware
-from vla_nodes.launching import required, system_actions
-from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared
+from vla_nodes.system import hardware
+from vla_nodes.system.description import POLICY, SIMULATOR, load_system, prepared
+from vla_nodes.system.launching import required, system_actions
 
 SYSTEM = "franka"
 ROBOT = "panda"

@@ -10,8 +10,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchDescription
-from vla_nodes.launching import system_actions
-from vla_nodes.system import POLICY, SIMULATOR, load_system, prepared, system_names
+from vla_nodes.system.description import POLICY, SIMULATOR, load_system, prepared, system_names
+from vla_nodes.system.launching import system_actions
 
 
 def _start(context):

@@ -24,11 +24,11 @@ from std_srvs.srv import Trigger
 from vla_msgs.action import RunTask
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner
 from vla_msgs.srv import SetPaused
-from vla_nodes import shared_memory
 from vla_nodes.node_tools import RELIABLE, in_executor
-from vla_nodes.processes import LogFile, Process, ProcessGroup
-from vla_nodes.system import System
-from vla_nodes.up import environment
+from vla_nodes.system import shared_memory
+from vla_nodes.system.description import System
+from vla_nodes.system.processes import LogFile, Process, ProcessGroup
+from vla_nodes.system.up import environment
 
 STARTED = 100.0  # s for a system to come up on a busy machine
 SOON = 60.0  # s for anything else, a restart of the policy among it

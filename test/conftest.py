@@ -28,7 +28,7 @@ def circle(tmp_path_factory: pytest.TempPathFactory, domain: int) -> Iterator[ob
     from closed_loop import Running, Watcher, write_video
     from rclpy.context import Context
 
-    from vla_nodes.system import load_system, prepared
+    from vla_nodes.system.description import load_system, prepared
 
     folder = tmp_path_factory.mktemp("circle")
     write_video(folder / "scene.avi")

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from repository import ROOT
 
-from vla_nodes.cli import make_parser
+from vla_nodes.commands.cli import make_parser
 
 README = (ROOT / "README.md").read_text()
 PAGES = (README, (ROOT / "docs" / "recording.md").read_text())

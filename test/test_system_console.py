@@ -58,7 +58,7 @@ def loop(circle: Watcher) -> Iterator[Watcher]:
 def address(loop: Watcher, domain: int) -> Iterator[str]:
     """Of a console beside the system."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "vla_nodes.cli", "console", "--port", "0"],
+        [sys.executable, "-m", "vla_nodes.commands.cli", "console", "--port", "0"],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         stdout=subprocess.PIPE,
         text=True,

@@ -17,10 +17,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from vla_msgs.srv import LoadPolicy
 from vla_nodes.configs import PolicyConfig
-from vla_nodes.inference import Assignment
+from vla_nodes.inference.scripted import CirclePolicy
+from vla_nodes.inference.worker import Assignment
 from vla_nodes.node_tools import refuse_impossible_transitions
 from vla_nodes.policy_node import PolicyNode
-from vla_nodes.scripted import CirclePolicy
 
 COMPUTE = 1.5  # s per inference
 SOON = 20.0  # s

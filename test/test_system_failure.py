@@ -37,9 +37,9 @@ from vla_msgs.msg import (
 )
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert
-from vla_nodes.convert_failure import to_policy_features
+from vla_nodes.convert.failure import to_policy_features
 from vla_nodes.node_tools import LATCHED, RELIABLE, in_executor
-from vla_nodes.system import load_system, prepared
+from vla_nodes.system.description import load_system, prepared
 from vla_policy.types import ActionChunk as PolicyChunk
 from vla_policy.types import RobotState
 
@@ -289,7 +289,7 @@ def test_it_goes_back_then_asks_with_pictures_and_goes_on_when_told_to(loop: Wat
 def vla(domain: int, *arguments: str) -> str:
     """What a command of `vla` prints; it has to end well."""
     done = subprocess.run(
-        [sys.executable, "-m", "vla_nodes.cli", *arguments],
+        [sys.executable, "-m", "vla_nodes.commands.cli", *arguments],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         capture_output=True,
         text=True,

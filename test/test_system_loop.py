@@ -25,9 +25,9 @@ from vla_data import bag_info
 from vla_msgs.action import RunTask
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, Outcome
 from vla_msgs.srv import SetPaused
-from vla_nodes import exclusive
 from vla_nodes.node_tools import in_executor
-from vla_nodes.system import load_system
+from vla_nodes.supervision import exclusive
+from vla_nodes.system.description import load_system
 from vla_sim import arms
 
 # A restart may take a while on a busy machine; a test has two of them at most.
@@ -176,7 +176,7 @@ def test_a_stopped_supervisor_holds_the_arm_within_its_timeout_and_may_go_on(loo
 def move(domain: int, *arguments: str) -> subprocess.Popen[str]:
     """`vla move`, started."""
     return subprocess.Popen(
-        [sys.executable, "-m", "vla_nodes.cli", "move", *arguments],
+        [sys.executable, "-m", "vla_nodes.commands.cli", "move", *arguments],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -376,7 +376,7 @@ def test_a_second_system_in_the_same_domain_is_refused(
     loop: Watcher, domain: int, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "vla_nodes.cli", "up", "sim_franka", "--episodes", "1"],
+        [sys.executable, "-m", "vla_nodes.commands.cli", "up", "sim_franka", "--episodes", "1"],
         cwd=tmp_path,
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         capture_output=True,

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)
 def vla_eval(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, ended."""
     return subprocess.run(
-        [sys.executable, "-m", "vla_nodes.cli", "eval", "--json", *arguments],
+        [sys.executable, "-m", "vla_nodes.commands.cli", "eval", "--json", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -24,7 +24,7 @@ from vla_data.episode_reader import EpisodeReader
 from vla_data.rows import read_rows, survey
 from vla_msgs.msg import ControlOwner
 from vla_msgs.srv import SetPaused
-from vla_nodes.convert_command import find_contract
+from vla_nodes.commands.convert import find_contract
 from vla_nodes.teleop import keys
 
 pytestmark = pytest.mark.timeout(300)
@@ -210,7 +210,7 @@ def test_the_keyboard_of_a_terminal_takes_over_and_the_space_bar_gives_back(
     loop.wait_until_moving()
     ours, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "vla_nodes.cli", "teleop"],
+        [sys.executable, "-m", "vla_nodes.commands.cli", "teleop"],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         stdin=terminal,
         stdout=terminal,

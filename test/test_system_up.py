@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from vla_data.episode_reader import EpisodeReader
-from vla_nodes.system import find_system
+from vla_nodes.system.description import find_system
 
 ENDED = 150.0  # s, on a busy machine
 
 pytestmark = pytest.mark.timeout(240)
 
 Start = Callable[..., "subprocess.Popen[str]"]
-VLA = [sys.executable, "-m", "vla_nodes.cli"]
+VLA = [sys.executable, "-m", "vla_nodes.commands.cli"]
 
 
 @pytest.fixture

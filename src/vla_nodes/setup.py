@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installs the nodes under lib/vla_nodes and the command `vla` under bin."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 NODES = (
     "camera_node",
@@ -19,7 +19,7 @@ NODES = (
 setup(
     name="vla_nodes",
     version="0.1.0",
-    packages=["vla_nodes", "vla_nodes.console", "vla_nodes.teleop"],
+    packages=find_packages(include=["vla_nodes", "vla_nodes.*"]),
     package_data={
         "vla_nodes": ["defaults/*.yaml"],
         "vla_nodes.console": ["page/*", "page/assets/*"],

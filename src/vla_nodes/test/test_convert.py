@@ -17,7 +17,7 @@ from vla_control import ChunkMode
 from vla_msgs.msg import ActionChunk
 from vla_nodes import convert
 from vla_nodes.convert import ConversionError, Reason
-from vla_nodes.supervision_types import ControllerFault, Verdict
+from vla_nodes.supervision.types import ControllerFault, Verdict
 
 coordinate = st.floats(-10.0, 10.0)
 component = st.floats(-1.0, 1.0)

@@ -18,14 +18,14 @@ from vla_failure.episodes import aggregate_features, chunk_array
 from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, FailureStatus, PolicyFeatures
 from vla_nodes import convert
 from vla_nodes.convert import ConversionError, Reason
-from vla_nodes.convert_failure import (
+from vla_nodes.convert.failure import (
     from_control_owner,
     from_failure_status,
     from_policy_features,
     to_arm_state,
     to_policy_features,
 )
-from vla_nodes.supervision_types import State
+from vla_nodes.supervision.types import State
 from vla_policy.state_encoding import encode_state
 from vla_policy.types import ActionChunk as PolicyChunk
 from vla_policy.types import RobotState
@@ -155,9 +155,9 @@ def test_an_arm_is_at_rest_only_when_it_holds_and_nothing_moves() -> None:
 
 def test_the_binding_is_of_what_runs() -> None:
     from vla_nodes.configs import PolicyConfig
+    from vla_nodes.inference.scripted import make_scripted
+    from vla_nodes.inference.setup import running
     from vla_nodes.parameters import defaults, from_mapping
-    from vla_nodes.policy_setup import running
-    from vla_nodes.scripted import make_scripted
 
     policy = make_scripted("scripted/circle", ("a",))
     config = from_mapping(PolicyConfig, defaults("policy_node"))

@@ -10,9 +10,9 @@ import pytest
 
 from vla_failure.decision import Decision
 from vla_failure.reaction import ArmState
-from vla_nodes.detection import Word
-from vla_nodes.supervision import Limits, Supervisor
-from vla_nodes.supervision_types import (
+from vla_nodes.supervision.detection import Word
+from vla_nodes.supervision.machine import Limits, Supervisor
+from vla_nodes.supervision.types import (
     SECOND,
     ChunkInfo,
     ControllerFault,

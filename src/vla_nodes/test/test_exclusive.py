@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from vla_nodes import exclusive
+from vla_nodes.supervision import exclusive
 
 HOLD = """
 import sys
-from vla_nodes import exclusive
+from vla_nodes.supervision import exclusive
 right = exclusive.hold(sys.argv[1], 7)
 print("held", flush=True)
 sys.stdin.read()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vla_nodes import cli
+from vla_nodes.commands import cli
 
 
 def test_what_cannot_be_imported_is_named(

@@ -12,10 +12,10 @@ import pytest
 from test_inference import ACTIVE, JOINTS, World, asynchronous, wait_for
 
 from vla_data import Observation, ObservationError
-from vla_nodes import inference
-from vla_nodes.fast_inference import FastInferenceThread
-from vla_nodes.inference import Assignment
-from vla_nodes.scripted import CirclePolicy
+from vla_nodes.inference import worker as inference
+from vla_nodes.inference.fast import FastInferenceThread
+from vla_nodes.inference.scripted import CirclePolicy
+from vla_nodes.inference.worker import Assignment
 from vla_policy.types import ActionChunk
 
 ACT = 33_333_333  # ns

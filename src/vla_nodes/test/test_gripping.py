@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_nodes.gripping import (
+from vla_nodes.gripper.rules import (
     Action,
     Cancel,
     End,

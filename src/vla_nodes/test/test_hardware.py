@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 import vla_control
-from vla_nodes import hardware
-from vla_nodes.system import SystemDescriptionError, load_system, prepared
+from vla_nodes.system import hardware
+from vla_nodes.system.description import SystemDescriptionError, load_system, prepared
 from vla_sim import collision, robots
 
 CONFIG = Path(__file__).parents[3] / "config"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from vla_data import Observation, ObservationError
-from vla_nodes.inference import Assignment, Inference, InferenceThread
-from vla_nodes.scripted import CirclePolicy, make_scripted
+from vla_nodes.inference.scripted import CirclePolicy, make_scripted
+from vla_nodes.inference.worker import Assignment, Inference, InferenceThread
 from vla_policy.schedules import Schedule
 from vla_policy.types import ActionChunk, PolicyError
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from vla_nodes import convert
-from vla_nodes.inference import check_chunk
+from vla_nodes.inference.worker import check_chunk
 from vla_policy import ActionChunk, Context, Policy, PolicySpec, RobotState, load_action_contract
 from vla_policy.evaluation.evaluate import LOCKSTEP_OVERRIDES
 from vla_policy.evaluation.rollout import TIME_LIMITS, run_episode

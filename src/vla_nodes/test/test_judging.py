@@ -17,7 +17,7 @@ from vla_failure.detectors import Detector
 from vla_failure.episodes import Start, Step
 from vla_failure.monitor import Monitor, MonitorConfig
 from vla_nodes.judging import Judging, Seen, Turn
-from vla_nodes.supervision_types import SECOND, State
+from vla_nodes.supervision.types import SECOND, State
 
 PERIOD = 4 * SECOND // 10
 BINDING = Binding(

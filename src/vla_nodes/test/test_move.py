@@ -7,8 +7,8 @@ import argparse
 
 import pytest
 
-from vla_nodes.joint_mover import MoveError, find_arm
-from vla_nodes.move_command import targets
+from vla_nodes.commands.move import targets
+from vla_nodes.teleop.joint_mover import MoveError, find_arm
 from vla_sim import arms
 
 

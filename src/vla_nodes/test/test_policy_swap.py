@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from test_inference import ACTIVE, JOINTS, World, asynchronous, infer_again, wait_for
 
-from vla_nodes.inference import InferenceThread
-from vla_nodes.policy_swap import load_and_swap
-from vla_nodes.scripted import CirclePolicy
+from vla_nodes.inference.scripted import CirclePolicy
+from vla_nodes.inference.swap import load_and_swap
+from vla_nodes.inference.worker import InferenceThread
 
 
 def named(policy_id: str, **spec: Any) -> CirclePolicy:

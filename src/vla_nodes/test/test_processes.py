@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from vla_nodes import processes, shared_memory
-from vla_nodes.processes import LogFile, ProcessGroup
-from vla_nodes.system import NodeEntry
+from vla_nodes.system import processes, shared_memory
+from vla_nodes.system.description import NodeEntry
+from vla_nodes.system.processes import LogFile, ProcessGroup
 
 
 class Script(NodeEntry):
@@ -98,7 +98,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_processes import script, SLEEP\n"
-        "from vla_nodes.processes import LogFile, ProcessGroup\n"
+        "from vla_nodes.system.processes import LogFile, ProcessGroup\n"
         f"log = LogFile(Path({str(tmp_path / 'log')!r}))\n"
         "group = ProcessGroup([script(SLEEP)], log, os.environ)\n"
         "print(group.processes[0].pid, flush=True)\n"

@@ -14,8 +14,8 @@ from rclpy.serialization import serialize_message
 
 from vla_data import EpisodeReader
 from vla_msgs.msg import ActionChunk, EpisodeEvent, FailureStatus
+from vla_nodes.commands.bench_record import domain
 from vla_nodes.node_tools import ERROR, WARN
-from vla_nodes.record_bench_command import domain
 from vla_nodes.recorder_node import Input, RecorderNode
 
 ENOUGH, WARNED, FULL = 10_000, 500, 50  # bytes free

@@ -13,9 +13,9 @@ from std_msgs.msg import String
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, QosProfile
 from vla_data.episode_writer import MESSAGE_OVERHEAD_BYTES
-from vla_nodes import cli
+from vla_nodes.commands import cli
 from vla_nodes.recorder_node import is_hidden, message_class
-from vla_nodes.recording import (
+from vla_nodes.recording.episodes import (
     DiskWatch,
     Episodes,
     Kept,

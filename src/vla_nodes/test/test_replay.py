@@ -18,12 +18,13 @@ from vla_data.lerobot.conversion import convert as convert_bags
 from vla_data.lerobot.dataset import Dataset
 from vla_data.rows import read_rows, recorded_cameras, survey
 from vla_msgs.msg import ControlOwner
-from vla_nodes import cli, convert
+from vla_nodes import convert
+from vla_nodes.benches.load import wire
+from vla_nodes.commands import cli
 from vla_nodes.configs import PolicyConfig
+from vla_nodes.inference.setup import robot_contract
 from vla_nodes.parameters import defaults, from_mapping
-from vla_nodes.policy_setup import robot_contract
-from vla_nodes.record_load import wire
-from vla_nodes.replay import ReplayError, replay_control, replay_policy
+from vla_nodes.recording.replay import ReplayError, replay_control, replay_policy
 from vla_policy import load_policy
 from vla_sim.simulation import Simulation
 

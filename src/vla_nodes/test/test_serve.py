@@ -19,11 +19,11 @@ import pytest
 
 from vla_data import Observation
 from vla_nodes.configs import PolicyConfig
+from vla_nodes.inference.setup import load, make_contract
 from vla_nodes.parameters import defaults, from_mapping
-from vla_nodes.policy_setup import load, make_contract
 from vla_policy.serving.connect import TOKEN
 
-SERVE = (sys.executable, "-m", "vla_nodes.cli", "serve")
+SERVE = (sys.executable, "-m", "vla_nodes.commands.cli", "serve")
 
 
 def config(**changes: Any) -> PolicyConfig:
@@ -117,7 +117,7 @@ def test_a_compiled_policy_is_served() -> None:
 
 def test_a_node_whose_policy_is_behind_a_server_needs_no_torch() -> None:
     code = (
-        "import sys, vla_nodes.policy_node, vla_nodes.policy_setup; "
+        "import sys, vla_nodes.policy_node, vla_nodes.inference.setup; "
         "print(sorted({'torch', 'transformers', 'mujoco'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

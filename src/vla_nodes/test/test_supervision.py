@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_nodes.supervision import Limits, Supervisor
-from vla_nodes.supervision_table import (
+from vla_nodes.supervision.machine import Limits, Supervisor
+from vla_nodes.supervision.table import (
     GOAL,
     INPUTS,
     LIMITS,
@@ -23,7 +23,7 @@ from vla_nodes.supervision_table import (
     lead_to,
     table,
 )
-from vla_nodes.supervision_types import (
+from vla_nodes.supervision.types import (
     SECOND,
     ChunkInfo,
     ControllerFault,
@@ -144,7 +144,7 @@ def test_every_input_in_every_situation(situation: str, given: str) -> None:
 def test_the_table_in_the_docs_is_the_one_that_holds() -> None:
     page = Path(__file__).parents[3] / "docs" / "supervision.md"
     assert table() in page.read_text(encoding="utf-8"), (
-        "docs/supervision.md: `python -m vla_nodes.supervision_table` prints what it must hold"
+        "docs/supervision.md: `python -m vla_nodes.supervision.table` prints what it must hold"
     )
 
 

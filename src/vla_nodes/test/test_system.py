@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from vla_nodes import system
 from vla_nodes.configs import SCHEMAS, SupervisorConfig
 from vla_nodes.parameters import ParameterError, defaults, from_mapping
-from vla_nodes.system import SystemDescriptionError, load_system, prepared
+from vla_nodes.system import description as system
+from vla_nodes.system.description import SystemDescriptionError, load_system, prepared
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -200,7 +200,8 @@ def test_an_unknown_system_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_description_and_the_command_line_import_nothing_heavy() -> None:
     code = (
-        "import sys; import vla_nodes.system, vla_nodes.cli; vla_nodes.cli.make_parser();"
+        "import sys; import vla_nodes.system.description; from vla_nodes.commands import cli;"
+        "cli.make_parser();"
         "heavy = {'rclpy', 'numpy', 'torch', 'mujoco', 'vla_sim', 'rich'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -14,7 +14,14 @@ import pytest
 from rich.console import Console
 
 from vla_msgs.msg import ControlOwner, FailureStatus, HelpRequest
-from vla_nodes.watch_command import SILENT, FailureWatcher, course, line, panel, picture_path
+from vla_nodes.commands.failure_watch import (
+    SILENT,
+    FailureWatcher,
+    course,
+    line,
+    panel,
+    picture_path,
+)
 
 
 def watcher(**changes: object) -> SimpleNamespace:

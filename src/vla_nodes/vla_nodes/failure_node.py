@@ -19,7 +19,7 @@ from vla_failure.monitor import Monitor, MonitorConfig
 from vla_msgs.msg import ControlOwner, EpisodeEvent, FailureStatus, HelpRequest, PolicyFeatures
 from vla_nodes import convert
 from vla_nodes.configs import FailureConfig
-from vla_nodes.convert_failure import from_control_owner, from_policy_features, to_failure_status
+from vla_nodes.convert.failure import from_control_owner, from_policy_features, to_failure_status
 from vla_nodes.judging import Judging
 from vla_nodes.node_tools import (
     ERROR,
@@ -33,7 +33,7 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
-from vla_nodes.supervision_types import EventKind
+from vla_nodes.supervision.types import EventKind
 
 JPEG_QUALITY = 90
 

@@ -17,8 +17,8 @@ from std_srvs.srv import Trigger
 
 from vla_msgs.msg import ControllerState
 from vla_nodes.configs import GripperConfig
-from vla_nodes.gripper_actions import Fingers, make_gripper_actions
-from vla_nodes.gripping import Cancel, End, Gripping, GrippingRules, Motion, Send, Setpoint
+from vla_nodes.gripper.actions import Fingers, make_gripper_actions
+from vla_nodes.gripper.rules import Cancel, End, Gripping, GrippingRules, Motion, Send, Setpoint
 from vla_nodes.node_tools import OK, RELIABLE, STEADY, WARN, Diagnostics, run
 from vla_nodes.parameters import declare
 

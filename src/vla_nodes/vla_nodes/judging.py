@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from vla_failure.binding import Binding
 from vla_failure.episodes import Float32Array, Start, Step
-from vla_nodes.supervision_types import SECOND, State
+from vla_nodes.supervision.types import SECOND, State
 
 if TYPE_CHECKING:
     # Loads every detector, which those who only convert messages do without.

@@ -24,9 +24,11 @@ from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, PolicyFeatu
 from vla_msgs.srv import LoadPolicy
 from vla_nodes import convert
 from vla_nodes.configs import PolicyConfig
-from vla_nodes.convert_failure import to_policy_features
-from vla_nodes.fast_inference import FastInferenceThread
-from vla_nodes.inference import Assignment, Inference, InferenceThread
+from vla_nodes.convert.failure import to_policy_features
+from vla_nodes.inference.fast import FastInferenceThread
+from vla_nodes.inference.setup import load, make_contract, make_schedule, running, warm_up
+from vla_nodes.inference.swap import load_and_swap
+from vla_nodes.inference.worker import Assignment, Inference, InferenceThread
 from vla_nodes.node_tools import (
     ERROR,
     IMAGES,
@@ -39,8 +41,6 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
-from vla_nodes.policy_setup import load, make_contract, make_schedule, running, warm_up
-from vla_nodes.policy_swap import load_and_swap
 from vla_policy.memory import keep_memory
 
 SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported

@@ -23,11 +23,12 @@ from rclpy.subscription import Subscription
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.qos import QosProfile
 from vla_msgs.msg import ActionChunk, EpisodeEvent, FailureStatus
-from vla_nodes import convert, figures
+from vla_nodes import convert
+from vla_nodes.commands import figures
 from vla_nodes.configs import RecorderConfig
 from vla_nodes.node_tools import ERROR, OK, RELIABLE, STEADY, WARN, Diagnostics, RateMeter, run
 from vla_nodes.parameters import declare
-from vla_nodes.recording import Episodes, ReceptionTimes, RecordingConfig, SequenceWatch
+from vla_nodes.recording.episodes import Episodes, ReceptionTimes, RecordingConfig, SequenceWatch
 
 # Messages that may wait to be taken: two seconds of a camera or a controller.
 IMAGE_DEPTH, DEPTH = 60, 2000

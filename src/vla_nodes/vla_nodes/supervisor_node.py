@@ -29,9 +29,9 @@ from vla_msgs.msg import (
     TeleopCommand,
 )
 from vla_msgs.srv import SetPaused
-from vla_nodes import convert, exclusive
+from vla_nodes import convert
 from vla_nodes.configs import SupervisorConfig
-from vla_nodes.convert_failure import from_failure_status, to_arm_state
+from vla_nodes.convert.failure import from_failure_status, to_arm_state
 from vla_nodes.node_tools import (
     OK,
     RELIABLE,
@@ -43,8 +43,9 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
-from vla_nodes.supervision import Limits, Supervisor
-from vla_nodes.supervision_types import (
+from vla_nodes.supervision import exclusive
+from vla_nodes.supervision.machine import Limits, Supervisor
+from vla_nodes.supervision.types import (
     ChunkInfo,
     ControllerFault,
     EventKind,

@@ -35,11 +35,11 @@ from vla_msgs.msg import (
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert
 from vla_nodes.node_tools import LATCHED, RELIABLE, STEADY, EssentialThread
-from vla_nodes.supervision_types import EventKind, Owner, State, Verdict
+from vla_nodes.supervision.types import EventKind, Owner, State, Verdict
+from vla_nodes.system.view import PHASES
 from vla_nodes.teleop.clutch import Bounds, Input
 from vla_nodes.teleop.corrections import Correction
 from vla_nodes.teleop.driver import TeleopDriver
-from vla_nodes.view import PHASES
 from vla_sim.typing import FloatArray
 
 DEVICE = "console"
