@@ -8,7 +8,7 @@ that a message from rclpy (``array.array``) and one from a bag (``numpy.ndarray`
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard
 
 import cv2
 import numpy as np
@@ -32,7 +32,6 @@ class ImageFields(NamedTuple):
     data: memoryview
 
 
-@runtime_checkable
 class RawImage(Protocol):
     """Anything with the fields of a ``sensor_msgs/Image``."""
 
@@ -43,12 +42,24 @@ class RawImage(Protocol):
     data: object
 
 
-@runtime_checkable
 class CompressedImage(Protocol):
     """Anything with the fields of a ``sensor_msgs/CompressedImage``."""
 
     format: str
     data: object
+
+
+def _has(message: object, fields: dict[str, object]) -> bool:
+    # A tenth of the time that isinstance takes with a protocol, and this is done for every image.
+    return all(hasattr(message, field) for field in fields)
+
+
+def _is_raw(message: object) -> TypeGuard[RawImage]:
+    return _has(message, RawImage.__annotations__)
+
+
+def _is_compressed(message: object) -> TypeGuard[CompressedImage]:
+    return _has(message, CompressedImage.__annotations__)
 
 
 def _bytes_view(part: str, data: object) -> NDArray[np.uint8]:
@@ -175,7 +186,7 @@ def decode_message(message: object, *, part: str = "image") -> NDArray[np.uint8]
     Raises:
         ObservationError: If it is not an image message, or a bad one.
     """
-    if isinstance(message, RawImage):
+    if _is_raw(message):
         return decode(
             message.height,
             message.width,
@@ -184,7 +195,7 @@ def decode_message(message: object, *, part: str = "image") -> NDArray[np.uint8]
             message.data,
             part=part,
         )
-    if isinstance(message, CompressedImage):
+    if _is_compressed(message):
         return decode_compressed(message.format, message.data, part=part)
     raise ObservationError(part, f"{type(message).__name__} is not an image message")
 
@@ -202,9 +213,9 @@ def message_encoding(message: object, *, part: str = "image") -> str:
     Raises:
         ObservationError: If it is not an image message.
     """
-    if isinstance(message, RawImage):
+    if _is_raw(message):
         return message.encoding
-    if isinstance(message, CompressedImage):
+    if _is_compressed(message):
         return compressed_encoding(message.format, part=part)
     raise ObservationError(part, f"{type(message).__name__} is not an image message")
 

@@ -87,7 +87,7 @@ def test_images_are_fitted_as_lerobot_does(
 ) -> None:
     tensors, description = golden
     for index, camera in enumerate(description["cameras"][:2]):
-        fitted = fit_images(tensors[f"image.{camera}"], SIZE)
+        fitted = fit_images(list(tensors[f"image.{camera}"]), SIZE)
         assert torch.max(abs(fitted - tensors["preprocessed"][:, index])) < 1e-6
 
 

@@ -7,10 +7,12 @@ side, values in [-1, 1]; a camera that is missing is an image of -1 that nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
@@ -21,30 +23,30 @@ from ..types import CheckpointError
 PAD = "<pad>"
 
 
-def fit_images(images: Tensor, size: int) -> Tensor:
-    """Fits images into a square without distortion.
+def fit_images(images: Sequence[Tensor], size: int) -> Tensor:
+    """Fits images into squares without distortion.
 
     Args:
-        images: (B, H, W, 3) uint8.
-        size: Height and width of the result.
+        images: n of them, each (H, W, 3) uint8; where they are is where the result is.
+        size: Height and width of the squares.
 
     Returns:
-        (B, 3, size, size) float32 in [-1, 1].
+        (n, 3, size, size) float32 in [-1, 1].
     """
-    values = images.permute(0, 3, 1, 2).float()
-    height, width = images.shape[1:3]
-    if (height, width) != (size, size):
-        ratio = max(height / size, width / size)
-        fitted = (int(height / ratio), int(width / ratio))
-        values = functional.interpolate(values, size=fitted, mode="bilinear", align_corners=False)
-    # Scaled only now that there are fewer of them.
-    values = values.mul_(2.0 / 255.0).sub_(1.0)
-    if values.shape[2:] == (size, size):
-        return values
-    top, left = ((size - length) // 2 for length in values.shape[2:])
-    square = values.new_full((len(values), 3, size, size), -1.0)
-    square[:, :, top : top + values.shape[2], left : left + values.shape[3]] = values
-    return square
+    squares = torch.full((len(images), 3, size, size), -1.0, device=images[0].device)
+    for image, square in zip(images, squares, strict=True):
+        values = image[None].permute(0, 3, 1, 2).float()
+        ratio = max(values.shape[2] / size, values.shape[3] / size)
+        height, width = (int(length / ratio) for length in values.shape[2:])
+        if (height, width) != values.shape[2:]:
+            values = functional.interpolate(
+                values, size=(height, width), mode="bilinear", align_corners=False
+            )
+        top, left = (size - height) // 2, (size - width) // 2
+        inner = square[:, top : top + height, left : left + width]
+        # Scaled only now that there are fewer of them.
+        torch.mul(values[0], 2.0 / 255.0, out=inner).sub_(1.0)
+    return squares
 
 
 class PaligemmaTokenizer:

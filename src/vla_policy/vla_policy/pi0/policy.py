@@ -63,15 +63,14 @@ class Pi0Policy(NetworkPolicy):
         return np.pad(values, (0, self.network.config.state_dim - len(values)))
 
     def _images(self, observations: Sequence[ObservationLike]) -> Tensor:
-        size = self.spec.image_size
-        rows = []
-        for observation in observations:
-            for camera in self.spec.cameras:
-                # It travels as bytes.
-                image = _as_tensor(self._image(observation, camera)).to(self._device)
-                rows.append(fit_images(image[None], size))
-        images = torch.cat(rows).reshape(len(observations), -1, 3, size, size)
-        return images.to(self.network.dtype)
+        # They travel as bytes.
+        images = [
+            _as_tensor(self._image(observation, camera)).to(self._device)
+            for observation in observations
+            for camera in self.spec.cameras
+        ]
+        fitted = fit_images(images, self.spec.image_size)
+        return fitted.unflatten(0, (len(observations), -1)).to(self.network.dtype)
 
 
 def _as_tensor(image: npt.NDArray[np.uint8]) -> Tensor:
