@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from std_msgs.msg import String
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeReader, EpisodeWriter
+from vla_data.episode_reader import EpisodeReadError
 from vla_data.lerobot.conversion import convert as convert_bags
 from vla_data.lerobot.dataset import Dataset
 from vla_data.rows import read_rows, recorded_cameras, survey
@@ -24,7 +26,7 @@ from vla_nodes.commands import cli
 from vla_nodes.configs import PolicyConfig
 from vla_nodes.inference.setup import robot_contract
 from vla_nodes.parameters import defaults, from_mapping
-from vla_nodes.recording.replay import ReplayError, replay_control, replay_policy
+from vla_nodes.recording.replay import ReplayError, drawn_suite, replay_control, replay_policy
 from vla_policy import load_policy
 from vla_sim.simulation import Simulation
 
@@ -72,6 +74,19 @@ class Recorder:
         self.sim.controller.heartbeat(1, 1, self.sim.time_ns)
         self.tell("control_owner", "vla_msgs/msg/ControlOwner", message)
 
+    def task(self, suite: str) -> None:
+        status = convert.to_task_status(
+            self.now_ns,
+            episode_id="1",
+            task=self.sim.task,
+            suite=suite,
+            seed=self.sim.seed,
+            success=False,
+            elapsed=0.0,
+            details="",
+        )
+        self.tell("task/status", "vla_msgs/msg/TaskStatus", status)
+
     def images(self, pictures: dict[str, Any]) -> None:
         for camera, rgb in pictures.items():
             message = convert.to_image(self.now_ns, f"{camera}_optical_frame", rgb)
@@ -82,6 +97,7 @@ def record(bag: Path, policy: Any, *, forget: bool = False, source: str = "sim_f
     """Records a policy at work; ``forget`` leaves what the controller was given out of the bag."""
     sim = Simulation("panda", "pick", SEED, controller_overrides={"heartbeat_timeout_s": 0.5})
     robot, recorder = sim.robot, Recorder(sim, bag, source)
+    recorder.task("basic")
     frames = {"base_frame": robot.base_frame, "tool_frame": robot.tool_frame}
     policy.reset(0)
     waiting: list[Any] = []
@@ -141,6 +157,21 @@ def test_the_controller_goes_the_same_way_again(bag: Path) -> None:
     assert len(done.times) == round(SIMULATED * 100)
     # The same chunks at the same times; measured: 0.4 mm, where a missing chunk makes centimetres.
     assert done.distances.max() < 1e-3
+
+
+@pytest.mark.parametrize("suite", ["dim", "", None])
+def test_the_bag_says_how_its_scene_was_drawn(tmp_path: Path, suite: str | None) -> None:
+    sim = Simulation("panda", "pick", SEED, cameras=(), suite="dim")
+    recorder = Recorder(sim, tmp_path / "episode", "sim_franka")
+    recorder.states()
+    if suite is not None:
+        recorder.task(suite)
+    with closing(sim), EpisodeReader(recorder.writer.close()) as reader:
+        if suite:
+            assert drawn_suite(reader) == suite
+        else:
+            with pytest.raises((ReplayError, EpisodeReadError), match="task/status|name the suite"):
+                drawn_suite(reader)
 
 
 def test_a_chunk_that_is_missing_shows(tmp_path: Path, policy: Any) -> None:

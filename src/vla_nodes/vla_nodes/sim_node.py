@@ -283,6 +283,7 @@ class SimNode(Node):
                 stamp_ns,
                 episode_id=self._episode_id,
                 task=self._sim.task,
+                suite=self.config.suite,
                 seed=self._sim.seed,
                 success=judgement.success,
                 elapsed=(stamp_ns - self._laid_ns) / SECOND,

@@ -48,9 +48,7 @@ def add_data_commands(
         help="run it (nano_pi0: the committed one) on the recorded pictures and compare chunks; "
         "without it, the recorded chunks go through the controller in lockstep simulation",
     )
-    replay.add_argument(
-        "--suite", default="basic", help="that the scene was drawn for, as told to `vla up` (basic)"
-    )
+    replay.add_argument("--suite", help="that the scene was drawn for (default: as the bag says)")
     replay.add_argument("--system", help="that was recorded, where the bag does not say (config/)")
     replay.add_argument("--contract", type=Path, metavar="YAML", help="of the robot, instead of it")
     replay.add_argument("--json", action="store_true", help="print one JSON object")

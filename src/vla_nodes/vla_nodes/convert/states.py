@@ -109,13 +109,16 @@ def to_task_status(
     *,
     episode_id: str,
     task: str,
+    suite: str,
     seed: int,
     success: bool,
     elapsed: float,
     details: str,
 ) -> TaskStatus:
     """The simulator's verdict on its task as a message; ``elapsed`` in s."""
-    message = TaskStatus(header=header(stamp_ns), episode_id=episode_id, task=task, seed=seed)
+    message = TaskStatus(
+        header=header(stamp_ns), episode_id=episode_id, task=task, suite=suite, seed=seed
+    )
     if success:
         message.outcome = Outcome(
             outcome=Outcome.SUCCESS, outcome_source=Outcome.SOURCE_SIMULATOR, message=details

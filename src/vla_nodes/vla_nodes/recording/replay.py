@@ -31,6 +31,7 @@ from vla_sim import robots
 from vla_sim.simulation import Simulation
 
 COMMAND_TOPIC = "controller/action_chunk"
+TASK_TOPIC = "task/status"
 HEARTBEAT_TIMEOUT = 0.5  # s, as the node of the simulation has it
 START_TOLERANCE = 5e-3  # m, between where the arm was and where the simulated one begins
 
@@ -76,7 +77,7 @@ class PolicyReplay:
 
 
 def replay_control(
-    bag: Path, progress: Progress = lambda share: None, suite: str = "basic"
+    bag: Path, progress: Progress = lambda share: None, suite: str | None = None
 ) -> ControlReplay:
     """Runs the chunks that the controller was given through the controller, in lockstep.
 
@@ -85,7 +86,7 @@ def replay_control(
     Args:
         bag: Of a simulated episode.
         progress: Called with the share that is done.
-        suite: That its scene was drawn for, see ``vla_sim.suites``.
+        suite: That its scene was drawn for, see ``vla_sim.suites``; by default what the bag says.
 
     Raises:
         EpisodeReadError: The bag is damaged or lacks a topic.
@@ -104,7 +105,7 @@ def replay_control(
             info.task,
             info.seed,
             cameras=(),
-            suite=suite,
+            suite=suite or drawn_suite(reader),
             controller_overrides={
                 "heartbeat_timeout_s": HEARTBEAT_TIMEOUT,
                 "chunk__accept_joint_positions": True,
@@ -114,6 +115,22 @@ def replay_control(
             return _run(reader, simulation, topics, progress)
         finally:
             simulation.close()
+
+
+def drawn_suite(reader: EpisodeReader) -> str:
+    """The suite that an episode's scene was drawn for, as the simulator said.
+
+    Raises:
+        EpisodeReadError: The simulator is not in the bag.
+        ReplayError: It did not say.
+    """
+    scene = (reader.info.task, reader.info.seed)
+    for each in reader.messages([reader.find_topic(TASK_TOPIC)]):
+        # Not in bags of earlier versions.
+        suite = getattr(each.message, "suite", "")
+        if suite and (each.message.task, each.message.seed) == scene:
+            return str(suite)
+    raise ReplayError(f"{reader.path} does not say how its scene was drawn; name the suite")
 
 
 def _robot(joint_names: list[str]) -> str:
