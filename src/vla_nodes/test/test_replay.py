@@ -170,7 +170,9 @@ def test_the_bag_says_how_its_scene_was_drawn(tmp_path: Path, suite: str | None)
         if suite:
             assert drawn_suite(reader) == suite
         else:
-            with pytest.raises((ReplayError, EpisodeReadError), match="task/status|name the suite"):
+            with pytest.raises(
+                (ReplayError, EpisodeReadError), match=r"task/status|name the suite"
+            ):
                 drawn_suite(reader)
 
 

@@ -65,9 +65,7 @@ def run(seconds: float, environment: Mapping[str, str], domain: int) -> dict[str
     loads = [["cameras", "30", "2", "640"], ["joints", "100", "1", "0"]]
     commands = [[f"{__package__}.executor", str(seconds)]]
     # They go on until they are ended.
-    commands += [
-        [f"{__package__}.load", kind, rate, "3600", *more] for kind, rate, *more in loads
-    ]
+    commands += [[f"{__package__}.load", kind, rate, "3600", *more] for kind, rate, *more in loads]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, env=environment

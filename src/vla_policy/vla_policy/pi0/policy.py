@@ -70,7 +70,7 @@ class Pi0Policy(NetworkPolicy):
             for camera in self.spec.cameras
         ]
         fitted = fit_images(images, self.spec.image_size)
-        return fitted.unflatten(0, (len(observations), -1)).to(self.network.dtype)
+        return fitted.reshape(len(observations), -1, *fitted.shape[1:]).to(self.network.dtype)
 
 
 def _as_tensor(image: npt.NDArray[np.uint8]) -> Tensor:
