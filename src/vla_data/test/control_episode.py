@@ -64,6 +64,7 @@ def write(
     outcome: str = "success",
     seed: int = 2_000_007,
     instruction: str = "pick it up",
+    instructions: dict[float, str] | None = None,
 ) -> Path:
     """Writes the episode, whose times begin at 0.
 
@@ -76,11 +77,13 @@ def write(
         urdf: Of the arm.
         outcome: How the episode ends.
         seed: Of the scene.
-        instruction: In force.
+        instruction: In force from the start.
+        instructions: Those that replace it, by their times, s.
     """
     rng = np.random.default_rng(0)
     info = EpisodeInfo(path.name, "sim_franka", "pick", seed, instruction, "nano_pi0:abc")
     events: list[tuple[int, str, Any]] = []
+    said_at = {0.0: instruction, **(instructions or {})}
 
     def add(time: float, topic: str, message: Any) -> None:
         events.append((round(time * NS), topic, message))
@@ -116,7 +119,7 @@ def write(
                 "vla_msgs/msg/ControlOwner",
                 header=messages.header(stamp),
                 owner=owner,
-                instruction=instruction,
+                instruction=max((at, said) for at, said in said_at.items() if at <= time)[1],
                 episode_id=path.name,
             )
             add(time + 0.001, "/control_owner", told)

@@ -47,6 +47,18 @@ def test_rows_are_bit_equal_to_what_a_live_node_builds(control_bag: Path) -> Non
             assert offline.instruction == live.instruction
 
 
+def test_every_row_has_the_instruction_that_was_in_force(tmp_path: Path, messages) -> None:
+    bag = write(tmp_path / "bag", messages, instructions={1.0: "put it back"})
+    rows = rows_of(bag)
+    said = [row.observation.instruction for row in rows]
+    at = [row.observation.stamp_ns / NS for row in rows]
+    changed = said.index("put it back")
+    assert set(said[:changed]) == {"pick it up"}
+    assert set(said[changed:]) == {"put it back"}
+    assert changed > 5
+    assert at[changed - 1] < 1.0 < at[changed] + PERIOD
+
+
 def test_the_action_is_the_reference_one_period_later(control_bag: Path) -> None:
     for row in rows_of(control_bag):
         then = row.observation.stamp_ns / NS + PERIOD

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vla_nodes.teleop.clutch import InputError
-from vla_nodes.teleop.corrections import LARGEST, SPEED, Correction, understand
+from vla_nodes.teleop.corrections import LARGEST, SPEED, Correction, Pace, Stop, understand
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,7 @@ from vla_nodes.teleop.corrections import LARGEST, SPEED, Correction, understand
 )
 def test_a_direction_is_a_motion_of_a_bounded_length(text: str, axis: int, amount: float) -> None:
     found = understand(text)
+    assert isinstance(found, Correction)
     assert (found.axis, found.opening) == (axis, None)
     assert found.amount == pytest.approx(amount)
     twist = found.said(0.08).twist
@@ -41,6 +42,7 @@ def test_a_direction_is_a_motion_of_a_bounded_length(text: str, axis: int, amoun
 @pytest.mark.parametrize(("text", "share"), [("open", 1.0), ("Close the gripper!", 0.0)])
 def test_the_gripper(text: str, share: float) -> None:
     found = understand(text)
+    assert isinstance(found, Correction)
     assert found.axis is None
     assert found.said(0.08).opening == pytest.approx(0.08 * share)
     assert np.count_nonzero(found.said(0.08).twist) == 0
@@ -62,6 +64,9 @@ def test_the_gripper(text: str, share: float) -> None:
         "turn left 3 cm",
         "left 10 degrees",
         "upside",
+        "slower and faster",
+        "slower to the left",
+        "full speed ahead",
     ],
 )
 def test_what_is_not_understood_does_nothing(text: str) -> None:
@@ -71,9 +76,36 @@ def test_what_is_not_understood_does_nothing(text: str) -> None:
 
 def test_it_ends_where_it_is_there_and_in_time_wherever_it_is() -> None:
     found = understand("4 cm down")
+    assert isinstance(found, Correction)
     assert not found.done(np.array([0.0, 0.0, -0.039, 0.0, 0.0, 0.0]))
     assert found.done(np.array([0.0, 0.0, -0.041, 0.0, 0.0, 0.0]))
     assert not found.done(np.array([0.0, 0.0, 0.05, 0.0, 0.0, 0.0]))
     longest = Correction(axis=0, amount=LARGEST)
     assert longest.amount / longest.speed < longest.time <= 7.1
-    assert 0.5 <= understand("open").time <= 2.0
+    opens = understand("open")
+    assert isinstance(opens, Correction)
+    assert 0.5 <= opens.time <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "then"),
+    [
+        ("slower", 1.0, 0.7),
+        ("a bit slower, please", 1.0, 0.85),
+        ("much slower", 0.4, 0.25),
+        ("Slow down!", 0.3, 0.25),
+        ("speed up a bit", 0.5, 0.5 / 0.85),
+        ("faster", 0.5, 0.5 / 0.7),
+        ("Faster!", 0.9, 1.0),
+        ("full speed", 0.25, 1.0),
+    ],
+)
+def test_a_pace_is_a_bounded_share_of_the_policys_speed(text: str, now: float, then: float) -> None:
+    found = understand(text)
+    assert isinstance(found, Pace)
+    assert found.of(now) == pytest.approx(then)
+
+
+@pytest.mark.parametrize("text", ["stop", "Stop, that is the wrong one", "halt left"])
+def test_stop_is_a_stop_whatever_else_is_said(text: str) -> None:
+    assert understand(text) == Stop()

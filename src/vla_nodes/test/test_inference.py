@@ -342,3 +342,43 @@ def test_a_new_instruction_begins_without_the_chunks_before(
     thread.assign(Assignment(True, "draw another", 2, 0, (1, 1)))
     infer_again(world)
     assert schedule.resets == 2
+
+
+SLOW = replace(ACTIVE, speed=0.5)
+
+
+def test_a_slow_policy_infers_as_often_per_way(
+    world: World, listening: tuple[InferenceThread, Listening]
+) -> None:
+    thread, schedule = listening
+    world.now = 100
+    thread.assign(replace(SLOW, speed_since_ns=100))
+    thread.assign(replace(SLOW, speed_since_ns=99_000_000))  # a later heartbeat
+    thread.consumed(1, 0.2)
+    world.now = int(1.5 * PERIOD)
+    settle(world, thread)
+    assert len(world.results) == 1
+    world.now = 2 * PERIOD
+    wait_for(lambda: len(world.results) == 2)
+    assert world.results[1].chunk.stamp_ns == 2 * PERIOD, "as the observation is stamped"
+    assert world.results[1].state.stamp_ns == 2 * PERIOD
+    assert schedule.delays == [pytest.approx(0.1)], "of the policy's steps, half as many passed"
+    # The policy goes on in its own time: 8 of its steps later, not 16.
+    first, second = (one.chunk.commanded[:, 1, 3] for one in world.results)
+    np.testing.assert_allclose(second[:8], first[8:], atol=1e-6)
+
+
+def test_what_a_slow_policy_is_given_is_stamped_in_its_own_time(
+    world: World, listening: tuple[InferenceThread, Listening]
+) -> None:
+    thread, schedule = listening
+    seen: list[int] = []
+    schedule.act = lambda policy, context, state: (  # type: ignore[method-assign]
+        seen.append(state.stamp_ns) or policy.act(context, state)
+    )
+    schedule.deliver = lambda chunk, now_ns: replace(chunk, stamp_ns=now_ns)  # type: ignore[method-assign]
+    thread.assign(replace(SLOW, speed_since_ns=PERIOD))
+    world.now = 3 * PERIOD
+    wait_for(lambda: len(world.results) == 2)
+    assert seen == [2 * PERIOD]
+    assert world.results[1].chunk.stamp_ns == 3 * PERIOD, "sent in ROS time"

@@ -237,6 +237,21 @@ def test_a_policy_that_sends_nothing_is_refused_but_not_at_once(world: World) ->
     assert world.said is Decision.ABSTAIN
 
 
+def test_a_policy_that_is_slowed_down_may_take_longer_and_is_judged_in_its_own_time(
+    world: World,
+) -> None:
+    world.begin()
+    world.infer()
+    world.judging.on_turn(replace(world.turn, stamp_ns=world.now_ns, speed=0.5), world.now_ns)
+    world.now_ns += PERIOD
+    assert world.infer() is Decision.OK
+    np.testing.assert_allclose(world.detector.times, [0.0, 0.6], atol=1e-9)
+    world.judging.tick(world.now_ns + 2 * SECOND)
+    assert world.said is Decision.OK
+    world.judging.tick(world.now_ns + 4 * SECOND)
+    assert world.said is Decision.ABSTAIN
+
+
 @pytest.mark.parametrize("state", [State.PAUSED, State.TELEOP, State.RECOVERING, State.IDLE])
 def test_nothing_is_missed_while_the_policy_does_not_own_the_arm(
     world: World, state: State

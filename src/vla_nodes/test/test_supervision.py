@@ -456,6 +456,69 @@ def test_no_goal_is_taken_while_the_operator_has_the_arm() -> None:
     assert core.state is State.TELEOP
 
 
+def test_another_instruction_begins_anew_in_the_same_episode() -> None:
+    core = lead_to("AUTONOMOUS")
+    task, before, grant = core.task, core.instruction_id, core.grant
+    assert task is not None
+    assert core.on_chunk(ChunkInfo(NOW, 1, before), NOW) is None
+    later = NOW + SECOND
+    assert core.set_instruction("put it back", "", later) == ""
+    assert (core.task, core.state, core.instruction) == (task, State.AUTONOMOUS, "put it back")
+    assert (core.instruction_id, core.grant) == (before + 1, grant + 1)
+    events = core.drain_events()
+    assert [event.kind for event in events] == [EventKind.INSTRUCTION, EventKind.GRANT]
+    assert events[0].text == "put it back"
+    after = later + 1
+    assert core.on_chunk(ChunkInfo(after, 2, before), after) is Drop.OTHER_INSTRUCTION
+    assert core.on_chunk(ChunkInfo(later - 1, 2, before + 1), after) is Drop.BEFORE_GRANT
+    assert core.on_chunk(ChunkInfo(after, 3, before + 1), after) is None
+    core.judge("episode-1", "pick", after, Verdict.SUCCESS, "", after)
+    assert core.task is task, "what the scene is judged by is not what is asked for any more"
+    core.judge("episode-1", "", after, Verdict.SUCCESS, "", after, Source.OPERATOR)
+    assert core.task is None
+
+
+@pytest.mark.parametrize("situation", ["PAUSED", "ASKING", "RECOVERING", WAITS, *TAKEN_FROM])
+def test_another_instruction_waits_for_the_policys_turn(situation: str) -> None:
+    core = lead_to(situation)
+    state, grant, before = core.state, core.grant, core.instruction_id
+    assert core.set_instruction("put it back", "back", NOW) == ""
+    assert (core.state, core.grant) == (state, grant), "nobody else loses the arm"
+    assert core.instruction_id == before + 1
+    assert core.task is not None
+    assert (core.task.goal.task, core.task.episode_id) == ("back", "episode-1")
+
+
+def test_an_instruction_that_cannot_be_replaced_says_why() -> None:
+    core = lead_to("AUTONOMOUS")
+    assert "empty" in core.set_instruction("  ", "", NOW)
+    assert "in force already" in core.set_instruction(GOAL.instruction, GOAL.task, NOW)
+    for situation in ("IDLE", "FAULT", "TELEOP"):
+        assert "no task is in force" in lead_to(situation).set_instruction("x", "", NOW)
+        assert "no task is in force" in lead_to(situation).set_speed(0.5, "", NOW)
+
+
+def test_a_slower_policy_may_be_silent_for_longer_and_is_as_fast_as_ever_in_the_next_episode() -> (
+    None
+):
+    core = lead_to("AUTONOMOUS")
+    core.on_chunk(ChunkInfo(NOW, 1, core.instruction_id), NOW)
+    assert core.set_speed(0.5, "slower", NOW) == ""
+    assert "speed 0.5 slower" in [event.text for event in core.drain_events()]
+    core.tick(NOW + 2 * SECOND)
+    assert not core.policy_silent
+    core.tick(NOW + 4 * SECOND)
+    assert core.policy_silent
+    assert "0.25 to 1" in core.set_speed(0.1, "", NOW + 4 * SECOND)
+    assert "0.25 to 1" in core.set_speed(2.0, "", NOW + 4 * SECOND)
+    assert core.policy_time.speed == 0.5
+    core.set_paused(True, "", NOW + 4 * SECOND)
+    core.set_paused(False, "", NOW + 5 * SECOND)
+    assert core.policy_time.speed == 0.5, "it is the episode's"
+    core.begin(replace(GOAL, episode_id="episode-2"), NOW + 5 * SECOND)
+    assert core.policy_time.speed == 1.0
+
+
 def test_boot_id_must_be_positive() -> None:
     with pytest.raises(ValueError, match="boot_id"):
         Supervisor(0, LIMITS)

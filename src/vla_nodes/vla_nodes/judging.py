@@ -11,6 +11,8 @@ Rules:
 * Every inference counts. One that was lost, came late, or cannot be read is refused, and so is a
   policy that owns the arm and sends nothing.
 * What runs is taken from every single inference, so another policy is noticed with its first one.
+* An operator may slow the policy down: an episode is as long as it would have been at full speed,
+  and inferences may be farther apart (`supervision.policy_time`).
 * What was refused or alarmed stays until the supervisor says that somebody has reset it, or that
   the arm has gone back.
 """
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from vla_failure.binding import Binding
 from vla_failure.episodes import Float32Array, Start, Step
+from vla_nodes.supervision.policy_time import PolicyTime
 from vla_nodes.supervision.types import SECOND, State
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class Turn:
         instruction_id: Number of the instruction; 0 = none.
         episode_id: Of the episode; empty = none.
         task: Its task; empty = a free instruction.
+        speed: Share of its own speed at which the policy's motion runs.
     """
 
     stamp_ns: int
@@ -55,6 +59,7 @@ class Turn:
     instruction_id: int
     episode_id: str
     task: str
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Judging:
 
     Args:
         monitor: That judges.
-        feature_timeout: s without an inference of a policy that owns the arm.
+        feature_timeout: s of the policy's time without an inference of one that owns the arm.
         latency_tolerance: s by which the measured latency may differ from the calibrated one and
             still count as the same.
     """
@@ -100,9 +105,10 @@ class Judging:
         self._monitor = monitor
         self._timeout_ns = round(feature_timeout * SECOND)
         self._tolerance = latency_tolerance
+        self._time = PolicyTime()
         self._joined = False  # in the middle of the episode
         self._begun = False  # the episode's first inference has come
-        self._episode_ns: int | None = None  # when the policy was first granted the arm in it
+        self._episode_ns: int | None = None  # policy time of its first grant in it
         self._grant_ns = 0
         self._waits_since_ns = 0
         self._sequence: int | None = None  # of the last inference under this grant
@@ -119,6 +125,7 @@ class Judging:
         if before is not None and turn.boot_id < before.boot_id:
             return  # of a supervisor that has been replaced
         self.turn = turn
+        self._time.set_speed(turn.speed, turn.stamp_ns)
         if before is None or _episode(before) != _episode(turn):
             under_way = turn.state in UNDER_WAY and bool(turn.episode_id)
             self._joined = before is None and under_way
@@ -137,7 +144,7 @@ class Judging:
             self._waits_since_ns = max(now_ns, turn.stamp_ns)
             self._early.clear()
             if self._episode_ns is None:
-                self._episode_ns = turn.stamp_ns
+                self._episode_ns = self._time.of(turn.stamp_ns)
             self._wait("waits for the first inference under this grant")
         else:
             self._wait("the policy does not own the arm")
@@ -180,7 +187,7 @@ class Judging:
             )
         self._monitor.rebind(self._bound(seen.running))
         step = Step(
-            time=(seen.stamp_ns - (self._episode_ns or 0)) / SECOND,
+            time=(self._time.of(seen.stamp_ns) - (self._episode_ns or 0)) / SECOND,
             features=seen.features,
             chunk=seen.chunk,
             state=seen.state,
@@ -196,8 +203,9 @@ class Judging:
     def tick(self, now_ns: int) -> None:
         """Looks whether inferences still come."""
         self._judge_what_is_due(now_ns)
-        if self.judges and now_ns - self._waits_since_ns > self._timeout_ns:
-            reason = f"no inference for {self._timeout_ns / SECOND:g} s"
+        waits_ns = self._time.of(now_ns) - self._time.of(self._waits_since_ns)
+        if self.judges and waits_ns > self._timeout_ns:
+            reason = f"no inference for {self._timeout_ns / SECOND / self._time.speed:g} s"
             if self._early:
                 ahead = (self._early[0].stamp_ns - now_ns) / SECOND
                 reason += f", but one that is {ahead:.1f} s ahead of the clock"

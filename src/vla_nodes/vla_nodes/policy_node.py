@@ -41,6 +41,7 @@ from vla_nodes.node_tools import (
     run,
 )
 from vla_nodes.parameters import declare
+from vla_nodes.supervision.policy_time import valid_speed
 from vla_policy.memory import keep_memory
 
 SILENCE = 1.0  # s without a chunk, while the policy owns the arm, after which that is reported
@@ -152,6 +153,8 @@ class PolicyNode(LifecycleNode):
                 instruction_id=message.instruction_id,
                 since_ns=convert.from_time(message.header.stamp),
                 grant=(message.boot_id, message.grant),
+                speed=valid_speed(message.speed),
+                speed_since_ns=convert.from_time(message.header.stamp),
             )
         )
 

@@ -28,10 +28,11 @@ from vla_msgs.msg import (
     TaskStatus,
     TeleopCommand,
 )
-from vla_msgs.srv import SetPaused
+from vla_msgs.srv import SetInstruction, SetPaused, SetSpeed
 from vla_nodes import convert
 from vla_nodes.configs import SupervisorConfig
 from vla_nodes.convert.failure import from_failure_status, to_arm_state
+from vla_nodes.convert.pace import paced
 from vla_nodes.node_tools import (
     OK,
     RELIABLE,
@@ -89,6 +90,8 @@ class SupervisorNode(Node):
         self._chunks = RateMeter()
         self._reset_sent_at = self._stop_sent_at = 0.0
         self._frames: dict[str, str] = {}  # in which the controller takes poses
+        self._followed: ActionChunk | None = None  # the policy's last that passed, as it sent it
+        self._followed_grant = 0
 
         self._owner_pub = self.create_publisher(ControlOwner, "control_owner", RELIABLE)
         self._chunk_pub = self.create_publisher(ActionChunk, "controller/action_chunk", RELIABLE)
@@ -116,6 +119,8 @@ class SupervisorNode(Node):
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
         self.create_service(SetPaused, "supervisor/set_paused", self._pause)
+        self.create_service(SetInstruction, "supervisor/set_instruction", self._set_instruction)
+        self.create_service(SetSpeed, "supervisor/set_speed", self._set_speed)
         # Steady time: the heartbeat must not depend on a clock that may stand still.
         self.create_timer(1.0 / self.config.heartbeat_rate, self._beat, clock=STEADY)
         self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
@@ -160,9 +165,16 @@ class SupervisorNode(Node):
         info = ChunkInfo(
             convert.from_time(message.header.stamp), message.sequence, message.instruction_id
         )
-        if self.core.on_chunk(info, self.now_ns()) is None:
-            self._forward(message)
+        now_ns = self.now_ns()
+        if self.core.on_chunk(info, now_ns) is None:
+            self._followed, self._followed_grant = message, self.core.grant
+            self._forward_paced(message, now_ns)
         self._publish_changes()
+
+    def _forward_paced(self, message: ActionChunk, now_ns: int) -> None:
+        chunk = paced(message, self.core.policy_time, now_ns)
+        if chunk is not None:
+            self._forward(chunk)
 
     def _on_operator(self, message: TeleopCommand) -> None:
         self.core.on_operator(message.device, message.enabled, self.now_ns())
@@ -270,6 +282,34 @@ class SupervisorNode(Node):
         response.success = not response.message
         self._publish_changes()
         return response
+
+    def _set_instruction(
+        self, request: SetInstruction.Request, response: SetInstruction.Response
+    ) -> SetInstruction.Response:
+        response.message = self.core.set_instruction(
+            request.instruction, request.task, self.now_ns()
+        )
+        response.success = not response.message
+        self._publish_changes()
+        return response
+
+    def _set_speed(
+        self, request: SetSpeed.Request, response: SetSpeed.Response
+    ) -> SetSpeed.Response:
+        now_ns, before = self.now_ns(), self.core.policy_time.speed
+        response.message = self.core.set_speed(request.speed, request.reason, now_ns)
+        response.success = not response.message
+        if self.core.policy_time.speed != before:
+            self._repeat(now_ns)
+        self._publish_changes()
+        return response
+
+    def _repeat(self, now_ns: int) -> None:
+        """Sends what is left of the policy's chunk in force once more, at the present speed."""
+        message = self._followed
+        if message is not None and self._followed_grant == self.core.grant:
+            message.sequence = 0  # the policy's own next number stays free
+            self._forward_paced(message, now_ns)
 
     # --- the action -------------------------------------------------------------------------------
 
@@ -384,6 +424,7 @@ class SupervisorNode(Node):
         values: dict[str, Any] = {
             "state": core.state.name,
             "grant": core.grant,
+            "speed": core.policy_time.speed,
             "chunks forwarded": core.counters.forwarded,
             "chunk rate (Hz)": self._chunks.rate(),
             "policy silences": core.counters.policy_silences,

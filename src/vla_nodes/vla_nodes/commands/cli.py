@@ -334,6 +334,15 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     move.add_argument("--scaling", type=_positive, help="share of the arm's limits (0.2)")
     move.add_argument("--robot", help="name of the arm, or path of its YAML (default: found)")
     move.add_argument("--json", action="store_true", help="print one JSON object")
+    instruct = commands.add_parser("instruct", help="replace the instruction of the task under way")
+    instruct.set_defaults(module="vla_nodes.commands.instruct")
+    instruct.add_argument("instruction", help="what to do from now on, in words")
+    instruct.add_argument(
+        "--task", default="", help="name of the task to judge by (default: the operator judges)"
+    )
+    speed = commands.add_parser("speed", help="have the policy move slower, until the episode ends")
+    speed.set_defaults(module="vla_nodes.commands.instruct", instruction=None)
+    speed.add_argument("speed", type=float, help="share of its own speed, 0.25 to 1")
     console = commands.add_parser("console", help="a page to watch and take over a running system")
     console.set_defaults(module="vla_nodes.commands.console")
     console.add_argument("--port", type=int, default=8766, help="TCP; 0 = any that is free (8766)")

@@ -32,13 +32,13 @@ from vla_msgs.msg import (
     Outcome,
     TaskStatus,
 )
-from vla_msgs.srv import SetPaused
+from vla_msgs.srv import SetInstruction, SetPaused, SetSpeed
 from vla_nodes import convert
 from vla_nodes.node_tools import LATCHED, RELIABLE, STEADY, EssentialThread
 from vla_nodes.supervision.types import EventKind, Owner, State, Verdict
 from vla_nodes.system.view import PHASES
 from vla_nodes.teleop.clutch import Bounds, Input
-from vla_nodes.teleop.corrections import Correction
+from vla_nodes.teleop.corrections import Correction, Pace, Stop
 from vla_nodes.teleop.driver import TeleopDriver
 from vla_sim.typing import FloatArray
 
@@ -97,6 +97,8 @@ class ConsoleLink:
         self._stop = node.create_client(Trigger, "supervisor/stop")
         self._reset = node.create_client(Trigger, "supervisor/reset")
         self._pause = node.create_client(SetPaused, "supervisor/set_paused")
+        self._instruct = node.create_client(SetInstruction, "supervisor/set_instruction")
+        self._speed = node.create_client(SetSpeed, "supervisor/set_speed")
         self._run_task = ActionClient(node, RunTask, "run_task")
         node.create_timer(1.0 / SNAPSHOT_RATE, self._take_snapshot, clock=STEADY)
         node.create_timer(CORRECTION_PERIOD, self._correct, clock=STEADY)
@@ -194,6 +196,7 @@ class ConsoleLink:
                 "episode": owner.episode_id,
                 "task": owner.task,
                 "grant": owner.grant,
+                "speed": _number(owner.speed),
                 "silent": time.monotonic() - driver.heard_at > SILENT,
             }
         if driver.state is not None:
@@ -223,9 +226,21 @@ class ConsoleLink:
         self._correction = None
         self.driver.let_go()
 
-    def correct(self, text: str, correction: Correction) -> None:
-        """Takes the arm for a motion that ends by itself, and gives it back."""
+    def correct(
+        self, text: str, correction: Correction | Pace | Stop, tell: Callable[[str], None]
+    ) -> None:
+        """Takes the arm for a motion that ends by itself, and gives it back; or has the policy go
+        on at another speed, or stops the arm.
+        """  # noqa: D205
         self.note(f"correction: {text}")
+        if isinstance(correction, Stop):
+            self.stop(tell)
+            return
+        if isinstance(correction, Pace):
+            owner = self.driver.owner
+            speed = correction.of(1.0 if owner is None else owner.speed)
+            self._call(self._speed, SetSpeed.Request(speed=speed, reason=text), tell)
+            return
         self._correction = (correction, time.monotonic() + correction.time, None)
 
     def _correct(self) -> None:
@@ -272,6 +287,11 @@ class ConsoleLink:
             tell("" if future.result().accepted else "refused: see the supervisor's state")
 
         sent.add_done_callback(on_answer)
+
+    def instruct(self, instruction: str, task: str, tell: Callable[[str], None]) -> None:
+        """Replaces the instruction of the task under way; the episode goes on."""
+        request = SetInstruction.Request(instruction=instruction, task=task)
+        self._call(self._instruct, request, tell)
 
     def judge(self, success: bool) -> str:
         """The operator's verdict ends the episode. Returns why that is not possible."""

@@ -365,6 +365,11 @@ class _Page:
             if not 0.0 < limit <= 3600.0:
                 raise CommandError(f"the time limit is {limit:g} s; valid: up to 3600")
             link.post(lambda: link.start(instruction, task, limit, tell))
+        elif kind == "instruct":
+            instruction, task = _text(said, "instruction"), _text(said, "task")
+            if not instruction:
+                raise CommandError("the instruction is empty")
+            link.post(lambda: link.instruct(instruction, task, tell))
         elif kind in ("pause", "resume"):
             link.post(lambda: link.pause(kind == "pause", tell))
         elif kind == "reset":
@@ -374,7 +379,7 @@ class _Page:
         elif kind == "correct":
             text = _text(said, "text")
             correction = understand(text)
-            link.post(lambda: link.correct(text, correction))
+            link.post(lambda: link.correct(text, correction, tell))
         elif kind == "note":
             text = _text(said, "text")
             if not text:

@@ -17,6 +17,7 @@ from vla_msgs.msg import ActionChunk, ControllerState, ControlOwner, FailureStat
 from vla_nodes import convert
 from vla_nodes.judging import Judging, Seen, Turn
 from vla_nodes.supervision.detection import Word
+from vla_nodes.supervision.policy_time import valid_speed
 from vla_nodes.supervision.types import State
 from vla_policy.state_encoding import encode_state
 
@@ -158,6 +159,7 @@ def from_control_owner(message: ControlOwner) -> Turn:
         instruction_id=message.instruction_id,
         episode_id=message.episode_id,
         task=message.task,
+        speed=valid_speed(message.speed),
     )
 
 

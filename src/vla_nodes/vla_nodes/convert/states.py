@@ -78,6 +78,7 @@ def to_control_owner(core: supervision.Supervisor, stamp_ns: int) -> ControlOwne
         instruction_id=core.instruction_id,
         episode_id=core.task.episode_id if core.task else "",
         task=core.task.goal.task if core.task else "",
+        speed=core.policy_time.speed,
         reason=core.reason,
     )
 

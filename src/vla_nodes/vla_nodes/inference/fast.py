@@ -47,7 +47,7 @@ class FastInferenceThread(InferenceThread):
             *args: As for ``InferenceThread``.
             observe_state: ROS time (ns) to the newest joint state, as an observation without
                 images; raises ObservationError. Called in the fast thread.
-            act_rate: Hz of ROS time.
+            act_rate: Hz of the policy's time.
             max_context_age: s.
             **more: As for ``InferenceThread``.
         """
@@ -110,7 +110,8 @@ class FastInferenceThread(InferenceThread):
     # --- fast -------------------------------------------------------------------------------------
 
     def _step(self, assignment: Assignment, due_ns: int) -> int:
-        now_ns = self._now_ns()
+        ros_now_ns = self._now_ns()
+        now_ns = self._time.of(ros_now_ns)
         if now_ns < due_ns:
             return due_ns
         encoded = self._encoded
@@ -122,7 +123,7 @@ class FastInferenceThread(InferenceThread):
                 self._block(self._encoding_failure, part="context")
             return due_ns
         try:
-            state = self._observe_state(now_ns)
+            state = self._observe_state(ros_now_ns)
         except ObservationError as error:
             self._block(str(error), part=error.part)
             return due_ns
@@ -141,6 +142,7 @@ class FastInferenceThread(InferenceThread):
             encoded.policy,
             state,
             assignment,
+            0,
             encoded.latency,
             time.monotonic() - began,
             age,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vla_data.observation import Observation, ObservationError
+from vla_nodes.supervision.policy_time import PolicyTime
 
 POLL_PERIOD = 0.02  # s (steady) between looks at the clock; new data wakes the thread at once
 SHORTEST_PAUSE = 0.002  # s; ROS time may stand still shortly before an inference is due
@@ -29,6 +30,8 @@ class Assignment:
         instruction_id: Its number.
         since_ns: ROS time of the grant; older observations do not count.
         grant: Boot id and number of the grant.
+        speed: Share of its own speed at which its motion runs.
+        speed_since_ns: ROS time of the last change of that.
     """
 
     active: bool = False
@@ -36,6 +39,8 @@ class Assignment:
     instruction_id: int = 0
     since_ns: int = 0
     grant: tuple[int, int] = (0, 0)
+    speed: float = 1.0
+    speed_since_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,9 @@ class InferenceThread:
 
     An observation that is missing or stale blocks the inference and is counted by what is wrong
     with it. It never falls back to an older one. Another policy takes over between two inferences.
+
+    Policy and schedule live in the policy's time (`supervision.policy_time`): what is due, stamps
+    and delays are in it, so that both see an arm that is slowed down as one at full speed.
     """
 
     def __init__(
@@ -127,11 +135,12 @@ class InferenceThread:
         self._warm_up = warm_up
         self._slack_ns = round(0.25 * policy.spec.step_dt * 1e9)
         self._assignment = Assignment()
+        self._time = PolicyTime()  # of the inference thread alone
         self._wake = threading.Condition()
         self._stopping = False
         self._sequence = 0
         self._blocked_part = ""
-        self._sent: OrderedDict[int, int] = OrderedDict()  # sequence to observation + offset, ns
+        self._sent: OrderedDict[int, int] = OrderedDict()  # policy ns from observation to stamp
         self._consumed: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._thread: threading.Thread | None = None
 
@@ -156,6 +165,8 @@ class InferenceThread:
             if assignment.grant == self._assignment.grant:
                 # The first heartbeat of a grant is the closest to it.
                 assignment = replace(assignment, since_ns=self._assignment.since_ns)
+            if assignment.speed == self._assignment.speed:
+                assignment = replace(assignment, speed_since_ns=self._assignment.speed_since_ns)
             self._assignment = assignment
             self._wake.notify_all()
 
@@ -202,6 +213,7 @@ class InferenceThread:
             seen = told.inferences
             if assignment is None:
                 return
+            self._time.set_speed(assignment.speed, assignment.speed_since_ns)
             if not assignment.active:
                 told.blocked_now, told.waiting_since = "", None
                 continue
@@ -211,7 +223,7 @@ class InferenceThread:
                 self._block("instruction: is empty", part="instruction")
                 continue
             if assignment.grant != grant:
-                grant, due_ns = assignment.grant, assignment.since_ns
+                grant, due_ns = assignment.grant, self._time.of(assignment.since_ns)
                 self._restart()
             elif assignment.instruction_id != instruction_id:
                 self._restart()
@@ -224,7 +236,7 @@ class InferenceThread:
 
     def _pause(self, due_ns: int, inferred: bool) -> float:
         """How long to wait for something new, s: until it is due; not at all if it is late."""
-        left = (due_ns - self._now_ns()) * 1e-9
+        left = (due_ns - self._time.of(self._now_ns())) * 1e-9
         if left > 0.0:
             return min(max(left, SHORTEST_PAUSE), POLL_PERIOD)
         return 0.0 if inferred else POLL_PERIOD
@@ -250,12 +262,15 @@ class InferenceThread:
         return self._policy
 
     def _step(self, assignment: Assignment, due_ns: int) -> int:
-        """Infers if it is due; returns when the next one is."""
+        """Infers if it is due; returns when the next one is, in policy time."""
         now_ns = self._now_ns()
-        if now_ns < due_ns:
+        if self._time.of(now_ns) < due_ns:
             return due_ns
-        observation = self._observed(assignment, now_ns)
-        if observation is None or observation.stamp_ns < due_ns:
+        observed = self._observed(assignment, now_ns)
+        if observed is None:
+            return due_ns
+        observation = _stamped(observed, self._time.of(observed.stamp_ns))
+        if observation.stamp_ns < due_ns:
             return due_ns  # a newer frame is on its way
         policy = self._take_policy()
         self._measure_delays()
@@ -265,9 +280,14 @@ class InferenceThread:
         # An observation has all that a RobotState has.
         chunk = self._schedule.act(policy, context, observation)
         done = time.monotonic()
-        delivered_ns = self._now_ns()
+        delivered_ns = self._time.of(self._now_ns())
         chunk = self._schedule.deliver(chunk, delivered_ns)
-        self._send(chunk, policy, observation, assignment, encoded - began, done - encoded)
+        # An observation's stamp goes back to what it was, without a rounding.
+        same = chunk.stamp_ns == observation.stamp_ns
+        stamp_ns = observed.stamp_ns if same else self._time.to_ros(chunk.stamp_ns)
+        offset_ns = chunk.stamp_ns - observation.stamp_ns
+        chunk, encode_latency = _stamped(chunk, stamp_ns), encoded - began
+        self._send(chunk, policy, observed, assignment, offset_ns, encode_latency, done - encoded)
         # Frames come on a grid with some jitter: one that is a little early is taken, so that a
         # period is not stretched by a whole frame.
         due: int = self._schedule.due_ns(observation.stamp_ns, delivered_ns) - self._slack_ns
@@ -286,6 +306,7 @@ class InferenceThread:
         policy: Any,
         state: Any,
         assignment: Assignment,
+        offset_ns: int,
         encode_latency: float,
         act_latency: float,
         context_age: float = 0.0,
@@ -297,7 +318,7 @@ class InferenceThread:
         told.inferences += 1
         told.latencies.append(encode_latency + act_latency)
         self._sequence += 1
-        self._sent[self._sequence] = int(chunk.stamp_ns) - int(state.stamp_ns)
+        self._sent[self._sequence] = offset_ns
         if len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)
         self._emit(
@@ -309,7 +330,7 @@ class InferenceThread:
                 self._sequence,
                 encode_latency,
                 act_latency,
-                self._schedule.delay.typical,
+                self._schedule.delay.typical / self._time.speed,
                 context_age,
             )
         )
@@ -321,7 +342,8 @@ class InferenceThread:
             sequence, chunk_age = self._consumed.popleft()
             offset_ns = self._sent.pop(sequence, None)
             if offset_ns is not None:
-                self._schedule.delay.measured(max(0.0, chunk_age + offset_ns * 1e-9))
+                delay = chunk_age * self._time.speed + offset_ns * 1e-9
+                self._schedule.delay.measured(max(0.0, delay))
                 self.statistics.late += int(self._schedule.is_late)
         if heard and self._sequence in self._sent:
             self._restart()  # the last chunk is not followed: nothing goes on from it
@@ -332,6 +354,10 @@ class InferenceThread:
         if not told.blocked_now or part != self._blocked_part:
             told.blocked[part] += 1
         told.blocked_now, self._blocked_part = reason, part
+
+
+def _stamped(value: Any, stamp_ns: int) -> Any:
+    return value if value.stamp_ns == stamp_ns else replace(value, stamp_ns=stamp_ns)
 
 
 def check_chunk(chunk: Any, joints: int) -> None:

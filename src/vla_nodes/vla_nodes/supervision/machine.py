@@ -17,6 +17,9 @@ Rules:
   paused or asked for help still does. Where the device falls silent instead, the arm holds until
   it is told to go on. A device that was enabled while it could not have the arm, or that fell
   silent while it had it, has to let go first.
+* The instruction of a task can be replaced: the policy then begins anew, under a grant of its own.
+  An operator may slow the policy down (`policy_time`); its own speed is back with the end of the
+  task.
 * What a failure detector says is obeyed: STOP is a stop, BACKTRACK makes the arm go back
   (RECOVERING, under a grant of its own), everything else beyond WARN holds it (ASKING) until the
   operator lets it go on or gives up. Where a detector is required, its silence holds the arm too.
@@ -27,11 +30,12 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vla_failure.reaction import ArmState, Phase, RetraceChunk
 from vla_nodes.supervision.detection import FINE, Detection, Word, describe
 from vla_nodes.supervision.operator_devices import OperatorDevices
+from vla_nodes.supervision.policy_time import PolicyTime
 from vla_nodes.supervision.types import (
     SECOND,
     ChunkInfo,
@@ -97,6 +101,7 @@ class Supervisor:
         self.task: Task | None = None
         self.counters = Counters()
         self.device = ""  # that owns the arm
+        self.policy_time = PolicyTime()
         self.controller_reset_wanted = False
         self.controller_stop_wanted = False
         self.detection = Detection(limits.detector_timeout)
@@ -242,6 +247,38 @@ class Supervisor:
             self._emit(EventKind.RESET, now_ns, reason or "the operator lets the policy go on")
             return ""
         return f"nothing to {'pause' if paused else 'resume'} in {self.state.name}"
+
+    def set_instruction(self, instruction: str, task: str, now_ns: int) -> str:
+        """Replaces the instruction of the task in force, and what it is judged by.
+
+        The episode goes on. Returns why not; empty = done.
+        """
+        current = self.task
+        if current is None:
+            return f"no task is in force ({self.reason})"
+        if not instruction.strip():
+            return "the instruction is empty"
+        if (instruction, task) == (current.goal.instruction, current.goal.task):
+            return f"{instruction!r} is in force already"
+        self._instruction_id += 1
+        current.goal = replace(current.goal, instruction=instruction, task=task)
+        current.instruction_id = self._instruction_id
+        self._begins_here = True
+        self._emit(EventKind.INSTRUCTION, now_ns, instruction)
+        if self.state is State.AUTONOMOUS:
+            self._grant_policy(now_ns, "the instruction was replaced")
+        return ""
+
+    def set_speed(self, speed: float, reason: str, now_ns: int) -> str:
+        """Has the policy move at a share of its own speed. Returns why not; empty = done."""
+        if self.task is None:
+            return f"no task is in force ({self.reason})"
+        try:
+            self.policy_time.set_speed(speed, now_ns)
+        except ValueError as error:
+            return str(error)
+        self._note(f"speed {speed:g} {reason}".rstrip(), now_ns)
+        return ""
 
     def judge(
         self,
@@ -482,10 +519,11 @@ class Supervisor:
 
     def _watch_policy(self, now_ns: int) -> None:
         since = max(self._grant_ns, self._last_chunk_ns or 0)
-        if not self._policy_silent and now_ns - since > self._limits.policy_timeout * SECOND:
+        timeout = self._limits.policy_timeout / self.policy_time.speed
+        if not self._policy_silent and now_ns - since > timeout * SECOND:
             self._policy_silent = True
             self.counters.policy_silences += 1
-            self.reason = f"no chunk for {self._limits.policy_timeout:g} s; the arm holds"
+            self.reason = f"no chunk for {timeout:g} s; the arm holds"
             self._note(self.reason, now_ns)
 
     def _running_ns(self, task: Task, now_ns: int) -> int:
@@ -535,6 +573,7 @@ class Supervisor:
         task.outcome = Outcome(verdict, source, message)
         self._emit(EventKind.END, now_ns, message)
         self.task = None
+        self.policy_time.set_speed(1.0, now_ns)
         self._policy_silent = False
 
     def _tell_start(self, now_ns: int) -> None:

@@ -63,6 +63,8 @@ INPUTS: dict[str, Callable[[Supervisor], Any]] = {
     "reset and controller fine": _reset_and_fine,
     "pause": lambda core: core.set_paused(True, "", NOW),
     "resume": lambda core: core.set_paused(False, "", NOW),
+    "another instruction": lambda core: core.set_instruction("put it back", "", NOW),
+    "slower": lambda core: core.set_speed(0.5, "", NOW),
     "success": _judge(Verdict.SUCCESS),
     "failure": _judge(Verdict.FAILURE),
     "undecided": _judge(Verdict.UNKNOWN),

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short corrections in words, as bounded motions of the tool along the axes of the base.
+"""Short corrections in words: bounded motions of the tool along the axes of the base, and its pace.
 
 As in RT-H (Belkhale et al., 2024) and "Yell At Your Robot" (Shi et al., 2024), somebody who watches
 says what is wrong while the policy works. Here a correction moves the arm by itself, at once, and
-then the policy goes on. What is not understood does nothing.
+then the policy goes on; or the policy goes on slower; or the arm stops. What is not understood does
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_nodes.supervision.policy_time import SLOWEST
 from vla_nodes.teleop.clutch import Input, InputError
 from vla_sim.typing import FloatArray
 
@@ -44,6 +46,12 @@ LESS = {"bit", "little", "slightly", "touch"}
 MORE = {"lot", "much", "far", "further"}
 GRIPPER = {"open": 1.0, "release": 1.0, "close": 0.0, "grip": 0.0, "grasp": 0.0}
 UNITS = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
+SLOWER = 0.7  # times the speed
+LITTLE_SLOWER, MUCH_SLOWER = 0.85, 0.5
+PACES = {"slower": 1.0, "slow": 1.0, "slowly": 1.0, "faster": -1.0, "quicker": -1.0}
+FULL = "full speed"
+PHRASES = {"slow down": "slower", "speed up": "faster", "normal speed": FULL}  # no directions
+STOPS = {"stop", "halt"}
 AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(mm|cm|m|degrees|degree|deg|°)(?![a-z])")
 
 
@@ -86,21 +94,53 @@ class Correction:
         return bool(math.copysign(1.0, self.amount) * moved[self.axis] >= abs(self.amount))
 
 
-def understand(text: str) -> Correction:
+@dataclass(frozen=True)
+class Pace:
+    """A change of the speed at which the policy's motion runs.
+
+    Attributes:
+        factor: Times the present speed; infinite = full speed.
+    """
+
+    factor: float
+
+    def of(self, speed: float) -> float:
+        """The speed asked for, as a share of the policy's own."""
+        return min(max(self.factor * speed, SLOWEST), 1.0)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The arm is to stop."""
+
+
+def understand(text: str) -> Correction | Pace | Stop:
     """What a correction asks for.
 
     Raises:
         InputError: It is not understood, or asks for two things at once.
     """
     said = text.lower()
+    for phrase, meant in PHRASES.items():
+        said = said.replace(phrase, meant)
     words = set(re.findall(r"[a-z]+", said))
+    if words & STOPS:
+        return Stop()  # whatever else is said
+    paces = {PACES[word] for word in words if word in PACES}
+    if FULL in said:
+        paces.add(math.inf)
     directions = {WORDS[word] for word in words if word in WORDS}
     openings = {GRIPPER[word] for word in words if word in GRIPPER}
-    if len(directions) + len(openings) != 1:
+    if len(directions) + len(openings) + len(paces) != 1:
         raise InputError(
             f"{text!r} is no correction; valid: one direction ({', '.join(WORDS)}), with 'a bit', "
-            f"'a lot' or '3 cm', 'turn' left or right, or {', '.join(GRIPPER)}"
+            f"'a lot' or '3 cm', 'turn' left or right, {', '.join(GRIPPER)}, slower, faster, "
+            f"{FULL}, or stop"
         )
+    if paces:
+        factor = LITTLE_SLOWER if words & LESS else MUCH_SLOWER if words & MORE else SLOWER
+        sign = paces.pop()
+        return Pace(sign if math.isinf(sign) else factor**sign)
     if openings:
         return Correction(opening=openings.pop())
     axis, sign = directions.pop()
