@@ -22,11 +22,10 @@ QUICK = {
     "rnd": {"updates": 20, "learning_rate": 1e-3, "hidden": 32},
     "logpzo": {"updates": 20, "learning_rate": 1e-3, "hidden": 32},
     "pca_kmeans": {"components": 4, "clusters": 3},
-    "fused": {"updates": 6, "learning_rate": 3e-3},
 }
 # What has nothing to see in the synthetic episodes: they all take as long, tasks and perturbations
 # fail equally often.
-BLIND = ("clock", "task_id", "perturbation_id", "policy_id", "random")
+BLIND = ("clock", "task_id", "perturbation_id", "severity", "policy_id", "random")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,8 @@ def test_only_controls_and_sample_detectors_are_barred_from_the_headline() -> No
     needing = {name for name, kind in DETECTORS.items() if kind.needs_samples}
     assert needing == {"stac", "sample_variance", "cluster_entropy"}
     assert set(CONTROLS) == {
-        *("clock", "task_id", "perturbation_id", "policy_id", "proprioception", "random")
+        *("clock", "task_id", "perturbation_id", "severity", "policy_id", "proprioception"),
+        "random",
     }
     alone = make_episode(3)
     for name in needing:

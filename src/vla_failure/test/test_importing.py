@@ -141,7 +141,7 @@ def test_openvla_becomes_episodes(tmp_path: Path) -> None:
     assert "action_probe" not in offered
     assert "stac" not in offered
     assert all(settings["chunks"] is False for settings in offered["fused"])
-    detector = make_detector("fused", {"updates": 2, "chunks": False})
+    detector = make_detector("fused", {"components": 4, "chunks": False})
     detector.fit(episodes)
     assert np.isfinite(score_episode(detector, good)).all()
 

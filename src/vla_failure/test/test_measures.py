@@ -13,7 +13,13 @@ from vla_failure.calibration import Shape
 from vla_failure.detectors import score_episode
 from vla_failure.detectors.controls import Clock
 from vla_failure.episodes import Episode
-from vla_failure.measures.alarms import Alarm, alarm_figures, in_time, times_to_success
+from vla_failure.measures.alarms import (
+    Alarm,
+    alarm_figures,
+    in_time,
+    rate_figures,
+    times_to_success,
+)
 from vla_failure.measures.brier import Probability, open_inferences, sequential_brier
 from vla_failure.measures.intervals import (
     auc_interval,
@@ -201,6 +207,12 @@ def test_repeats_are_averaged_and_are_no_further_episodes() -> None:
     assert single == doubled
 
 
+def test_trials_that_were_repeated_count_once() -> None:
+    found = rate_figures("rate", [0.0, 0.5, 1.0, 1.0, 0.5])
+    low, high = clopper_pearson(3, 5)
+    assert found == {"rate": pytest.approx(0.6), "rate_low": low, "rate_high": high}
+
+
 def test_alarms_by_hand() -> None:
     onset = 4  # 1.6 s
     alarms = [
@@ -216,11 +228,19 @@ def test_alarms_by_hand() -> None:
     ]
     assert alarms[4].delay == pytest.approx(2 * PERIOD)
     figures = alarm_figures(alarms)
-    low, high = clopper_pearson(1, 3)
+    counts = {
+        "false_alarm_rate": (1, 3),
+        "detection_rate": (3, 4),
+        "failures_flagged_in_time_rate": (2, 4),
+        "timeouts_flagged_rate": (1, 2),
+        "timeouts_flagged_in_time_rate": (1, 2),
+    }
+    bounds = {}
+    for rate, (hits, trials) in counts.items():
+        bounds[f"{rate}_low"], bounds[f"{rate}_high"] = clopper_pearson(hits, trials)
     assert figures == {
+        **bounds,
         "false_alarm_rate": pytest.approx(1 / 3),
-        "false_alarm_rate_low": low,
-        "false_alarm_rate_high": high,
         "detection_rate": 0.75,
         "failures_flagged_in_time_rate": 0.5,  # 1.2 s after the onset is too late
         "failures_flagged_ahead_rate": 0.25,

@@ -27,7 +27,7 @@ from vla_failure.store import read_manifest, read_rollouts
 QUICK = {"updates": 10, "learning_rate": 1e-2}
 STUDY = Study(
     {
-        "fused": [QUICK],
+        "fused": [{"flow": "mean"}],
         "mahalanobis": [{"accumulate": "mean"}],
         "proprioception": [{**QUICK, "hidden": 16}],
     },
@@ -46,7 +46,7 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_fit_calibrate_report(rollouts: Path, tmp_path: Path) -> None:
-    fitted = fit([rollouts], tmp_path / "detector", "fused", QUICK)
+    fitted = fit([rollouts], tmp_path / "detector", "fused", {"flow": "mean"})
     assert fitted["figures"]["train_episodes_count"] > 60
     calibrated = calibrate(rollouts, tmp_path / "detector", alpha=0.15)
     figures = calibrated["figures"]

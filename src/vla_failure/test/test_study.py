@@ -15,6 +15,7 @@ from vla_failure.detectors import CONTROLS
 from vla_failure.episodes import Episode
 from vla_failure.report.candidates import candidates
 from vla_failure.report.figures import Results, unseen_figures
+from vla_failure.report.keeping import Keeper, Scored
 from vla_failure.report.page import render_page, verdicts
 from vla_failure.report.plots import draw_plots
 from vla_failure.report.study import BEST_OTHER, OURS, Fold, Study, cross_validate
@@ -25,7 +26,7 @@ TASKS = ("pick", "push", "stack", "touch")
 QUICK = {"updates": 10, "learning_rate": 1e-2, "hidden": 8}
 STUDY = Study(
     {
-        "fused": [{"updates": 2, "learning_rate": 3e-3}],
+        "fused": [{"components": 4}],
         "safe_mlp": [{**QUICK, "updates": 1, "learning_rate": 1e-9}, {**QUICK, "updates": 60}],
         "mahalanobis": [{"accumulate": "sum"}],
         "proprioception": [QUICK],
@@ -175,6 +176,54 @@ def test_the_best_other_is_named_without_looking_at_held_out_tasks(folds: list[F
     assert again.best_other == folds[0].best_other
     # The positive control: the scores of the held-out tasks are others.
     assert not np.array_equal(again.judged[OURS].scores[0], folds[0].judged[OURS].scores[0])
+
+
+def test_a_study_that_was_broken_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    study = replace(
+        STUDY, candidates={n: STUDY.candidates[n] for n in (OURS, "mahalanobis", "proprioception")}
+    )
+    study = replace(study, repeats=1)
+    episodes = [e for e in rollouts() if e.info.seed < 32]
+    names: list[str] = []
+
+    def stop(name: str) -> None:
+        names.append(name)
+        if len(names) == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(episodes, study, stop, tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(kept) == 12
+    found = cross_validate(episodes, study, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2 * len(study.all_candidates)
+    assert all(path.stat().st_mtime_ns == since for path, since in kept.items())
+    for fold, whole in zip(found, cross_validate(episodes, study), strict=True):
+        assert fold.best_other == whole.best_other
+        for name, judged in fold.judged.items():
+            other = whole.judged[name]
+            assert judged.settings == other.settings
+            assert all(map(np.array_equal, judged.scores, other.scores)), name
+            assert judged.test.keys() == other.test.keys()
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(FailureDetectionError, match="cannot be read"):
+        cross_validate(episodes, study, folder=tmp_path)
+
+
+def test_scores_are_kept_for_what_they_were_found_for(tmp_path: Path) -> None:
+    episodes = rollouts()[:8]
+    keeper = Keeper(tmp_path, episodes, {"seed": 0})
+    found = Scored({"hidden": 8}, 0.7, {"a": np.array([0.1, 1.0 / 3.0])})
+    keeper.keep("safe_mlp", ["pick"], found)
+    again = Keeper(tmp_path, episodes[::-1], {"seed": 0}).find("safe_mlp", ["pick"])
+    assert again is not None
+    assert (again.settings, again.seen_auc) == (found.settings, found.seen_auc)
+    assert again.scores["a"].tolist() == found.scores["a"].tolist(), "to the last bit"
+    assert keeper.find("safe_mlp", ["push"]) is None
+    assert keeper.find("safe_lstm", ["pick"]) is None
+    assert Keeper(tmp_path, episodes, {"seed": 1}).find("safe_mlp", ["pick"]) is None
+    assert Keeper(tmp_path, episodes[1:], {"seed": 0}).find("safe_mlp", ["pick"]) is None
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ class Start:
         step_dt: Time between the steps of a chunk, s.
         execute_steps: Steps of a chunk from one observation to the next.
         policy_id: Of the policy; for controls only.
+        severity: Of the perturbation; for controls only.
     """
 
     episode_id: str
@@ -57,6 +58,7 @@ class Start:
     step_dt: float
     execute_steps: int
     policy_id: str = ""
+    severity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class EpisodeInfo:
             self.step_dt,
             self.execute_steps,
             self.policy_id,
+            self.severity,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .base import Detector, SignalDetector, View, score_episode
 from .chunks import ActionProbe, Jerk, Reversals, StacSingle
-from .controls import Clock, PerturbationRate, PolicyRate, RandomAlarm, TaskRate
+from .controls import Clock, PerturbationRate, PolicyRate, RandomAlarm, Severity, TaskRate
 from .distances import Cosine, Euclidean, Mahalanobis, PcaKmeans
 from .fused import Fused
 from .novelty import LogpZo, RandomNetworkDistillation
@@ -16,6 +16,7 @@ _CONTROLS: tuple[type[Detector], ...] = (
     Clock,
     TaskRate,
     PerturbationRate,
+    Severity,
     PolicyRate,
     Proprioception,
     RandomAlarm,

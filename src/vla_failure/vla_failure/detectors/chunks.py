@@ -12,7 +12,7 @@ import numpy as np
 
 from ..episodes import Episode, FailureDetectionError, Float32Array, Start, Step
 from .base import SignalDetector, check_positive, labels
-from .logistic import Standardised, fit_logistic
+from .logistic import Standardised, fit_episodes
 from .networks import sigmoid
 
 # Metres that a turn by one radian counts for, as at the tip of a finger.
@@ -104,16 +104,11 @@ class ActionProbe(SignalDetector):
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
         """See ``Detector.fit``."""
         failed = labels(episodes)
-        rows, wanted, weights = [], [], []
-        for episode, label in zip(episodes, failed, strict=True):
+        rows = []
+        for episode in episodes:
             self.begin(episode.info.start)
-            rows += [self._measures(step) for step in episode.steps()]
-            wanted += [label] * len(episode)
-            weights += [1.0 / (len(episode) * np.sum(failed == label))] * len(episode)
-        found = fit_logistic(
-            np.stack(rows), np.array(wanted), np.array(weights), penalty=self.penalty
-        )
-        self.arrays = found.arrays()
+            rows.append(np.stack([self._measures(step) for step in episode.steps()]))
+        self.arrays = fit_episodes(rows, failed, penalty=self.penalty).arrays()
 
     def prepare(self) -> None:
         """See ``Detector.prepare``."""

@@ -16,6 +16,10 @@ import numpy as np
 
 from ..episodes import Episode, EpisodeInfo, Start, Step
 from .base import Detector, labels
+from .logistic import fit_episodes
+
+# Of squared weights: next to none.
+_PENALTY = 1e-4
 
 
 @dataclass
@@ -115,3 +119,40 @@ class PolicyRate(Rate):
     def group(self, known: Start | EpisodeInfo) -> str:
         """See ``Rate.group``."""
         return known.policy_id
+
+
+@dataclass
+class Severity(Detector):
+    """Knows what is disturbed and how much: what there is to tell by that alone.
+
+    Logistic regression on the severity, for each perturbation by itself.
+    """
+
+    name: ClassVar[str] = "severity"
+
+    def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
+        """See ``Detector.fit``."""
+        failed = labels(episodes)
+        known = np.array([episode.info.perturbation for episode in episodes])
+        kinds = np.unique(known).tolist()
+        severity = np.array([episode.info.severity for episode in episodes])
+        drawn = (known[:, None] == kinds).astype(np.float32)
+        rows = np.concatenate([drawn, drawn * severity[:, None]], axis=1, dtype=np.float32)
+        found = fit_episodes(list(rows[:, None]), failed, penalty=_PENALTY)
+        slopes = found.weights / found.spread
+        level = found.bias - float(slopes @ found.mean)
+        self.arrays = {
+            f"kind.{kind}": np.array([level + slopes[i], slopes[len(kinds) + i]], np.float32)
+            for i, kind in enumerate(kinds)
+        }
+        self.arrays["overall"] = np.zeros(2, np.float32)
+
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
+        overall = self.array("overall")
+        level, slope = self.arrays.get(f"kind.{start.perturbation}", overall)
+        self._logit = float(level + slope * start.severity)
+
+    def step(self, step: Step) -> float:
+        """See ``Detector.step``."""
+        return self._logit

@@ -1,89 +1,164 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own detector: what others say of the one executed sample, weighed by logistic regression."""
+"""Our own detector: what chunks and features tell so far, weighed for tasks that were never seen.
+
+It looks at the one executed sample alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
+from scipy.linalg import eigh
 
-from ..episodes import Episode, FailureDetectionError, Float32Array, FloatArray, Start, Step
-from .base import Detector, SignalDetector, check_positive, labels
-from .chunks import ActionProbe, Jerk, Reversals
-from .distances import Mahalanobis, PcaKmeans
-from .logistic import Standardised, fit_logistic
+from ..episodes import Episode, FailureDetectionError, Float32Array, Start, Step
+from .base import Detector, View, check_positive, labels
+from .chunks import ActionProbe
+from .logistic import Standardised, fit_episodes
 from .networks import sigmoid
-from .safe import SafeMlp, TdLstm
 
-# Together the members have to score an inference within 0.2 ms on one core.
-_LSTM_WIDTH = 64
+# Parts of the training that are held out in turn to learn what each member is worth.
+_PARTS = 3
+# Added to means before their logarithm is taken, m.
+_FLOOR = np.float32(1e-3)
 
 
 @dataclass
-class Fused(SignalDetector):
-    """Members of different kinds, stacked (Wolpert, 1992, "Stacked generalization").
+class ChunkProbe(ActionProbe):
+    """``ActionProbe`` on logarithms of the measures' means so far: ratios count, not metres.
 
-    The weights are learned on scores of episodes that the members have not seen: they are fitted
-    on one half of the seeds, score the other, and the other way round; then they are fitted on all.
-    No weight is negative, so more of any member's suspicion never means less of the whole's.
+    Its score is the logit.
+    """
+
+    name: ClassVar[str] = "chunks"
+    accumulate: str = "none"
+
+    def begin(self, start: Start) -> None:
+        """See ``SignalDetector.begin``."""
+        super().begin(start)
+        self._total, self._inferences = np.zeros(9, np.float32), 0
+
+    def signal(self, step: Step) -> float:
+        """See ``SignalDetector.signal``."""
+        return self._logistic.logit(self._measures(step))
+
+    def _measures(self, step: Step) -> Float32Array:
+        self._total += super()._measures(step)
+        self._inferences += 1
+        logarithms: Float32Array = np.log(self._total / np.float32(self._inferences) + _FLOOR)
+        return logarithms
+
+
+@dataclass
+class FeatureProbe(Detector):
+    """Logistic regression on the mean of the features so far, in their principal components.
+
+    The components are scaled to variance one, so the penalty weighs on all of them alike, and those
+    of least variance are left out: few tasks do not tell what these mean on another one. The
+    score is the logit.
 
     Attributes:
-        accumulate: See ``SignalDetector``.
-        penalty: Of squared weights.
         flow: Of features, see ``View``.
         horizon: Of features, see ``View``.
-        learning_rate: Of the members that are networks over time.
-        weight_decay: Of the same.
-        updates: Of the same.
-        chunks: Whether those that look at chunks are members; they need chunks that overlap.
+        components: Number of principal components.
+        penalty: Of squared weights.
+    """
+
+    name: ClassVar[str] = "features"
+    flow: str = "first_last"
+    horizon: str = "mean"
+    components: int = 128
+    penalty: float = 0.1
+
+    def check(self) -> None:
+        """See ``Detector.check``."""
+        self._view = View("features", self.flow, self.horizon)
+        check_positive(components=self.components, penalty=self.penalty)
+
+    def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
+        """See ``Detector.fit``."""
+        failed = labels(episodes)
+        vectors = [self._view.sequence(episode) for episode in episodes]
+        every = np.concatenate(vectors).astype(np.float64)
+        centre = every.mean(axis=0)
+        every -= centre
+        count = min(self.components, every.shape[1])
+        last = every.shape[1] - 1
+        values, axes = eigh(every.T @ every / len(every), subset_by_index=(last - count + 1, last))
+        axes /= np.sqrt(np.maximum(values, 1e-12))
+        found = fit_episodes(
+            [_means((v - centre) @ axes) for v in vectors],
+            failed,
+            penalty=self.penalty,
+        )
+        # All of this is linear in the mean of the features: one vector is kept.
+        weights = axes @ (found.weights / found.spread)
+        bias = found.bias - found.mean @ (found.weights / found.spread) - centre @ weights
+        self.arrays = {
+            "weights": weights.astype(np.float32),
+            "bias": np.array([bias], np.float32),
+        }
+
+    def prepare(self) -> None:
+        """See ``Detector.prepare``."""
+        self._weights, self._bias = self.array("weights"), float(self.array("bias")[0])
+
+    def begin(self, start: Start) -> None:
+        """See ``Detector.begin``."""
+        self._sum, self._inferences = 0.0, 0
+
+    def step(self, step: Step) -> float:
+        """See ``Detector.step``."""
+        self._sum += float(np.dot(self._weights, self._view.of(step)))
+        self._inferences += 1
+        return self._sum / self._inferences + self._bias
+
+
+@dataclass
+class Fused(Detector):
+    """What the two tell, stacked (Wolpert, 1992, "Stacked generalization") across tasks.
+
+    What each is worth is learned where it counts: members are fitted on some tasks and score the
+    others, part by part; then they are fitted on all. Learned on scenes of the same tasks instead,
+    the weights favour what knows these tasks by heart. No weight is negative, so more of any
+    member's suspicion never means less of the whole's.
+
+    Attributes:
+        penalty: Of squared weights.
+        flow: See ``FeatureProbe``.
+        horizon: See ``FeatureProbe``.
+        components: See ``FeatureProbe``.
+        chunks: Whether chunks are looked at; they must overlap.
     """
 
     name: ClassVar[str] = "fused"
     penalty: float = 1e-3
-    flow: str = "mean"
+    flow: str = "first_last"
     horizon: str = "mean"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-3
-    updates: int = 200
+    components: int = 128
     chunks: bool = True
 
     def check(self) -> None:
         """See ``Detector.check``."""
-        super().check()
         check_positive(penalty=self.penalty)
-        self._members = self._make()
+        features = FeatureProbe(flow=self.flow, horizon=self.horizon, components=self.components)
+        self._members: list[Detector] = [features, ChunkProbe()] if self.chunks else [features]
         self._parts = np.zeros(len(self._members), np.float32)
 
     def fit(self, episodes: Sequence[Episode], seed: int = 0) -> None:
         """See ``Detector.fit``."""
         failed = labels(episodes)
-        seeds = sorted({episode.info.seed for episode in episodes})
-        if len(seeds) < 2:
-            raise FailureDetectionError("fused needs episodes of two seeds or more")
-        half = set(np.random.default_rng(seed).permutation(seeds)[: len(seeds) // 2].tolist())
-        in_half = np.array([episode.info.seed in half for episode in episodes])
         rows: list[Float32Array] = [np.empty((0, 0), np.float32)] * len(episodes)
-        for scored in (in_half, ~in_half):
-            self._fit_members([e for e, s in zip(episodes, scored, strict=True) if not s], seed)
-            for index in np.flatnonzero(scored).tolist():
+        for held_out in _parts(episodes, seed):
+            self._fit_members([e for e, out in zip(episodes, held_out, strict=True) if not out])
+            for index in np.flatnonzero(held_out).tolist():
                 self.begin(episodes[index].info.start)
                 rows[index] = np.stack([self._opinions(step) for step in episodes[index].steps()])
-        wanted: FloatArray = np.concatenate(
-            [np.full(len(r), y) for r, y in zip(rows, failed, strict=True)]
-        )
-        share = {label: np.sum(failed == label) for label in (0.0, 1.0)}
-        weights: FloatArray = np.concatenate(
-            [
-                np.full(len(r), 1.0 / (len(r) * share[y]))
-                for r, y in zip(rows, failed.tolist(), strict=True)
-            ]
-        )
-        found = fit_logistic(
-            np.concatenate(rows), wanted, weights, penalty=self.penalty, nonnegative=True
-        )
-        self._fit_members(episodes, seed)
+        found = fit_episodes(rows, failed, penalty=self.penalty, nonnegative=True)
+        self._fit_members(episodes)
         self.arrays = found.arrays()
         for member in self._members:
             self.arrays |= {f"{member.name}/{k}": a for k, a in member.arrays.items()}
@@ -98,14 +173,13 @@ class Fused(SignalDetector):
             }
 
     def begin(self, start: Start) -> None:
-        """See ``SignalDetector.begin``."""
-        self._step = 0
+        """See ``Detector.begin``."""
         self._parts = np.zeros_like(self._parts)
         for member in self._members:
             member.start(start)
 
-    def signal(self, step: Step) -> float:
-        """See ``SignalDetector.signal``."""
+    def step(self, step: Step) -> float:
+        """See ``Detector.step``."""
         self._parts = self._logistic.parts(self._opinions(step))
         return sigmoid(self._logistic.total(self._parts))
 
@@ -118,29 +192,35 @@ class Fused(SignalDetector):
         weights = self.array("weights").tolist()
         return dict(zip((m.name for m in self._members), weights, strict=True))
 
-    def _make(self) -> list[Detector]:
-        features: dict[str, Any] = {"flow": self.flow, "horizon": self.horizon}
-        learning: dict[str, Any] = {
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "updates": self.updates,
-        }
-        of_features = [
-            SafeMlp(**features, **learning),
-            TdLstm(hidden=_LSTM_WIDTH, **features, **learning),
-            Mahalanobis(accumulate="mean", **features),
-            PcaKmeans(accumulate="mean", **features),
-        ]
-        return [*of_features, ActionProbe(), Reversals(), Jerk()] if self.chunks else of_features
-
-    def _fit_members(self, episodes: Sequence[Episode], seed: int) -> None:
+    def _fit_members(self, episodes: Sequence[Episode]) -> None:
         self.arrays = {}
         for member in self._members:
-            member.fit(episodes, seed)
+            member.fit(episodes)
 
     def _opinions(self, step: Step) -> Float32Array:
-        """What the members say; none of it grows with time alone."""
-        self._step += 1
-        scores = [member.step(step) for member in self._members]
-        scores[0] /= self._step  # SAFE-MLP's sum
-        return np.array(scores, np.float32)
+        return np.array([member.step(step) for member in self._members], np.float32)
+
+
+def _means(rows: npt.NDArray[np.floating]) -> Float32Array:
+    """Means (T, F) of the rows so far."""
+    return np.asarray(np.cumsum(rows, axis=0) / np.arange(1, len(rows) + 1)[:, None], np.float32)
+
+
+def _parts(episodes: Sequence[Episode], seed: int) -> list[npt.NDArray[np.bool_]]:
+    """Episodes (n,) to hold out in turn: tasks; seeds, where tasks are too few for that.
+
+    Raises:
+        FailureDetectionError: If seeds are too few as well.
+    """
+    failed = np.array([not episode.info.success for episode in episodes])
+    keys: list[Callable[[Episode], str]] = [lambda e: e.info.task, lambda e: str(e.info.seed)]
+    for key in keys:
+        groups = np.array([key(episode) for episode in episodes])
+        names = np.random.default_rng(seed).permutation(np.unique(groups))
+        parts = [np.isin(groups, names[part::_PARTS]) for part in range(min(_PARTS, len(names)))]
+        # What is left to fit the members on must hold some of either kind.
+        if len(parts) > 1 and all(len(set(failed[~part])) == 2 for part in parts):
+            return parts
+    raise FailureDetectionError(
+        f"{len(episodes)} episodes, {failed.sum()} of them failed, are too few to hold some out"
+    )

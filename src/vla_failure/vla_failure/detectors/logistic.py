@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,31 @@ class Standardised:
     def total(self, parts: Float32Array) -> float:
         """The logit that parts add up to."""
         return float(np.add.reduce(parts)) + self._bias
+
+
+def fit_episodes(
+    rows: Sequence[Float32Array], failed: FloatArray, *, penalty: float, nonnegative: bool = False
+) -> Logistic:
+    """Tells episodes apart by all their inferences: each class counts the same, and each episode.
+
+    Args:
+        rows: Per episode (T, F) measures.
+        failed: (n,) whether each episode failed, 0 or 1; there are some of either.
+        penalty: Above zero.
+        nonnegative: Whether weights must not be negative.
+
+    Raises:
+        FailureDetectionError: If the optimum was not found.
+    """
+    lengths = np.array([len(r) for r in rows])
+    share = np.where(failed > 0.0, np.sum(failed > 0.0), np.sum(failed == 0.0))
+    return fit_logistic(
+        np.concatenate(rows),
+        np.repeat(failed, lengths),
+        np.repeat(1.0 / (lengths * share), lengths),
+        penalty=penalty,
+        nonnegative=nonnegative,
+    )
 
 
 def fit_logistic(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..episodes import Episode, FailureDetectionError, Outcome
+from ..episodes import Episode, FailureDetectionError, FloatArray, Outcome
 from .intervals import clopper_pearson
-from .ranking import balanced_accuracy
+from .ranking import BoolArray, balanced_accuracy
 
 # A failure is flagged in time if the alarm comes no later than this after its onset, s.
 IN_TIME = 1.0
@@ -71,13 +71,26 @@ def in_time(alarm: Alarm, needed: Mapping[str, float]) -> bool | None:
     return alarm.time is not None and (episode.end_time - alarm.time >= needed[episode.info.task])
 
 
-def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:
-    """Rates of alarms; timeouts are counted apart.
+def rate_figures(name: str, hits: Sequence[float] | FloatArray | BoolArray) -> dict[str, float]:
+    """A rate and its exact 95 % interval, as ``name``, ``name_low`` and ``name_high``.
 
-    ``false_alarm_rate`` is per successful episode, with an exact 95 % interval.
-    ``failures_flagged_in_time_rate`` and ``timeouts_flagged_in_time_rate`` are as ``in_time`` says,
-    early alarms included; ``failures_flagged_ahead_rate`` counts only those before the onset. Rates
-    of what did not occur are absent.
+    Args:
+        name: Of the rate.
+        hits: (n,) 0 or 1 of each trial, n at least one; a trial that was repeated has the mean of
+            its repeats, and their sum is rounded.
+    """
+    rate = float(np.mean(hits))
+    low, high = clopper_pearson(round(rate * len(hits)), len(hits))
+    return {name: rate, f"{name}_low": low, f"{name}_high": high}
+
+
+def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:
+    """Rates of alarms with exact 95 % intervals; timeouts are counted apart.
+
+    ``false_alarm_rate`` is per successful episode. ``failures_flagged_in_time_rate`` and
+    ``timeouts_flagged_in_time_rate`` are as ``in_time`` says, early alarms included;
+    ``failures_flagged_ahead_rate`` counts only those before the onset. Rates of what did not occur
+    are absent.
 
     Raises:
         FailureDetectionError: If there are no successes.
@@ -88,12 +101,8 @@ def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:
     timeout = outcomes == Outcome.TIMEOUT
     if not success.any():
         raise FailureDetectionError(f"no success among {len(alarms)} episodes; needed is one")
-    false_alarms = int(alarmed[success].sum())
-    low, high = clopper_pearson(false_alarms, int(success.sum()))
     figures = {
-        "false_alarm_rate": false_alarms / float(success.sum()),
-        "false_alarm_rate_low": low,
-        "false_alarm_rate_high": high,
+        **rate_figures("false_alarm_rate", alarmed[success]),
         "successes_count": float(success.sum()),
         "failures_count": float(failure.sum()),
         "timeouts_count": float(timeout.sum()),
@@ -103,11 +112,11 @@ def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:
         kept = [alarm for alarm, chosen in zip(alarms, those, strict=True) if chosen]
         flagged = [found for found in (in_time(a, needed) for a in kept) if found is not None]
         if flagged:
-            figures[f"{kind}_flagged_in_time_rate"] = float(np.mean(flagged))
+            figures |= rate_figures(f"{kind}_flagged_in_time_rate", flagged)
     if failure.any():
         delays = [alarm.delay for alarm in alarms if alarm.delay is not None]
         settled = success | failure
-        figures["detection_rate"] = float(alarmed[failure].mean())
+        figures |= rate_figures("detection_rate", alarmed[failure])
         figures["failures_flagged_ahead_rate"] = float(
             np.sum(np.array(delays) < 0.0) / failure.sum()
         )
@@ -115,5 +124,5 @@ def alarm_figures(alarms: Sequence[Alarm]) -> dict[str, float]:
         if delays:
             figures["detection_delay_p50_s"] = float(np.median(delays))
     if timeout.any():
-        figures["timeouts_flagged_rate"] = float(alarmed[timeout].mean())
+        figures |= rate_figures("timeouts_flagged_rate", alarmed[timeout])
     return figures

@@ -57,7 +57,7 @@ _FLOW = ("mean", "last")
 _SUMS = _grid(accumulate=("sum", "mean"))
 _NOW = _grid(accumulate=("none", "mean"))
 _GRIDS: dict[str, Sequence[Settings]] = {
-    OURS: _grid(flow=_FLOW),
+    OURS: _grid(components=(64, 128)),
     "safe_mlp": _grid(flow=_FLOW, weight_decay=(1e-3, 1e-2)),
     "safe_lstm": _grid(weight_decay=(1e-3, 1e-2)),
     "td_lstm": _grid(weight_decay=(1e-3,)),

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from ..detectors import DETECTORS
 from ..episodes import Episode, FloatArray, Outcome
-from ..measures.alarms import Alarm, alarm_figures, in_time, times_to_success
+from ..measures.alarms import Alarm, alarm_figures, in_time, rate_figures, times_to_success
 from ..measures.brier import sequential_brier
 from ..measures.intervals import auc_interval, auc_margin_interval, rate_margin_interval
 from ..measures.ranking import Snapshot, macro_auc, macro_average_precision, snapshots_at
@@ -24,8 +24,15 @@ RANDOM = "random"
 _MARGIN = "unseen_auc_margin_over_best_other"
 # Power of a comparison: chance to find a true margin with an interval above zero.
 _POWER = 0.8
+
+
+def with_bounds(*rates: str) -> tuple[str, ...]:
+    """Names of rates, each followed by those of its bounds."""
+    return tuple(f"{rate}{end}" for rate in rates for end in ("", "_low", "_high"))
+
+
 # Figures of alarms that less feedback and the random control are compared by.
-_COMPARED = (
+_COMPARED = with_bounds(
     "false_alarm_rate",
     "detection_rate",
     "failures_flagged_in_time_rate",
@@ -33,7 +40,7 @@ _COMPARED = (
     "timeouts_flagged_in_time_rate",
 )
 # The same with the band that stays as it is.
-_FIXED = ("false_alarm_rate", "detection_rate", "timeouts_flagged_rate")
+_FIXED = with_bounds("false_alarm_rate", "detection_rate", "timeouts_flagged_rate")
 # Headlines that do without what tells policies or perturbations apart.
 _WITHIN = {
     "auc_within_policy": Snapshot.auc_within_policies,
@@ -215,8 +222,13 @@ def _alarms(results: Results) -> dict[str, float]:
             for figure in _FIXED
             if figure in fixed
         }
-    seen = np.mean([seen_false_alarms(part, OURS, study).mean() for part in results.repeats])
-    figures["seen_false_alarm_rate_fixed"] = float(seen)
+    for figure, value in _mean(
+        [
+            rate_figures("false_alarm_rate", seen_false_alarms(part, OURS, study))
+            for part in results.repeats
+        ]
+    ).items():
+        figures[f"seen_{figure}_fixed"] = value
     figures["unseen_false_alarm_rate_drift_fixed"] = (
         figures["unseen_false_alarm_rate_fixed"] - figures["seen_false_alarm_rate_fixed"]
     )

@@ -82,7 +82,8 @@ def render_page(report: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         _plots(plots),
         "<h2>Detectors and controls</h2>",
         "<p>On held-out tasks, mean over repeats. Alarms are those of the adaptive band, warm-up "
-        "included. Controls, in orange, do not look at the policy.</p>",
+        "included; rates of alarms have exact 95 % intervals, of one repeat. Controls, in orange, "
+        "do not look at the policy.</p>",
         _detectors(report),
         "<h2>Tasks</h2>",
         "<p>Compared are episodes that are still open at half of the median time to success; the "
@@ -122,12 +123,18 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
         f"{figures['unseen_false_alarm_rate_low']:.3f} to "
         f"{figures['unseen_false_alarm_rate_high']:.3f}; aimed at {alpha:g}), with 20 % of the "
         f"outcomes {figures['unseen_false_alarm_rate_feedback_20']:.3f}. The band of the seen "
-        f"tasks drifts from {figures['seen_false_alarm_rate_fixed']:.3f} there to "
-        f"{figures['unseen_false_alarm_rate_fixed']:.3f} here: its promise does not hold on tasks "
-        "that it was not calibrated on.",
+        f"tasks drifts from {_rate(figures, 'seen_false_alarm_rate_fixed')} there to "
+        f"{_rate(figures, 'unseen_false_alarm_rate_fixed')} here: its promise does not hold on "
+        "tasks that it was not calibrated on.",
         _in_time(figures, "failures", "no later than 1 s after their onset"),
         _in_time(figures, "timeouts", "while the task's median time to success was left"),
     ]
+    if "unseen_auc_severity" in figures:
+        texts.append(
+            "A control that is told what is disturbed, and by how much, reaches "
+            f"{figures['unseen_auc_severity']:.3f}, ours {figures['unseen_auc']:.3f}: what is "
+            "beyond that would have to be told from the scene itself."
+        )
     louder = [
         row["name"]
         for row in report["detectors"]
@@ -218,7 +225,7 @@ def _detectors(report: Mapping[str, Any]) -> str:
                 "ours" if row["name"] == OURS else "control" if row["name"] in CONTROLS else "",
                 [
                     label(row["name"]) + (" *" if row["needs_samples"] else ""),
-                    *(_number(row.get(key)) for key, _ in _COLUMNS),
+                    *(_rate(row, key) for key, _ in _COLUMNS),
                 ],
             )
             for row in rows
@@ -282,6 +289,19 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], word
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _rate(row: Mapping[str, Any], key: str) -> str:
+    """A number, with its interval where it has one."""
+    low, high = row.get(_bound(key, "low")), row.get(_bound(key, "high"))
+    shown = _number(row.get(key))
+    return shown if low is None or high is None else f"{shown} ({low:.2f}–{high:.2f})"
+
+
+def _bound(key: str, end: str) -> str:
+    """The name of a bound; that of the fixed band stands last."""
+    rate, fixed, _ = key.partition("_fixed")
+    return f"{rate}_{end}{fixed}"
 
 
 def _interval(figures: Mapping[str, float], name: str) -> str:

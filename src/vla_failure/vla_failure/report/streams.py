@@ -71,13 +71,17 @@ def fixed_streams(judged: Judged, study: Study) -> list[Stream]:
 
 
 def seen_false_alarms(folds: Sequence[Fold], name: str, study: Study) -> FloatArray:
-    """Of the *test* split of seen tasks, under the fixed band: 1 for an alarm, else 0."""
-    found = []
+    """Of the *test* split of seen tasks, under the fixed band: 1 for an alarm, else 0.
+
+    A task is seen in several folds: an episode counts once, with the mean of its folds.
+    """
+    found: dict[str, list[float]] = {}
     for fold in folds:
         judged = fold.of(name)
         band = fit_band(judged.select, judged.calibrate, study.alpha)
-        found += [float(band.first_alarm(scores) is not None) for scores in judged.test]
-    return np.array(found)
+        for episode, scores in judged.test.items():
+            found.setdefault(episode, []).append(float(band.first_alarm(scores) is not None))
+    return np.array([np.mean(hits) for hits in found.values()])
 
 
 def _orders(judged: Judged, study: Study) -> list[tuple[str, list[int]]]:

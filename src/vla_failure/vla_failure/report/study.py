@@ -9,7 +9,8 @@ are scored, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..calibration import Shape
@@ -19,11 +20,12 @@ from ..episodes import Episode, FailureDetectionError, FloatArray
 from ..measures.brier import Probability
 from ..measures.ranking import macro_auc, snapshots_at
 from ..splits import Shares, Split, split_episodes, task_folds
+from .keeping import Keeper, Scored
 
 OURS = "fused"
 BEST_OTHER = "best_other"
 # A running robot does not know what is perturbed, and runs one policy: no others to be beaten.
-_PRIVILEGED = ("perturbation_id", "policy_id")
+_PRIVILEGED = ("perturbation_id", "severity", "policy_id")
 # Share of the task's median time to success at which scores are compared.
 HEADLINE = 0.5
 
@@ -80,7 +82,7 @@ class Judged:
         scores: (T_i,) of each.
         select: Scores of the *select* split's successes, which shape the band.
         calibrate: Scores of the *calibrate* split's successes, which scale it.
-        test: Scores of the *test* split's successes: of seen tasks, to compare with.
+        test: Scores of the *test* split's successes, by their ids: of seen tasks, to compare with.
         probability: Of a failure, given a score; fitted on the *select* split.
     """
 
@@ -90,7 +92,7 @@ class Judged:
     scores: tuple[FloatArray, ...]
     select: tuple[FloatArray, ...]
     calibrate: tuple[FloatArray, ...]
-    test: tuple[FloatArray, ...]
+    test: Mapping[str, FloatArray]
     probability: Probability
 
 
@@ -116,7 +118,10 @@ class Fold:
 
 
 def cross_validate(
-    episodes: Sequence[Episode], study: Study, progress: Progress | None = None
+    episodes: Sequence[Episode],
+    study: Study,
+    progress: Progress | None = None,
+    folder: Path | None = None,
 ) -> list[Fold]:
     """Runs all folds of all repeats.
 
@@ -124,10 +129,13 @@ def cross_validate(
         episodes: Of all tasks.
         study: What is compared.
         progress: Called with the name of every detector that is done in a fold.
+        folder: Keeps scores and has those of before; None = nothing is kept.
 
     Raises:
         FailureDetectionError: If there are too few episodes of a kind, or too few tasks.
     """
+    about = {"shares": asdict(study.shares), "seed": study.seed}
+    keeper = None if folder is None else Keeper(folder, episodes, about)
     tasks = {episode.info.task for episode in episodes}
     held_out = task_folds(tasks, folds=study.folds, repeats=study.repeats, seed=study.seed)
     done = []
@@ -135,46 +143,67 @@ def cross_validate(
         split = split_episodes(episodes, unseen=unseen, shares=study.shares, seed=study.seed)
         judged = {}
         for name, choices in study.all_candidates.items():
-            judged[name] = _judge(name, choices, split, study.seed)
+            case = [list(unseen), [dict(settings) for settings in choices]]
+            scored = keeper.find(name, case) if keeper else None
+            if scored is None:
+                scored = _score(name, choices, split, study.seed)
+                if keeper is not None:
+                    keeper.keep(name, case, scored)
+            judged[name] = _judge(name, scored, split)
             if progress is not None:
                 progress(name)
         done.append(Fold(number // study.folds, unseen, judged, _best_other(judged)))
     return done
 
 
-def _judge(name: str, choices: Sequence[Settings], split: Split, seed: int) -> Judged:
+def _score(name: str, choices: Sequence[Settings], split: Split, seed: int) -> Scored:
+    """Fits a detector, chooses its settings and scores whoever is needed to judge it."""
     best: tuple[float, Settings, Detector, list[FloatArray]] | None = None
-    needs_samples = DETECTORS[name].needs_samples
-
-    def usable(part: Sequence[Episode]) -> list[Episode]:
-        return [e for e in part if e.samples is not None] if needs_samples else list(part)
-
-    select = usable(split.select)
+    select = _usable(name, split.select)
     for settings in choices:
         detector = make_detector(name, dict(settings))
-        detector.fit(usable(split.train), seed)
+        detector.fit(_usable(name, split.train), seed)
         scores = [score_episode(detector, episode) for episode in select]
-        seen_auc = _seen_auc(select, scores, needs_samples)
+        seen_auc = _seen_auc(select, scores, DETECTORS[name].needs_samples)
         if best is None or seen_auc > best[0]:
             best = seen_auc, settings, detector, scores
     assert best is not None
     seen_auc, chosen, fitted, scores = best
-    shaping = tuple(s for e, s in zip(select, scores, strict=True) if e.info.success)
+    others = [e for e in (*split.calibrate, *split.test) if e.info.success]
+    found = {e.info.episode_id: s for e, s in zip(select, scores, strict=True)}
+    for episode in _usable(name, [*others, *split.unseen]):
+        found[episode.info.episode_id] = score_episode(fitted, episode)
+    return Scored(chosen, seen_auc, found)
+
+
+def _judge(name: str, scored: Scored, split: Split) -> Judged:
+    def of(part: Sequence[Episode]) -> tuple[FloatArray, ...]:
+        return tuple(scored.scores[episode.info.episode_id] for episode in part)
 
     def successes(part: Sequence[Episode]) -> tuple[FloatArray, ...]:
-        return tuple(score_episode(fitted, e) for e in usable(part) if e.info.success)
+        return of([episode for episode in _usable(name, part) if episode.info.success])
 
-    unseen = tuple(usable(split.unseen))
+    select, unseen = _usable(name, split.select), _usable(name, split.unseen)
+    shaping = successes(select)
     return Judged(
-        settings=chosen,
-        seen_auc=seen_auc,
-        episodes=unseen,
-        scores=tuple(score_episode(fitted, episode) for episode in unseen),
+        settings=scored.settings,
+        seen_auc=scored.seen_auc,
+        episodes=tuple(unseen),
+        scores=of(unseen),
         select=shaping,
         calibrate=successes(split.calibrate),
-        test=successes(split.test),
-        probability=Probability.fit(Shape.of(shaping), select, scores),
+        test={
+            e.info.episode_id: scored.scores[e.info.episode_id]
+            for e in _usable(name, split.test)
+            if e.info.success
+        },
+        probability=Probability.fit(Shape.of(shaping), select, of(select)),
     )
+
+
+def _usable(name: str, part: Sequence[Episode]) -> list[Episode]:
+    """Those that a detector can score."""
+    return [e for e in part if e.samples is not None or not DETECTORS[name].needs_samples]
 
 
 def _seen_auc(

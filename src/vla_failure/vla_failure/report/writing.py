@@ -12,6 +12,7 @@ from typing import Any
 from ..episodes import Episode, Outcome
 from .curves import curves
 from .figures import Results, detector_figures, needs_samples, task_figures, unseen_figures
+from .keeping import SCORES
 from .page import render_page
 from .plots import draw_plots
 from .study import BEST_OTHER, Fold, Progress, Study, cross_validate
@@ -32,7 +33,7 @@ def write_report(
         episodes: Of all tasks.
         bindings: Of the policies that made them.
         study: What is compared.
-        folder: Receives the report.
+        folder: Receives the report, and keeps scores: if it is broken off, the next call goes on.
         progress: Called with the name of every detector that is done in a fold.
 
     Returns:
@@ -41,7 +42,7 @@ def write_report(
     Raises:
         FailureDetectionError: Naming what is wrong or too few.
     """
-    folds = cross_validate(episodes, study, progress)
+    folds = cross_validate(episodes, study, progress, folder / SCORES)
     report = make_report(episodes, folds, study, bindings)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / REPORT).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")

@@ -38,7 +38,7 @@ def main(options: argparse.Namespace) -> int:
         print(f"vla failure report: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("vla failure report: stopped; nothing was written", file=sys.stderr)
+        print("vla failure report: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     if options.json:
         print(figures.report(report["figures"], report["settings"]))
