@@ -132,6 +132,14 @@ def test_the_arm_goes_back_through_the_controller_and_the_policy_goes_on(sim: Si
     assert run.result.peak_force_n < 1.0
 
 
+def test_an_alarm_before_it_moves_costs_a_retry_and_not_the_episode(sim: Simulation) -> None:
+    run = Run(sim, says(Decision.BACKTRACK, at=1))
+    assert (run.went_back, run.report.retries, run.report.ended) == (1, 1, "")
+    assert run.report.retraced_m == 0.0
+    assert np.linalg.norm(run.tools[1] - run.tools[0]) < 1e-3, "observed anew where it was"
+    assert np.linalg.norm(run.tools[-1] - run.tools[0]) > 0.05, "the policy goes on"
+
+
 @pytest.mark.parametrize("decision", [Decision.STOP, Decision.ASK_HELP, Decision.ABSTAIN])
 def test_everything_else_holds_the_arm(sim: Simulation, decision: Decision) -> None:
     run = Run(sim, says(decision, at=5))

@@ -224,6 +224,24 @@ def test_an_arm_that_does_not_arrive_asks(arm: Arm, at_rest: bool) -> None:
     assert "did not arrive" in arm.reaction.reason
 
 
+def test_an_arm_that_has_not_moved_yet_is_there_already(arm: Arm) -> None:
+    arm.judge(Decision.BACKTRACK, -1.0)
+    assert arm.reaction.phase is Phase.BRAKING
+    arm.tell(at_rest=False)
+    assert arm.reaction.phase is Phase.BRAKING, "not before it is at rest"
+    arm.tell(at_rest=True)
+    assert arm.reaction.phase is Phase.FOLLOWING
+    assert arm.reaction.retraced_m == 0.0
+    # The same at a confident pose that it has hardly left; but not in contact.
+    arm.go(pose(0.5))
+    arm.judge(Decision.OK, CONFIDENT)
+    arm.go(pose(0.504))
+    for in_contact, phase in ((False, Phase.FOLLOWING), (True, Phase.ASKING)):
+        arm.judge(Decision.BACKTRACK, -1.0)
+        arm.tell(at_rest=True, in_contact=in_contact)
+        assert arm.reaction.phase is phase
+
+
 def test_what_nobody_saw_is_no_way_back(arm: Arm) -> None:
     arm.go(pose(0.5))
     arm.now_ns += 10**9
@@ -241,10 +259,10 @@ def test_a_pause_at_rest_is_no_gap() -> None:
     path.add(20_000_000, pose(0.45), None)
     path.add(5_000_000_000, pose(0.452), None)
     assert path.whole
-    assert len(path.way_back(None)) == 3
+    assert len(path.way_back(None)[0]) == 3
     path.add(10_000_000_000, pose(0.5), None)
     assert not path.whole
-    assert len(path.way_back(None)) == 1
+    assert len(path.way_back(None)[0]) == 1
 
 
 @pytest.mark.parametrize("name", ["speed", "turning", "patience", "confident"])

@@ -70,7 +70,7 @@ class MeasuredPath:
         self._points.append(Waypoint(time_ns, np.array(pose, float), opening))
         self._seen_ns = time_ns
 
-    def way_back(self, until_ns: int | None) -> FloatArray:
+    def way_back(self, until_ns: int | None) -> tuple[FloatArray, bool]:
         """Poses (n, 4, 4) from the last one back to where the tool was at a time.
 
         It ends where the gripper was last commanded otherwise: with what the fingers hold now, or
@@ -78,15 +78,18 @@ class MeasuredPath:
 
         Args:
             until_ns: ROS time; None = the beginning.
+
+        Returns:
+            The poses, and whether they lead all the way.
         """
         back: list[FloatArray] = []
         for point in reversed(self._points):
             if not _same(point.opening, self._points[-1].opening, _GRIPPER):
-                break
+                return np.array(back), False
             back.append(point.pose)
             if until_ns is not None and point.time_ns <= until_ns:
-                break
-        return np.array(back).reshape(-1, 4, 4)
+                return np.array(back), True
+        return np.array(back).reshape(-1, 4, 4), self._whole
 
     def forget(self, count: int, now_ns: int) -> None:
         """Forgets the last so many poses: the tool has gone back on them."""

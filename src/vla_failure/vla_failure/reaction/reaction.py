@@ -9,7 +9,8 @@ Going back: the arm brakes to rest, then the controller is given the measured pa
 slowly and from rest to rest, up to the last confident pose: where the tool was at the last
 observation whose score was well below the band, or where the policy was given the arm. The gripper
 stays as it is commanded, so the way ends where that was last changed. It is refused while the arm
-touches something or could not feel it if it did, and given up as soon as it does.
+touches something or could not feel it if it did, and given up as soon as it does. An arm that is
+there already, as when it had not moved yet, is given to the policy anew where it is.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ReactionConfig:
         confident: Least margin of a confident observation, in widths of the band.
         speed: Largest speed of the tool on the way back, m/s.
         turning: The same of its rotation, rad/s.
-        least: A shorter way back is none, m (or 10 rad per m).
+        least: Who has no longer way to go is there already, m (or 10 rad per m).
         patience: For the arm to come to rest before and after it, s.
         reached: Largest distance from the pose that was to be reached, m (or 5 rad per m).
     """
@@ -181,20 +182,25 @@ class Reaction:
             if self._lasts(arm, self._config.patience):
                 self.ask(f"{self.reason}; it does not come to rest, so it does not go back")
             return
-        way = self._path.way_back(self._confident_ns)
-        why = self._refusal(arm, way)
+        way, leads_there = self._path.way_back(self._confident_ns)
+        travelled, turned = length(way)
+        short = travelled + 0.1 * turned < self._config.least
+        why = self._refusal(arm, short and not leads_there)
         if why:
             self.ask(f"{self.reason}; it does not go back: {why}")
+            return
+        self.retraced_m = 0.0 if short else travelled
+        if short:
+            self._set(Phase.FOLLOWING, "")
             return
         self._points = len(way)
         self._poses = timed(
             way, speed=self._config.speed, turning=self._config.turning, step_dt=STEP_DT
         )
         self._begin_ns, self._sent = None, -1
-        self.retraced_m = length(way)[0]
         self._set(Phase.RETRACING, self.reason)
 
-    def _refusal(self, arm: ArmState, way: FloatArray) -> str:
+    def _refusal(self, arm: ArmState, barred: bool) -> str:
         """Why it must not go back; empty = it may."""
         if not arm.feels:
             return "the arm does not feel contact"
@@ -202,8 +208,7 @@ class Reaction:
             return "it touches something"
         if self._confident_ns is None and not self._path.whole:
             return "the way to a confident pose is not known"
-        travelled, turned = length(way)
-        if travelled + 0.1 * turned < self._config.least:
+        if barred:
             return "there is no way back on which the gripper was as it is"
         return ""
 
