@@ -19,7 +19,7 @@ from vla_data.episode_reader import EpisodeReadError
 from vla_data.lerobot.conversion import convert as convert_bags
 from vla_data.lerobot.dataset import Dataset
 from vla_data.rows import read_rows, recorded_cameras, survey
-from vla_msgs.msg import ControlOwner
+from vla_msgs.msg import ActionChunk, ControlOwner, EpisodeEvent
 from vla_nodes import convert
 from vla_nodes.benches.load import wire
 from vla_nodes.commands import cli
@@ -33,6 +33,7 @@ from vla_sim.simulation import Simulation
 OFFSET = 10_000_000_000  # ns, of the bag's clock before that of the simulation
 SEED, RATE = 1_000_003, 20
 SIMULATED = 1.6  # s
+SECOND = 1_000_000_000
 
 
 class Recorder:
@@ -51,6 +52,31 @@ class Recorder:
     def tell(self, topic: str, kind: str, message: Any) -> None:
         self.writer.write(f"/{topic}", kind, wire(message), self.now_ns)
 
+    def pre_roll(self) -> None:
+        """Another scene, half a second before this one: the arm elsewhere, and a chunk."""
+        before_ns = self.now_ns - SECOND // 2
+        state, chunk = self.controller_state(), ActionChunk()
+        state.header.stamp = chunk.header.stamp = convert.to_time(before_ns)
+        state.pose_tool_in_base.position.x += 0.1
+        for topic, message in (("controller/state", state), ("controller/action_chunk", chunk)):
+            kind = f"vla_msgs/msg/{type(message).__name__}"
+            self.writer.write(f"/{topic}", kind, wire(message), before_ns)
+
+    def start(self) -> None:
+        event = EpisodeEvent(header=convert.header(self.now_ns), event=EpisodeEvent.START)
+        event.episode_id = self.writer.info.episode_id
+        self.tell("episode/events", "vla_msgs/msg/EpisodeEvent", event)
+
+    def controller_state(self) -> Any:
+        robot = self.sim.robot
+        return convert.to_controller_state(
+            self.sim.controller.state(),
+            self.now_ns,
+            robot.base_frame,
+            robot.tool_frame,
+            robot.joint_names,
+        )
+
     def states(self) -> None:
         sim, robot = self.sim, self.sim.robot
         names = (*robot.joint_names, *robot.finger_joint_names)
@@ -59,14 +85,7 @@ class Recorder:
         velocity = [snapshot.qvel[sim.model.joint(name).dofadr[0]] for name in names]
         joints = convert.to_joint_state(self.now_ns, names, position, velocity)
         self.tell("joint_states", "sensor_msgs/msg/JointState", joints)
-        state = convert.to_controller_state(
-            sim.controller.state(),
-            self.now_ns,
-            robot.base_frame,
-            robot.tool_frame,
-            robot.joint_names,
-        )
-        self.tell("controller/state", "vla_msgs/msg/ControllerState", state)
+        self.tell("controller/state", "vla_msgs/msg/ControllerState", self.controller_state())
 
     def owner(self) -> None:
         message = ControlOwner(header=convert.header(self.now_ns), boot_id=1, grant=1)
@@ -93,10 +112,20 @@ class Recorder:
             self.tell(f"cameras/{camera}/image_raw", "sensor_msgs/msg/Image", message)
 
 
-def record(bag: Path, policy: Any, *, forget: bool = False, source: str = "sim_franka") -> Path:
+def record(
+    bag: Path,
+    policy: Any,
+    *,
+    forget: bool = False,
+    pre_roll: bool = False,
+    source: str = "sim_franka",
+) -> Path:
     """Records a policy at work; ``forget`` leaves what the controller was given out of the bag."""
     sim = Simulation("panda", "pick", SEED, controller_overrides={"heartbeat_timeout_s": 0.5})
     robot, recorder = sim.robot, Recorder(sim, bag, source)
+    if pre_roll:
+        recorder.pre_roll()
+    recorder.start()
     recorder.task("basic")
     frames = {"base_frame": robot.base_frame, "tool_frame": robot.tool_frame}
     policy.reset(0)
@@ -174,6 +203,16 @@ def test_the_bag_says_how_its_scene_was_drawn(tmp_path: Path, suite: str | None)
                 (ReplayError, EpisodeReadError), match=r"task/status|name the suite"
             ):
                 drawn_suite(reader)
+
+
+def test_what_was_recorded_before_the_start_is_left_out(tmp_path: Path, policy: Any) -> None:
+    bag = record(tmp_path / "episode", policy, pre_roll=True)
+    with EpisodeReader(bag) as reader:
+        assert reader.start_ns is not None
+        assert reader.start_ns < OFFSET
+    done = replay_control(bag)
+    assert (done.chunks, len(done.times)) == (4, round(SIMULATED * 100))
+    assert done.distances.max() < 1e-3
 
 
 def test_a_chunk_that_is_missing_shows(tmp_path: Path, policy: Any) -> None:
