@@ -174,7 +174,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, domain: int) -> Iterator[W
     folder = tmp_path_factory.mktemp("watched")
     good = write_rollouts(folder / "good", "p")
     fit([good], folder / "detector", "mahalanobis", {"accumulate": "none"})
-    calibrate(good, folder / "detector", 0.05)
+    calibrate([good], folder / "detector", 0.05)
     system = prepared(
         load_system(str(Path(__file__).parent / "watched_system")),
         detector=str(folder / "detector"),

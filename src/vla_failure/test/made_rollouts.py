@@ -107,7 +107,7 @@ def binding(policy: str) -> Binding:
     return replace(BINDING, policy_id=policy, feature_shape=(5, 16, WIDTH))
 
 
-def write_rollouts(folder: Path, policy: str, seeds: int = 120) -> Path:
+def write_rollouts(folder: Path, policy: str, seeds: int = 120, first: int = 0) -> Path:
     from vla_failure import store  # scoring alone does without pyarrow, and is tested to
 
     episodes = [
@@ -120,7 +120,7 @@ def write_rollouts(folder: Path, policy: str, seeds: int = 120) -> Path:
             shift=4.0,
             **({"onset_step": 6} if (seed + number) % 3 == 0 else {}),
         )
-        for seed in range(seeds)
+        for seed in range(first, first + seeds)
         for number, task in enumerate(("pick", "push"))
     ]
     store.write_manifest(folder, {"binding": binding(policy).to_dict()})

@@ -25,7 +25,7 @@ def test_from_rollouts_to_a_calibrated_detector(good: Path, tmp_path: Path) -> N
     fitted = fit([good, weak], out, "mahalanobis", SETTINGS)
     assert 0.2 < fitted["figures"]["select_auc"] < 0.8, "nothing shows before the onset"
     assert fitted["settings"]["policies"] == ["good", "weak"]
-    result = calibrate(good, out, 0.15)
+    result = calibrate([good], out, 0.15)
     figures, settings = result["figures"], result["settings"]
     calibration = Calibration.load(out / "calibration.json")
     assert settings["policy_id"] == calibration.binding.policy_id == "good"
@@ -44,15 +44,28 @@ def test_from_rollouts_to_a_calibrated_detector(good: Path, tmp_path: Path) -> N
 def test_held_out_tasks_stay_out(good: Path, tmp_path: Path) -> None:
     out = tmp_path / "detector"
     fit([good], out, "mahalanobis", SETTINGS, unseen=["push"])
-    whole = calibrate(good, out, 0.2)["figures"]["calibration_successes_count"]
+    whole = calibrate([good], out, 0.2)["figures"]["calibration_successes_count"]
     fit([good], out, "mahalanobis", SETTINGS)
-    assert calibrate(good, out, 0.2)["figures"]["calibration_successes_count"] > 1.5 * whole
+    assert calibrate([good], out, 0.2)["figures"]["calibration_successes_count"] > 1.5 * whole
+
+
+def test_more_rollouts_of_the_policy_are_calibrated_on_together(good: Path, tmp_path: Path) -> None:
+    out, more = tmp_path / "detector", write_rollouts(tmp_path / "more", "good", first=120)
+    fit([good, more], out, "mahalanobis", SETTINGS)
+    alone = calibrate([good], out, 0.15)["figures"]["calibration_successes_count"]
+    both = calibrate([good, more], out, 0.15)["figures"]["calibration_successes_count"]
+    assert both > 1.5 * alone
+    other = write_rollouts(tmp_path / "weak", "weak", first=240)
+    with pytest.raises(
+        FailureDetectionError, match=r"weak is not of what made .*policy_id is weak"
+    ):
+        calibrate([good, other], out, 0.15)
 
 
 def test_a_new_fit_voids_the_calibration(good: Path, tmp_path: Path) -> None:
     out = tmp_path / "detector"
     fit([good], out, "mahalanobis", SETTINGS)
-    calibrate(good, out, 0.15)
+    calibrate([good], out, 0.15)
     fit([good], out, "jerk")
     with pytest.raises(FailureDetectionError, match="cannot be read"):
         Calibration.load(out / "calibration.json")
@@ -68,11 +81,11 @@ def test_what_is_missing_is_named(good: Path, tmp_path: Path) -> None:
         fit([good], out, "stac")
     fit([good], out, "jerk")
     with pytest.raises(FailureDetectionError, match=r"alpha 0\.001 is below"):
-        calibrate(good, out, 0.001)
+        calibrate([good], out, 0.001)
     training = json.loads((out / "training.json").read_text())
     (out / "training.json").write_text(json.dumps({"seed": training["seed"]}))
     with pytest.raises(FailureDetectionError, match="lacks shares, unseen"):
-        calibrate(good, out, 0.15)
+        calibrate([good], out, 0.15)
     (out / "training.json").unlink()
     with pytest.raises(FailureDetectionError, match="what the detector was fitted on is unknown"):
-        calibrate(good, out, 0.15)
+        calibrate([good], out, 0.15)

@@ -245,7 +245,7 @@ def test_from_disk(tmp_path: Path) -> None:
         return monitor.judge(seen[0], 0.1)
 
     assert judged(RUNNING).reason == "there is no calibration"
-    calibrate(good, out, 0.15)
+    calibrate([good], out, 0.15)
     found = judged(RUNNING)
     assert found.decision in (Decision.OK, Decision.WARN)
     assert 0.05 < found.drift_p <= 1.0

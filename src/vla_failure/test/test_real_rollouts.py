@@ -48,7 +48,7 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fit_calibrate_report(rollouts: Path, tmp_path: Path) -> None:
     fitted = fit([rollouts], tmp_path / "detector", "fused", {"flow": "mean"})
     assert fitted["figures"]["train_episodes_count"] > 60
-    calibrated = calibrate(rollouts, tmp_path / "detector", alpha=0.15)
+    calibrated = calibrate([rollouts], tmp_path / "detector", alpha=0.15)
     figures = calibrated["figures"]
     # Promised is 0.15 on average; of so few the exact interval must not exclude it.
     assert figures["false_alarm_rate_low"] <= 0.15

@@ -81,11 +81,11 @@ def fit(
     }
 
 
-def calibrate(rollouts: Path, folder: Path, alpha: float) -> dict[str, Any]:
+def calibrate(rollouts: Sequence[Path], folder: Path, alpha: float) -> dict[str, Any]:
     """Calibrates a detector for the policy of some rollouts, and writes that beside it.
 
     Args:
-        rollouts: Folder of ``vla rollouts`` of the policy that will run.
+        rollouts: Folders of ``vla rollouts`` of the policy that will run.
         folder: Of the detector.
         alpha: Rate of false alarms per successful episode.
 
@@ -96,13 +96,13 @@ def calibrate(rollouts: Path, folder: Path, alpha: float) -> dict[str, Any]:
         FailureDetectionError: Naming what is wrong or too few.
     """
     detector = load_detector(folder)
-    split = _split(_usable(detector, read_rollouts(rollouts)), _read_training(folder))
+    binding = _common_binding(rollouts)
+    split = _split(_usable(detector, read_rollouts(*rollouts)), _read_training(folder))
     bands = fit_task_bands(
         _success_scores(detector, split.select),
         _success_scores(detector, split.calibrate),
         alpha,
     )
-    binding = Binding.from_dict(read_manifest(rollouts)["binding"])
     drift = DriftTest.calibrated(
         load_detector(folder / DRIFT), [e for e in split.calibrate if e.info.success]
     )
@@ -123,6 +123,17 @@ def calibrate(rollouts: Path, folder: Path, alpha: float) -> dict[str, Any]:
             "guarantee": bands.pooled.guarantee,
         },
     }
+
+
+def _common_binding(rollouts: Sequence[Path]) -> Binding:
+    first, *others = (Binding.from_dict(read_manifest(path)["binding"]) for path in rollouts)
+    for path, other in zip(rollouts[1:], others, strict=True):
+        wrong = first.mismatches(other)
+        if wrong:
+            raise FailureDetectionError(
+                f"{path} is not of what made {rollouts[0]}: {'; '.join(wrong)}"
+            )
+    return first
 
 
 def _split(episodes: Sequence[Episode], training: dict[str, Any]) -> Split:

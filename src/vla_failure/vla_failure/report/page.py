@@ -131,14 +131,16 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
     ]
     if "unseen_auc_severity" in figures:
         texts.append(
-            "A control that is told what is disturbed, and by how much, reaches "
-            f"{figures['unseen_auc_severity']:.3f}, ours {figures['unseen_auc']:.3f}: what is "
-            "beyond that would have to be told from the scene itself."
+            "A control that is told what is disturbed, and by how much (severity), reaches "
+            f"{figures['unseen_auc_severity']:.3f}, ours {figures['unseen_auc']:.3f}. Ours may "
+            "tell no more than that; what is beyond would have to be told from the scene itself."
         )
     louder = [
         row["name"]
         for row in report["detectors"]
-        if row["name"] in CONTROLS and row["auc"] >= figures["unseen_auc"]
+        if row["name"] in CONTROLS
+        and row["auc"] >= figures["unseen_auc"]
+        and row["name"] != "severity"
     ]
     if louder:
         texts.append(

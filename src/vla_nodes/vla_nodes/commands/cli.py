@@ -192,7 +192,9 @@ def _add_policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     fit.add_argument("--seed", type=int, default=0, help="of split and training")
     calibrate = failure_commands.add_parser("calibrate", help="calibrate a fitted detector")
     calibrate.set_defaults(module="vla_nodes.commands.failure", run="calibrate")
-    calibrate.add_argument("rollouts", type=Path, help="of the policy that will run")
+    calibrate.add_argument(
+        "rollouts", type=Path, nargs="+", help="folders, all of the policy that will run"
+    )
     calibrate.add_argument("detector", type=Path, help="folder written by `vla failure fit`")
     watch = failure_commands.add_parser("watch", help="what the detector of a running system says")
     watch.set_defaults(module="vla_nodes.commands.failure_watch")
