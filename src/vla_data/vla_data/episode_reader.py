@@ -336,12 +336,18 @@ class EpisodeReader(AbstractContextManager["EpisodeReader", None]):
         Raises:
             EpisodeReadError: If a message has none or a chunk is damaged.
         """
+        return [stamp_ns for _, stamp_ns in self.times_and_stamps(topic, start_ns, end_ns)]
+
+    def times_and_stamps(
+        self, topic: str, start_ns: int | None = None, end_ns: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Reads the times of reception, ns, too; see `header_stamps`."""
         found: list[tuple[int, int]] = []
         for index in self._indexes:
             ids = [one.id for one in index.channels.values() if one.topic == topic]
             if any(not chunk.message_index_offsets for chunk in index.chunks):
                 raws = self.raw_messages([topic], start_ns, end_ns)
-                return [header_stamp_ns(raw) for raw in raws]
+                return [(raw.log_ns, header_stamp_ns(raw)) for raw in raws]
             stream = self._stream(index.path)
             try:
                 found += [
@@ -355,7 +361,7 @@ class EpisodeReader(AbstractContextManager["EpisodeReader", None]):
                 ]
             except mcap_file.McapError as error:
                 raise EpisodeReadError(f"{index.path}: {error}") from error
-        return [stamp_ns for _, stamp_ns in sorted(found, key=lambda one: one[0])]
+        return sorted(found, key=lambda one: one[0])
 
     def decode(self, raw: RawMessage) -> Any:
         """Decodes one message by the bag's own definition of its type.

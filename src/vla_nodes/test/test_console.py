@@ -3,103 +3,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import json
 import logging
 import math
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
+from console_client import SOON, Console, hear, move, move_until_it_moves, say, sit, wait
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
-from vla_msgs.msg import ControllerState, EpisodeEvent, TeleopCommand
-from vla_nodes.console import certificate, server
+from vla_nodes.console import access, certificate, dialogue, server
 from vla_nodes.console.access import TOKEN_LIFE, Access, Allowance, Punctuality
-from vla_nodes.console.link import ConsoleLink
-from vla_nodes.console.server import COOKIE, Address, ConsoleServer
-from vla_nodes.node_tools import RELIABLE
-from vla_nodes.teleop.clutch import Bounds
+from vla_nodes.console.server import COOKIE, Address
 
-SOON = 30.0  # s
 SOURCES = Path(__file__).parent.parent / "console_page"
-
-
-def wait(what: str, predicate: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SOON
-    while not predicate():
-        assert time.monotonic() < deadline, f"no {what} within {SOON:g} s"
-        time.sleep(0.01)
-
-
-class Console:
-    """A console, and a node that hears what it says."""
-
-    def __init__(self, context: Context, address: Address) -> None:
-        self.node = Node("console", context=context)
-        self.link = ConsoleLink(self.node, Bounds(speed=0.2, turning=0.5), 0.08)
-        self.server = ConsoleServer(self.link, address)
-        self.server.start()
-        self.commands: list[TeleopCommand] = []
-        self.notes: list[str] = []
-        self._robot = Node("robot", context=context)
-        self._states = self._robot.create_publisher(ControllerState, "controller/state", RELIABLE)
-        self._robot.create_subscription(TeleopCommand, "teleop/command", self.commands.append, 100)
-        self._robot.create_subscription(
-            EpisodeEvent, "episode/events", lambda event: self.notes.append(event.text), RELIABLE
-        )
-        self._robot.create_timer(0.02, lambda: self._states.publish(ControllerState()))
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(self.node)
-        executor.add_node(self._robot)
-        self._thread = threading.Thread(target=self._spin, args=(executor,))
-        self._thread.start()
-
-    def _spin(self, executor: SingleThreadedExecutor) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
-
-    def post(self, path: str, body: str = "", **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=SOON)
-        connection.request("POST", path, body, {"Origin": self.origin, **headers})
-        return connection.getresponse()
-
-    def session(self) -> str:
-        """The cookie that an invitation is worth."""
-        answer = self.post("/session", self.server.invitation().split("#")[1])
-        assert answer.status == 200
-        cookie = answer.headers["set-cookie"]
-        assert "HttpOnly" in cookie
-        assert "samesite=strict" in cookie.lower()
-        return cookie.split(";")[0]
-
-    def page(self, cookie: str | None = None, origin: str | None = None) -> ClientConnection:
-        return connect(
-            f"ws://127.0.0.1:{self.server.port}/ws",
-            additional_headers={"Cookie": cookie or self.session()},
-            origin=origin or self.origin,  # type: ignore[arg-type]
-        )
-
-    def close(self) -> None:
-        self.server.stop()
-        rclpy.shutdown(context=self.node.context)
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -111,69 +36,31 @@ def console() -> Iterator[Console]:
     console.close()
 
 
-def say(page: ClientConnection, **said: Any) -> None:
-    page.send(json.dumps(said))
-
-
-def hear(page: ClientConnection, key: str) -> Any:
-    """What the page is told next under this key."""
-    deadline = time.monotonic() + SOON
-    while time.monotonic() < deadline:
-        told = page.recv(timeout=SOON)
-        if isinstance(told, str) and key in (said := json.loads(told)):
-            return said[key]
-    raise AssertionError(f"nothing is said of {key}")
-
-
-def sit(page: ClientConnection) -> None:
-    say(page, kind="sit")
-    while hear(page, "seat") != "mine":
-        pass
-
-
-def move(page: ClientConnection, clock: float = 0.0, **said: Any) -> None:
-    """A motion upwards, as a page says it whose clock is so many s ahead."""
-    motion = {
-        "time": 1e3 * (time.monotonic() + clock),
-        "twist": [0, 0, 1, 0, 0, 0],
-        "opening": None,
-    }
-    say(page, kind="hold", **{**motion, **said})
-
-
-def move_until_it_moves(console: Console, page: ClientConnection, **said: Any) -> None:
-    def moves() -> bool:
-        move(page, **said)
-        return any(command.enabled for command in console.commands)
-
-    wait("motion", moves)
-
-
 def test_a_token_opens_one_session_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    access = Access()
-    token = access.invite()
-    assert access.redeem("guessed") is None
-    session = access.redeem(token)
-    assert access.knows(session)
-    assert access.redeem(token) is None
-    late = access.invite()
+    known = Access()
+    token = known.invite()
+    assert known.redeem("guessed") is None
+    session = known.redeem(token)
+    assert known.knows(session)
+    assert known.redeem(token) is None
+    late = known.invite()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + TOKEN_LIFE + 1.0)
-    assert access.redeem(late) is None
-    assert not access.knows(None)
-    assert not access.knows("made up")
+    assert known.redeem(late) is None
+    assert not known.knows(None)
+    assert not known.knows("made up")
 
 
 def test_one_seat() -> None:
-    access = Access()
-    assert access.sit_down("a", 1)
-    assert access.sit_down("a", 1)
-    assert not access.sit_down("b", 2)
-    assert not access.sit_down("a", 3)  # another page of the same operator
-    access.stand_up(2)
-    assert access.seated(1)
-    access.stand_up(1)
-    assert access.sit_down("b", 2)
+    known = Access()
+    assert known.sit_down("a", 1)
+    assert known.sit_down("a", 1)
+    assert not known.sit_down("b", 2)
+    assert not known.sit_down("a", 3)  # another page of the same operator
+    known.stand_up(2)
+    assert known.seated(1)
+    known.stand_up(1)
+    assert known.sit_down("b", 2)
 
 
 def test_an_allowance_fills_at_its_rate() -> None:
@@ -240,6 +127,15 @@ def test_only_its_own_page_with_a_session_is_spoken_to(console: Console) -> None
     assert console.post("/session", invited.split("#")[1]).status == 200
 
 
+def test_a_token_that_waited_too_long_opens_nothing(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for life, status in ((-1.0, 401), (TOKEN_LIFE, 200)):
+        monkeypatch.setattr(access, "TOKEN_LIFE", life)
+        token = console.server.invitation().split("#")[1]
+        assert console.post("/session", token).status == status
+
+
 def test_the_page_is_there_and_nothing_may_embed_it(console: Console) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", console.server.port, timeout=SOON)
     for path in ("/", "/assets/console.js", "/assets/console.css"):
@@ -254,17 +150,22 @@ def test_the_page_is_there_and_nothing_may_embed_it(console: Console) -> None:
 
 def test_one_operates_others_watch_and_may_stop(console: Console) -> None:
     with console.page() as first, console.page() as second:
+        console.commands.clear()
         move(first)
         assert "seat" in hear(first, "error")
         sit(first)
         say(second, kind="sit")
         assert "somebody else" in hear(second, "error")
+        move(second)
+        assert "seat" in hear(second, "error")
+        assert not any(command.enabled for command in console.commands)
         while hear(second, "seat") != "taken":
             pass
         say(second, kind="stop")
         assert "supervisor/stop is not there" in hear(second, "error")
         say(first, kind="stand")
         sit(second)
+        move_until_it_moves(console, second)
 
 
 def test_a_held_motion_becomes_a_command_and_a_lost_page_silence(console: Console) -> None:
@@ -295,7 +196,7 @@ def test_a_clock_that_is_wrong_moves_no_less_and_what_comes_late_nothing(console
         wait("silence", lambda: not console.commands[-1].enabled)
         console.commands.clear()
         for _ in range(20):
-            move(page, clock=-3600.0 - server.LATE - 0.5)
+            move(page, clock=-3600.0 - dialogue.LATE - 0.5)
             time.sleep(0.02)
         say(page, kind="note", text="after that")
         wait("note", lambda: "operator: after that" in console.notes)
@@ -308,11 +209,15 @@ def test_a_clock_that_is_wrong_moves_no_less_and_what_comes_late_nothing(console
         ("no json", "JSON object"),
         ("[1, 2]", "JSON object"),
         ("[" * 4000, "JSON object"),
+        (b"\x00\xff", "JSON object"),
         ('{"kind": "dance"}', "no command"),
+        ('{"kind": {"kind": "hold"}}', "no command"),
         ('{"kind": "hold"}', "time"),
         ('{"kind": "hold", "time": 1, "twist": [1, 2]}', "six numbers"),
         ('{"kind": "hold", "time": 1, "twist": [0, 0, NaN, 0, 0, 0]}', "finite"),
         ('{"kind": "hold", "time": 1, "twist": [0, 0, 9, 0, 0, 0]}', "-1 to 1"),
+        ('{"kind": "hold", "time": 1, "twist": [0, 0, 1e400, 0, 0, 0]}', "finite"),
+        ('{"kind": "hold", "time": 1, "twist": [0, 0, true, 0, 0, 0]}', "finite"),
         ('{"kind": "hold", "time": Infinity, "twist": [0, 0, 0, 0, 0, 0]}', "finite"),
         ('{"kind": "hold", "time": 1, "twist": [0, 0, 0, 0, 0, 0], "opening": 7}', "0 to 1"),
         ('{"kind": "start", "instruction": " ", "time_limit": 9}', "empty"),
@@ -324,12 +229,14 @@ def test_a_clock_that_is_wrong_moves_no_less_and_what_comes_late_nothing(console
         ('{"kind": "correct", "text": "stop!"}', "supervisor/stop is not there"),
         ('{"kind": "instruct", "instruction": " "}', "empty"),
         ('{"kind": "instruct", "instruction": "go"}', "supervisor/set_instruction is not there"),
+        ('{"kind": "instead", "instruction": " "}', "empty"),
+        ('{"kind": "instead", "instruction": "go"}', "supervisor/set_instruction is not there"),
         ('{"kind": "success"}', "no episode"),
         ('{"kind": "pause"}', "not there"),
     ],
 )
 def test_what_means_nothing_is_told_so_and_moves_nothing(
-    console: Console, text: str, told: str
+    console: Console, text: str | bytes, told: str
 ) -> None:
     with console.page() as page:
         sit(page)
@@ -337,6 +244,7 @@ def test_what_means_nothing_is_told_so_and_moves_nothing(
         page.send(text)
         assert told in hear(page, "error")
         assert not any(command.enabled for command in console.commands)
+        move_until_it_moves(console, page)  # what means something still does
 
 
 def test_too_much_is_refused(console: Console, caplog: pytest.LogCaptureFixture) -> None:
@@ -355,6 +263,36 @@ def test_too_much_is_refused(console: Console, caplog: pytest.LogCaptureFixture)
                 break
         assert hear(page, "seat") == "free"  # it still speaks
     assert sum("too much" in line.message for line in caplog.records) == 1
+
+
+def test_a_flood_of_motions_moves_no_faster_and_a_stop_is_heard_through_it(
+    console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "vla_console"), console.page() as page:
+        sit(page)
+        console.commands.clear()
+        for _ in range(2000):
+            move(page, twist=[0, 0, 1, 0, 0, 0])
+        say(page, kind="stop")
+        assert "supervisor/stop is not there" in hear(page, "error")
+        wait("motion", lambda: any(command.enabled for command in console.commands))
+        fastest = max(command.twist.linear.z for command in console.commands)
+        assert fastest == pytest.approx(0.2)  # the bound
+        began = time.monotonic()
+        console.commands.clear()
+        wait("commands", lambda: len(console.commands) > 20 or time.monotonic() - began > 1.0)
+        assert len(console.commands) <= (time.monotonic() - began) / 0.02 + 5  # at their own rate
+        wait("silence", lambda: not console.commands[-1].enabled)
+    assert sum("too much" in line.message for line in caplog.records) == 1
+
+
+def test_garbage_is_logged_once(console: Console, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "vla_console"), console.page() as page:
+        for count in range(20):
+            page.send(f"garbage {count}")
+        for _ in range(20):
+            assert "JSON object" in hear(page, "error")
+    assert sum("means nothing" in line.message for line in caplog.records) == 1
 
 
 def test_the_page_that_is_shipped_is_the_one_that_is_written() -> None:

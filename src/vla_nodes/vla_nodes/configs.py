@@ -286,6 +286,7 @@ class ConsoleConfig:
     speed: float = parameter("m/s of the tool at most", low=0.001, high=1.0)
     turning: float = parameter("rad/s of the tool at most", low=0.01, high=3.0)
     max_opening: float = parameter("m between the finger pads", low=0.0, high=1.0)
+    recordings: str = parameter("folder whose episodes are shown; empty = none are")
     diagnostics_rate: float = parameter("Hz", low=0.2, high=10.0)
 
 

@@ -28,7 +28,9 @@ class ConsoleNode(Node):
         config = declare(self, ConsoleConfig, "console_node")
         bounds = Bounds(speed=config.speed, turning=config.turning)
         self.link = ConsoleLink(self, bounds, config.max_opening)
-        self.server = ConsoleServer(self.link, address(config), os.environ.pop(TOKEN, ""))
+        recordings = Path(config.recordings) if config.recordings else None
+        token = os.environ.pop(TOKEN, "")
+        self.server = ConsoleServer(self.link, address(config), token, recordings)
         self._diagnostics = Diagnostics(self, config.diagnostics_rate, self.link.health)
         self.server.start()
         print(f"Console: {self.server.invitation()}", flush=True)

@@ -16,6 +16,7 @@ export async function openSession(): Promise<string> {
 export class Connection {
   open = false;
   roundTrip = NaN; // ms
+  ahead = NaN; // ms that the server's clock is ahead of this one
   onSnapshot: (said: Snapshot) => void = () => {};
   onPicture: (said: Picture) => void = () => {};
   onEvent: (said: Happening) => void = () => {};
@@ -23,12 +24,14 @@ export class Connection {
   onDone: (command: string) => void = () => {};
   onChange: () => void = () => {};
   private socket: WebSocket | null = null;
+  private quickest = Infinity; // ms
 
   connect(): void {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.open = true;
+      this.ping(socket);
       this.onChange();
     };
     socket.onmessage = (event: MessageEvent<string | ArrayBuffer>) => this.hear(event.data);
@@ -40,7 +43,6 @@ export class Connection {
       else setTimeout(() => this.connect(), RETRY);
     };
     this.socket = socket;
-    setTimeout(() => this.ping(socket), 500);
   }
 
   send(said: object): void {
@@ -58,11 +60,18 @@ export class Connection {
       this.onPicture(picture(data));
       return;
     }
-    const said = JSON.parse(data) as Partial<Snapshot> & { event?: Happening; pong?: number; error?: string; done?: string };
+    const said = JSON.parse(data) as Partial<Snapshot> & { event?: Happening; pong?: number; clock?: number; error?: string; done?: string };
     if (said.robot && said.seat) this.onSnapshot(said as Snapshot);
     else if (said.event) this.onEvent(said.event);
-    else if (said.pong !== undefined) this.roundTrip = performance.now() - said.pong;
+    else if (said.pong !== undefined) this.measure(said.pong, said.clock ?? NaN);
     else if (said.error) this.onError(said.error);
     else if (said.done) this.onDone(said.done);
+  }
+
+  /** The clocks are compared by the quickest answers. */
+  private measure(sent: number, clock: number): void {
+    this.roundTrip = performance.now() - sent;
+    this.quickest = Math.min(this.roundTrip, this.quickest + 1);
+    if (this.roundTrip === this.quickest) this.ahead = clock + this.roundTrip / 2 - Date.now();
   }
 }

@@ -20,6 +20,7 @@ function writes(target: EventTarget | null): boolean {
 }
 
 export class Hand {
+  onChange: () => void = () => {}; // a key or a finger goes down or up
   private keys = new Set<string>();
   private pointers = new Map<HTMLElement, number>();
   private pads = new Map<HTMLElement, [number, number]>();
@@ -37,8 +38,11 @@ export class Hand {
       if (event.code === "KeyO") this.grip(1);
       if (event.code === "KeyC") this.grip(0);
       this.keys.add(event.code);
+      if (!event.repeat) this.onChange();
     });
-    addEventListener("keyup", (event) => this.keys.delete(event.code));
+    addEventListener("keyup", (event) => {
+      if (this.keys.delete(event.code)) this.onChange();
+    });
     for (const pad of [plane, height]) {
       this.watch(pad, (event) => {
         const box = pad.getBoundingClientRect();
@@ -108,6 +112,7 @@ export class Hand {
       element.setPointerCapture(event.pointerId);
       this.pointers.set(element, event.pointerId);
       moved(event);
+      this.onChange();
     });
     element.addEventListener("pointermove", (event) => {
       if (this.pointers.get(element) === event.pointerId) moved(event);
@@ -116,6 +121,7 @@ export class Hand {
       if (this.pointers.get(element) !== event.pointerId) return;
       this.pointers.delete(element);
       this.pads.delete(element);
+      this.onChange();
     };
     element.addEventListener("pointerup", end);
     element.addEventListener("pointercancel", end);

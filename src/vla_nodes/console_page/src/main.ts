@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Connection, openSession } from "./connection";
+import { Recorded } from "./episodes";
 import { Hand } from "./hand";
+import { Question } from "./help";
 import type { Arm, Happening, Picture, Robot, Seat, Snapshot } from "./protocol";
 import { Score } from "./score";
 
 const HOLD_PERIOD = 25; // ms between two words of a hand that holds
 const ALERT = 6000; // ms
+const CLOSING = 2500; // ms that a recorder takes to finish an episode, and some
 
 function at<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -14,6 +17,8 @@ function at<T extends HTMLElement>(id: string): T {
 const connection = new Connection();
 const hand = new Hand(at("pad-plane"), at("pad-height"), at("hold"));
 const score = new Score(at<HTMLCanvasElement>("score"));
+const question = new Question(at("help"));
+const recorded = new Recorded((text) => alertWith(text));
 let seat: Seat = "free";
 let holds = false;
 let lastEvent = 0;
@@ -35,14 +40,16 @@ function show({ seat: mine, robot }: Snapshot): void {
   at("state").textContent = state;
   at("state").className = `badge ${state}`;
   at("reason").textContent = owner?.silent ? "the supervisor is silent" : (owner?.reason ?? "waits for the supervisor");
-  at("instruction").textContent = owner?.instruction ?? "";
+  const slow = owner?.speed != null && owner.speed < 1 ? `, at ${Math.round(100 * owner.speed)} % of its speed` : "";
+  at("instruction").textContent = owner?.instruction ? owner.instruction + slow : "";
+  at<HTMLButtonElement>("instruct").hidden = !owner?.episode;
   const button = at<HTMLButtonElement>("seat");
   button.textContent = { mine: "Leave the seat", taken: "Somebody else operates", free: "Take the seat" }[seat];
   button.disabled = seat === "taken";
   at("takeover").classList.toggle("off", seat !== "mine");
-  for (const one of document.querySelectorAll<HTMLButtonElement>("#task button")) one.disabled = seat !== "mine";
+  for (const one of document.querySelectorAll<HTMLButtonElement>("#task button, #help button")) one.disabled = seat !== "mine";
   if (robot.problem) alertWith(robot.problem);
-  else if (robot.help) alertWith(`The robot asks for help: ${robot.help.reason}`);
+  question.show(robot.help, owner?.grant ?? 0);
   if (robot.arm) showArm(robot.arm, robot);
   if (robot.failure) {
     if (score.add(robot.failure)) score.draw();
@@ -58,8 +65,10 @@ function showArm(arm: Arm, robot: Robot): void {
   const rows: [string, string][] = [
     ["controller", `${arm.phase}${arm.contact ? ", in contact" : ""}${arm.compliant ? "" : ", not compliant"}`],
     ["tool", digits(arm.position, "m", 3)],
+    ["turned", digits(arm.angles, "°", 0)],
     ["speed", digits([arm.speed], "m/s", 3)],
     ["force", digits(arm.force, "N", 1)],
+    ["torque", digits(arm.torque, "Nm", 2)],
     ["gripper", arm.opening === null ? "–" : digits([1000 * arm.opening], "mm", 0)],
     ["control", robot.holds ? "this console" : (robot.owner?.owner ?? "–").toLowerCase()],
     ["round trip", Number.isNaN(connection.roundTrip) ? "–" : `${connection.roundTrip.toFixed(0)} ms`],
@@ -78,6 +87,7 @@ function showArm(arm: Arm, robot: Robot): void {
 function tell(one: Happening): void {
   if (one.number <= lastEvent) return; // the connection is a new one
   lastEvent = one.number;
+  if (one.kind === "END") setTimeout(() => void recorded.refresh(), CLOSING);
   const line = document.createElement("li");
   for (const text of [one.time.toFixed(1), one.kind, one.text]) {
     const part = document.createElement("span");
@@ -88,7 +98,7 @@ function tell(one: Happening): void {
   while (at("events").childElementCount > 100) at("events").lastElementChild?.remove();
 }
 
-function look({ camera, received, jpeg }: Picture): void {
+function look({ camera, taken, jpeg }: Picture): void {
   const id = `camera-${camera}`;
   let figure = document.getElementById(id);
   if (!figure) {
@@ -106,10 +116,12 @@ function look({ camera, received, jpeg }: Picture): void {
   const address = URL.createObjectURL(jpeg);
   image.onload = () => {
     URL.revokeObjectURL(address);
-    const age = Date.now() - received;
-    figure.dataset.age = age.toFixed(0);
-    figure.querySelector("figcaption")!.lastElementChild!.textContent = `${age.toFixed(0)} ms`;
     connection.send({ kind: "shown", camera });
+    requestAnimationFrame(() => {
+      const age = Date.now() + connection.ahead - taken;
+      figure.dataset.age = age.toFixed(1);
+      figure.querySelector("figcaption")!.lastElementChild!.textContent = Number.isNaN(age) ? "" : `${age.toFixed(0)} ms`;
+    });
   };
   image.onerror = () => {
     URL.revokeObjectURL(address);
@@ -150,6 +162,7 @@ function lose(): void {
   hand.draw(false);
 }
 
+hand.onChange = step;
 at("stop").addEventListener("click", () => command("stop"));
 at("seat").addEventListener("click", () => command(seat === "mine" ? "stand" : "sit"));
 at("open").addEventListener("click", () => hand.grip(1));
@@ -174,12 +187,11 @@ at("invite").addEventListener("click", async () => {
 });
 at("task").addEventListener("submit", (event) => {
   event.preventDefault();
-  command("start", {
-    instruction: at<HTMLInputElement>("words").value,
-    task: "",
-    time_limit: Number(at<HTMLInputElement>("limit").value),
-  });
+  const limit = Number(at<HTMLInputElement>("limit").value);
+  command("start", { instruction: at<HTMLInputElement>("words").value, task: "", time_limit: limit });
 });
+at("instruct").addEventListener("click", () => command("instruct", { instruction: at<HTMLInputElement>("words").value }));
+at("instead").addEventListener("click", () => command("instead", { instruction: at<HTMLInputElement>("other").value }));
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-command]"))
   button.addEventListener("click", () => command(button.dataset.command ?? ""));
 addEventListener("blur", lose);
@@ -191,7 +203,8 @@ connection.onPicture = look;
 connection.onEvent = tell;
 connection.onError = alertWith;
 connection.onChange = () => {
-  if (!connection.open) {
+  if (connection.open) void recorded.refresh();
+  else {
     lose();
     at("state").textContent = "LOST";
     at("state").className = "badge LOST";

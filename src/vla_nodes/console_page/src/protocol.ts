@@ -9,6 +9,7 @@ export interface Owner {
   episode: string;
   task: string;
   grant: number;
+  speed: number | null; // share of the policy's own
   silent: boolean;
 }
 
@@ -16,8 +17,10 @@ export interface Arm {
   phase: string;
   fault: number;
   position: (number | null)[];
+  angles: (number | null)[];
   speed: number | null;
   force: (number | null)[];
+  torque: (number | null)[];
   contact: boolean;
   compliant: boolean;
   opening: number | null;
@@ -41,6 +44,12 @@ export interface Happening {
   text: string;
 }
 
+export interface Help {
+  reason: string;
+  instruction: string;
+  cameras: string[];
+}
+
 export interface Robot {
   problem?: string;
   holds?: boolean;
@@ -49,7 +58,7 @@ export interface Robot {
   owner?: Owner;
   arm?: Arm;
   failure?: Failure;
-  help?: { reason: string; instruction: string };
+  help?: Help;
 }
 
 export type Seat = "mine" | "taken" | "free";
@@ -61,7 +70,7 @@ export interface Snapshot {
 
 export interface Picture {
   camera: string;
-  received: number;
+  taken: number; // ms since the epoch, by the server's clock
   jpeg: Blob;
 }
 
@@ -72,7 +81,7 @@ export function picture(data: ArrayBuffer): Picture {
   const camera = new TextDecoder().decode(new Uint8Array(data, 9, length));
   return {
     camera,
-    received: view.getFloat64(1),
+    taken: view.getFloat64(1),
     jpeg: new Blob([new Uint8Array(data, 9 + length)], { type: "image/jpeg" }),
   };
 }

@@ -2,10 +2,17 @@
 import type { Failure } from "./protocol";
 
 const KEPT = 300;
+const HEIGHT = 120;
 
-/** The failure score against its threshold, over the inferences of an episode. */
+interface Point {
+  step: number;
+  score: number;
+  threshold: number;
+}
+
+/** The failure score against its band, over the inferences of an episode. */
 export class Score {
-  private points: { step: number; score: number; threshold: number }[] = [];
+  private points: Point[] = [];
 
   constructor(private canvas: HTMLCanvasElement) {}
 
@@ -22,34 +29,47 @@ export class Score {
 
   draw(): void {
     const { canvas, points } = this;
-    const width = (canvas.width = canvas.clientWidth * devicePixelRatio);
-    const height = (canvas.height = 90 * devicePixelRatio);
+    const scale = devicePixelRatio;
+    const width = (canvas.width = canvas.clientWidth * scale);
+    const height = (canvas.height = HEIGHT * scale);
     const pen = canvas.getContext("2d");
     if (!pen) return;
-    pen.font = `${12 * devicePixelRatio}px system-ui`;
+    pen.font = `${12 * scale}px system-ui`;
     pen.fillStyle = "#97a3b1";
-    if (points.length < 2) {
-      pen.fillText("no detector has scored an episode yet", 4, height / 2);
+    const [first, last] = [points[0], points.at(-1)];
+    if (!first || !last || first === last) {
+      pen.fillText("no detector has scored an episode yet", 4 * scale, height / 2);
       return;
     }
-    const values = points.flatMap((p) => [p.score, p.threshold]);
-    const low = Math.min(...values);
-    const span = Math.max(...values) - low || 1;
-    const at = (i: number, value: number): [number, number] => [
-      (i / (points.length - 1)) * width,
-      height - 6 - ((value - low) / span) * (height - 12),
-    ];
-    const line = (colour: string, of: (p: (typeof points)[number]) => number) => {
-      pen.strokeStyle = colour;
-      pen.lineWidth = 2 * devicePixelRatio;
+    const top = 4 * scale;
+    const bottom = height - 20 * scale;
+    const low = Math.min(0, ...points.map((p) => p.score));
+    const high = Math.max(...points.flatMap((p) => [p.score, p.threshold]));
+    const x = (p: Point) => ((p.step - first.step) / (last.step - first.step)) * (width - 2 * scale);
+    const y = (value: number) => bottom - ((value - low) / (high - low || 1)) * (bottom - top);
+    const trace = (of: (p: Point) => number) => {
       pen.beginPath();
-      points.forEach((p, i) => pen.lineTo(...at(i, of(p))));
-      pen.stroke();
+      for (const p of points) pen.lineTo(x(p), y(of(p)));
     };
-    line("#e2483d", (p) => p.threshold);
-    line("#4ea1ff", (p) => p.score);
-    pen.fillText("score", 4, height - 6);
-    pen.fillStyle = "#e2483d";
-    pen.fillText("threshold", 50 * devicePixelRatio, height - 6);
+    trace((p) => p.threshold);
+    pen.lineTo(x(last), bottom);
+    pen.lineTo(x(first), bottom);
+    pen.fillStyle = "#39b36b22";
+    pen.fill();
+    pen.lineWidth = 1.5 * scale;
+    pen.strokeStyle = "#39b36b";
+    trace((p) => p.threshold);
+    pen.stroke();
+    pen.strokeStyle = last.score > last.threshold ? "#e2483d" : "#4ea1ff";
+    pen.lineWidth = 2 * scale;
+    trace((p) => p.score);
+    pen.stroke();
+    pen.fillStyle = "#97a3b1";
+    const digits = (value: number) => value.toPrecision(3);
+    pen.fillText(
+      `score ${digits(last.score)}, band up to ${digits(last.threshold)}; inferences ${first.step} to ${last.step}`,
+      4 * scale,
+      height - 5 * scale,
+    );
   }
 }

@@ -358,6 +358,9 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     console.add_argument(
         "--max-opening", type=_positive, default=0.08, help="m of the gripper (0.08)"
     )
+    console.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="folder whose episodes are shown (none)"
+    )
 
     teleop = commands.add_parser("teleop", help="move the arm of a running system by the keyboard")
     teleop.set_defaults(module="vla_nodes.commands.teleop")

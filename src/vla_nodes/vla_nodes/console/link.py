@@ -26,6 +26,7 @@ from vla_failure.decision import Decision
 from vla_msgs.action import RunTask
 from vla_msgs.msg import (
     ControllerState,
+    ControlOwner,
     EpisodeEvent,
     FailureStatus,
     HelpRequest,
@@ -44,7 +45,8 @@ from vla_sim.typing import FloatArray
 
 DEVICE = "console"
 SNAPSHOT_RATE = 10.0  # Hz
-CAMERA_RATE = 15.0  # Hz at most
+CAMERA_PERIOD = 0.04  # s at least between two pictures of a camera
+HELP_PICTURES = 8
 CORRECTION_PERIOD = 0.02  # s
 LOOK_PERIOD = 1.0  # s between looks for cameras
 JPEG_QUALITY = 80
@@ -58,7 +60,7 @@ class Frame:
     """A picture as the page shows it; ``number`` counts those of its camera."""
 
     number: int
-    received: float  # s since the epoch
+    taken: float  # s since the epoch
     jpeg: bytes
 
 
@@ -78,6 +80,7 @@ class ConsoleLink:
         self.driver = TeleopDriver(node, DEVICE, bounds)
         self.snapshot = "{}"  # JSON; may be read by any thread
         self.frames: dict[str, Frame] = {}  # may be read by any thread
+        self.help_pictures: tuple[bytes, ...] = ()  # may be read by any thread
         self.watchers = 0  # pages that look; written by the server's thread alone
         self._node = node
         self._failure: FailureStatus | None = None
@@ -112,6 +115,7 @@ class ConsoleLink:
 
     def _on_help(self, message: HelpRequest) -> None:
         self._help = message
+        self.help_pictures = tuple(bytes(one.data) for one in message.pictures[:HELP_PICTURES])
 
     def _on_event(self, message: EpisodeEvent) -> None:
         if message.event == EventKind.RECORDING:
@@ -152,19 +156,26 @@ class ConsoleLink:
             )
 
     def _on_picture(self, topic: str, message: Image | CompressedImage) -> None:
-        self._raw[topic] = (time.time(), message)
+        age = self._node.get_clock().now().nanoseconds - convert.from_time(message.header.stamp)
+        self._raw[topic] = (time.time() - 1e-9 * age, message)
         self._fresh.set()
 
     def _encode(self) -> None:
         """Makes pictures of images, in a thread of its own: the newest of each camera."""
         numbers: dict[str, int] = {}
+        due: dict[str, float] = {}  # s (steady), of the next of a camera
         while True:
-            self._fresh.wait()
-            self._fresh.clear()
+            waits = [due.get(topic, 0.0) - time.monotonic() for topic in list(self._raw)]
+            if min(waits, default=1.0) > 0.0:
+                self._fresh.wait(min(waits, default=None))
+                self._fresh.clear()
+                continue
             for topic in list(self._raw):
-                found = self._raw.pop(topic, None)
+                now = time.monotonic()
+                found = self._raw.pop(topic, None) if now >= due.get(topic, 0.0) else None
                 if found is None:
                     continue
+                due[topic] = now + CAMERA_PERIOD
                 try:
                     jpeg = _jpeg(found[1])
                 except (ValueError, cv2.error) as error:
@@ -172,7 +183,6 @@ class ConsoleLink:
                     continue
                 numbers[topic] = numbers.get(topic, 0) + 1
                 self.frames[topic] = Frame(numbers[topic], found[0], jpeg)
-            time.sleep(1.0 / CAMERA_RATE)
 
     # --- what the page sees -----------------------------------------------------------------------
 
@@ -203,10 +213,21 @@ class ConsoleLink:
             told["arm"] = _arm(driver.state)
         if self._failure is not None:
             told["failure"] = _failure(self._failure)
-        asked = self._help
-        if asked is not None and owner is not None and asked.grant == owner.grant:
-            told["help"] = {"reason": asked.reason, "instruction": asked.instruction}
+        if owner is not None and owner.state == State.ASKING:
+            told["help"] = self._asked(owner)
         self.snapshot = json.dumps(told, separators=(",", ":"))
+
+    def _asked(self, owner: ControlOwner) -> dict[str, Any]:
+        """What the arm that holds asks the operator, with the names of the pictures."""
+        asked = self._help
+        if asked is None or (asked.boot_id, asked.grant) != (owner.boot_id, owner.grant):
+            return {"reason": owner.reason, "instruction": owner.instruction, "cameras": []}
+        shown = len(self.help_pictures)
+        return {
+            "reason": asked.reason,
+            "instruction": asked.instruction,
+            "cameras": list(asked.cameras[:shown]),
+        }
 
     # --- what the page does -----------------------------------------------------------------------
 
@@ -293,6 +314,13 @@ class ConsoleLink:
         request = SetInstruction.Request(instruction=instruction, task=task)
         self._call(self._instruct, request, tell)
 
+    def instead(self, instruction: str, tell: Callable[[str], None]) -> None:
+        """Answers a call for help: the task under way becomes another, and the policy goes on."""
+        self.instruct(instruction, "", lambda problem: tell(problem) if problem else go_on())
+
+        def go_on() -> None:
+            self.pause(False, tell)
+
     def judge(self, success: bool) -> str:
         """The operator's verdict ends the episode. Returns why that is not possible."""
         owner = self.driver.owner
@@ -345,17 +373,20 @@ def _jpeg(message: Image | CompressedImage) -> bytes:
     if isinstance(message, CompressedImage) and "jpeg" in message.format:
         return bytes(message.data)
     rgb = images.to_rgb(images.decode_message(message))
-    done, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise ValueError("the image cannot be compressed")
-    return bytes(encoded)
+    return images.encode_jpeg(rgb, JPEG_QUALITY)
 
 
 def _number(value: float) -> float | None:
     """A number as JSON has it."""
     return round(float(value), 6) if math.isfinite(value) else None
+
+
+def _angles(quat_xyzw: list[float]) -> list[float]:
+    """Roll, pitch and yaw for people, degrees; NaN where there is no orientation."""
+    try:
+        return [float(v) for v in Rotation.from_quat(quat_xyzw).as_euler("xyz", degrees=True)]
+    except ValueError:
+        return [math.nan] * 3
 
 
 def _arm(state: ControllerState) -> dict[str, Any]:
@@ -364,12 +395,16 @@ def _arm(state: ControllerState) -> dict[str, Any]:
         state.twist_tool_in_base.linear,
         state.external_wrench,
     )
+    turn = pose.orientation
+    angles = _angles([turn.x, turn.y, turn.z, turn.w])
     return {
         "phase": PHASES.get(state.phase, "?"),
         "fault": state.fault,
         "position": [_number(v) for v in (pose.position.x, pose.position.y, pose.position.z)],
+        "angles": [_number(v) for v in angles],
         "speed": _number(math.hypot(twist.x, twist.y, twist.z)),
         "force": [_number(v) for v in (wrench.force.x, wrench.force.y, wrench.force.z)],
+        "torque": [_number(v) for v in (wrench.torque.x, wrench.torque.y, wrench.torque.z)],
         "contact": state.in_contact,
         "compliant": state.compliant,
         "opening": _number(state.gripper_opening_command) if state.gripper_commanded else None,

@@ -263,6 +263,7 @@ def prepared(
     elif system.entry(RECORDER) is not None:
         changes.setdefault(RECORDER, {})["directory"] = str(record.resolve())
         changes[RECORDER]["source"] = system.name
+        changes.setdefault(CONSOLE, {}).setdefault("recordings", str(record.resolve()))
         # Longer than the recorder's own wait, so that its list of what is missing comes first.
         wait = system.entry(RECORDER).values()["start_timeout"] + 10.0  # type: ignore[union-attr]
         changes.setdefault(SUPERVISOR, {}).setdefault("recorder_timeout", wait)
