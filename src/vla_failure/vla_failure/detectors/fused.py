@@ -18,7 +18,6 @@ from ..episodes import Episode, FailureDetectionError, Float32Array, Start, Step
 from .base import Detector, View, check_positive, labels
 from .chunks import ActionProbe
 from .logistic import Standardised, fit_episodes
-from .networks import sigmoid
 
 # Parts of the training that are held out in turn to learn what each member is worth.
 _PARTS = 3
@@ -124,7 +123,8 @@ class Fused(Detector):
     What each is worth is learned where it counts: members are fitted on some tasks and score the
     others, part by part; then they are fitted on all. Learned on scenes of the same tasks instead,
     the weights favour what knows these tasks by heart. No weight is negative, so more of any
-    member's suspicion never means less of the whole's.
+    member's suspicion never means less of the whole's. The score is the logit:
+    it does not saturate.
 
     Attributes:
         penalty: Of squared weights.
@@ -181,10 +181,10 @@ class Fused(Detector):
     def step(self, step: Step) -> float:
         """See ``Detector.step``."""
         self._parts = self._logistic.parts(self._opinions(step))
-        return sigmoid(self._logistic.total(self._parts))
+        return self._logistic.total(self._parts)
 
     def contributions(self) -> dict[str, float]:
-        """See ``Detector.contributions``: parts of the logit."""
+        """See ``Detector.contributions``: parts of the score."""
         return dict(zip((m.name for m in self._members), self._parts.tolist(), strict=True))
 
     def member_weights(self) -> dict[str, float]:
