@@ -17,19 +17,22 @@ import numpy as np
 import pytest
 from closed_loop import SOON, Watcher, assert_within_limits, position, seconds, speed
 from geometry_msgs.msg import TwistStamped
-from sensor_msgs.msg import Joy
+from sensor_msgs.msg import JointState, Joy
 from std_srvs.srv import Trigger
 
+import vla_control
 from vla_data.episode_reader import EpisodeReader
 from vla_data.rows import read_rows, survey
-from vla_msgs.msg import ControlOwner
+from vla_msgs.msg import ControllerState, ControlOwner
 from vla_msgs.srv import SetPaused
 from vla_nodes.commands.convert import find_contract
 from vla_nodes.teleop import keys
+from vla_sim import robots
 
 pytestmark = pytest.mark.timeout(300)
 
 UP = (0.0, 0.0, 0.08)
+PANDA = robots.get("panda")
 
 
 class Device:
@@ -200,6 +203,100 @@ def test_a_gamepad_moves_the_arm_only_while_its_button_is_held(
     wait_for(loop, ControlOwner.STATE_IDLE)
     loop.wait_until_holding()
     assert position(loop.state)[2] > start[2] + 0.02
+    assert_within_limits(loop.states)
+
+
+class Leader:
+    """A second Panda that somebody moves by its first joint, and a button, at 50 Hz."""
+
+    def __init__(self, loop: Watcher, q: list[float]) -> None:
+        self.held = False
+        self.rate = 0.0  # rad/s
+        self.q = np.array(q)
+        self._joints = loop.create_publisher(JointState, "leader/joint_states", 10)
+        self._joys = loop.create_publisher(Joy, "joy", 10)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leader")
+        self._thread.start()
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def tool(self) -> np.ndarray:
+        """Where its tool is, m."""
+        return np.array(vla_control.RobotModel(PANDA.description()).forward_kinematics(self.q))[
+            :3, 3
+        ]
+
+    def _run(self) -> None:
+        while not self._end.wait(0.02):
+            self.q[0] += 0.02 * self.rate
+            self._joys.publish(Joy(buttons=[0, 0, 0, 0, int(self.held)]))
+            self._joints.publish(JointState(name=list(PANDA.joint_names), position=list(self.q)))
+
+
+def reference(loop: Watcher) -> np.ndarray:
+    """Where the controller's reference is, m."""
+    p = loop.state.reference_pose_tool_in_base.position
+    return np.array([p.x, p.y, p.z])
+
+
+@pytest.fixture
+def leader(loop: Watcher, domain: int, tmp_path: Path) -> Iterator[Leader]:
+    """The arm by hand, and `vla teleop` that listens to it."""
+    urdf = tmp_path / "leader.urdf"
+    urdf.write_text(PANDA.urdf_xml)
+    values = {
+        "leader_urdf": str(urdf),
+        "leader_joint_names": list(PANDA.joint_names),
+        "leader_base_frame": PANDA.base_frame,
+        "leader_tool_frame": PANDA.tool_frame,
+    }
+    words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vla_nodes.commands.cli", "teleop", "--device", "leader", *words],
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+    )
+    leader = Leader(loop, [0.4, *PANDA.home_q[1:]])
+    try:
+        loop.wait("teleop", lambda: loop.health.get("/teleop", (2, "", {}))[1] == "idle")
+        yield leader
+    finally:
+        leader.close()
+        process.terminate()
+        process.wait(SOON)
+        loop.health.pop("/teleop", None)
+
+
+def test_a_leader_arm_is_followed_from_wherever_it_is_and_not_where_it_jumps(
+    loop: Watcher, leader: Leader
+) -> None:
+    leader.held = True
+    wait_for(loop, ControlOwner.STATE_TELEOP)
+    assert loop.owner.reason == "granted to leader"
+    loop.wait("clutched", lambda: loop.state.grant == loop.owner.grant)
+    loop.wait("followed", lambda: loop.state.phase == ControllerState.PHASE_TRACKING)
+    start, led = reference(loop), leader.tool()
+    leader.rate = 0.1
+    loop.wait("moved", lambda: np.linalg.norm(reference(loop) - start) > 0.03)
+    leader.rate = 0.0
+    moved = leader.tool() - led
+    loop.wait("there", lambda: np.linalg.norm(reference(loop) - start - moved) < 0.002)
+    leader.held = False
+    wait_for(loop, ControlOwner.STATE_IDLE)
+    loop.wait_until_holding()
+    left = reference(loop)
+    leader.q[0] -= 0.5  # moved without the arm, to have room
+    leader.held = True
+    wait_for(loop, ControlOwner.STATE_TELEOP)
+    loop.wait("followed", lambda: loop.state.phase == ControllerState.PHASE_TRACKING)
+    assert np.linalg.norm(reference(loop) - left) < 0.005
+    leader.q[0] += 0.5
+    loop.wait("refused", lambda: "jumped by" in loop.health["/teleop"][1])
+    wait_for(loop, ControlOwner.STATE_IDLE)
+    loop.wait_until_holding()
+    assert np.linalg.norm(reference(loop) - left) < 0.005
     assert_within_limits(loop.states)
 
 

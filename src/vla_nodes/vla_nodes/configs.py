@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from vla_nodes.parameters import parameter
 
+TELEOP_INPUTS = ("gamepad", "spacemouse", "leader", "joy", "twist", "pose")
+
 SCHEDULES = (
     "asynchronous",
     "synchronous",
@@ -152,7 +154,7 @@ class SupervisorConfig:
         "s an episode waits for the recorder; 0 = starts without one", low=0.0, high=120.0
     )
     policy_timeout: float = parameter(
-        "s without a chunk = the policy is silent", low=0.2, high=30.0
+        "s without a chunk of a policy at full speed = it is silent", low=0.2, high=30.0
     )
     controller_timeout: float = parameter("s without its state = it is silent", low=0.1, high=30.0)
     operator_timeout: float = parameter(
@@ -192,7 +194,7 @@ class FailureConfig:
     )
     max_age: float = parameter("s, older observations are not judged", low=0.05, high=5.0)
     feature_timeout: float = parameter(
-        "s without an inference of a policy that owns the arm", low=0.2, high=30.0
+        "s without an inference of a policy that owns the arm, at full speed", low=0.2, high=30.0
     )
     latency_tolerance: float = parameter(
         "s by which the measured latency may differ from the calibrated one", low=0.0, high=1.0
@@ -254,22 +256,50 @@ class RecorderConfig:
 class TeleopConfig:
     """Parameters of teleop_node."""
 
-    device: str = parameter("name of the device, in events and data")
+    device: str = parameter("name of the device, in events and data; empty = that of the input")
     input: str = parameter(
-        "what it publishes: sensor_msgs/Joy on joy, TwistStamped on teleop/twist or PoseStamped on "
-        "teleop/pose; the latter two are held as long as they are published, at 20 Hz or more",
-        choices=("joy", "twist", "pose"),
+        "a gamepad or SpaceMouse of this machine; a leader arm by its JointState on "
+        "leader/joint_states; or what is published: sensor_msgs/Joy on joy, TwistStamped on "
+        "teleop/twist or PoseStamped on teleop/pose; the latter two are held as long as they are "
+        "published, at 20 Hz or more",
+        choices=TELEOP_INPUTS,
     )
     speed: float = parameter("m/s of the tool at most", low=0.001, high=1.0)
     turning: float = parameter("rad/s of the tool at most", low=0.01, high=3.0)
-    scale: float = parameter("motion of the tool per motion of a pose device", low=0.01, high=10.0)
+    scale: float = parameter(
+        "motion of the tool per motion of a pose device or a leader arm", low=0.01, high=10.0
+    )
     jump: float = parameter("m between two poses that a tracker may not jump", low=0.001, high=1.0)
     jump_angle: float = parameter("rad, the same of its orientation", low=0.01, high=3.0)
+    in_tool: bool = parameter(
+        "a joy, gamepad or SpaceMouse moves along the axes of the tool, not of the base"
+    )
+    dead_zone: float = parameter("of their axes, that counts as 0", low=0.0, high=0.9)
+    event_device: str = parameter(
+        "which gamepad or SpaceMouse, or the pedal any key of which enables a leader arm: its path "
+        "/dev/input/..., or a part of its name; empty = the first that fits, and a leader arm is "
+        "enabled by the joy_enable_button of a sensor_msgs/Joy on joy"
+    )
+    unchanged_limit: float = parameter(
+        "s that a gamepad or SpaceMouse may ask for a motion while nothing of it changes, as where "
+        "its radio link is cut; 0 = for ever",
+        low=0.0,
+        high=60.0,
+    )
+    leader_urdf: str = parameter("path of the leader arm's URDF")
+    leader_joint_names: tuple[str, ...] = parameter("joints of the leader arm")
+    leader_base_frame: str = parameter("its link whose axes are those of the robot's base")
+    leader_tool_frame: str = parameter("its link that moves the robot's tool")
+    leader_gripper_joint: str = parameter("its joint that moves the gripper; empty = none")
+    leader_gripper_closed: float = parameter(
+        "rad or m of that joint that close the gripper", low=-10.0, high=10.0
+    )
+    leader_gripper_open: float = parameter(
+        "rad or m of that joint that open it", low=-10.0, high=10.0
+    )
     joy_axes: tuple[int, ...] = parameter(
         "axes for the tool's x, y, z and turns about them; -1 = none", low=-1, high=63
     )
-    joy_in_tool: bool = parameter("move along the axes of the tool, not of the base")
-    joy_deadzone: float = parameter("of an axis, that counts as 0", low=0.0, high=0.9)
     joy_enable_button: int = parameter("held while the arm shall move", low=0, high=63)
     joy_open_button: int = parameter("opens the gripper", low=0, high=63)
     joy_close_button: int = parameter("closes the gripper", low=0, high=63)

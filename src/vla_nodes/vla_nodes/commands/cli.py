@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from vla_nodes.commands.cli_data import add_data_commands
+from vla_nodes.configs import TELEOP_INPUTS
 
 
 def _episodes(text: str) -> int:
@@ -362,12 +363,23 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--recordings", type=Path, metavar="DIR", help="folder whose episodes are shown (none)"
     )
 
-    teleop = commands.add_parser("teleop", help="move the arm of a running system by the keyboard")
+    teleop = commands.add_parser("teleop", help="move the arm of a running system by hand")
     teleop.set_defaults(module="vla_nodes.commands.teleop")
-    teleop.add_argument("--speed", type=_positive, default=0.1, help="m/s of the tool (0.1)")
-    teleop.add_argument("--turning", type=_positive, default=0.5, help="rad/s (0.5)")
     teleop.add_argument(
-        "--max-opening", type=_positive, default=0.08, help="m between the finger pads (0.08)"
+        "--device",
+        choices=("keyboard", *TELEOP_INPUTS),
+        default="keyboard",
+        help="the keyboard of this terminal, or an input of teleop_node (keyboard)",
+    )
+    teleop.add_argument("--speed", type=_positive, help="m/s of the tool (keyboard 0.1, else 0.15)")
+    teleop.add_argument("--turning", type=_positive, help="rad/s (keyboard 0.5, else 0.6)")
+    teleop.add_argument("--max-opening", type=_positive, help="m between the finger pads (0.08)")
+    teleop.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another parameter of teleop_node, such as leader_urdf; may be repeated",
     )
     teleop.add_argument(
         "--expert",

@@ -54,9 +54,9 @@ class Keyboard:
         max_opening: Of the gripper, m.
     """
 
-    speed: float
-    turning: float
-    max_opening: float
+    speed: float = 0.1
+    turning: float = 0.5
+    max_opening: float = 0.08
     _key: str = ""
     _pressed_at: float = -np.inf
     _opening: float | None = None
