@@ -19,8 +19,8 @@ from .base import Detector, View, check_positive, labels
 from .chunks import ActionProbe
 from .logistic import Standardised, fit_episodes
 
-# Parts of the training that are held out in turn to learn what each member is worth.
-_PARTS = 3
+# Into so many parts the training is cut, to hold out each in turn.
+_TURNS = 3
 # Added to means before their logarithm is taken, m.
 _FLOOR = np.float32(1e-3)
 
@@ -123,8 +123,9 @@ class Fused(Detector):
     What each is worth is learned where it counts: members are fitted on some tasks and score the
     others, part by part; then they are fitted on all. Learned on scenes of the same tasks instead,
     the weights favour what knows these tasks by heart. No weight is negative, so more of any
-    member's suspicion never means less of the whole's. The score is the logit:
-    it does not saturate.
+    member's suspicion never means less of the whole's.
+
+    The score is the logit, which does not saturate.
 
     Attributes:
         penalty: Of squared weights.
@@ -152,7 +153,7 @@ class Fused(Detector):
         """See ``Detector.fit``."""
         failed = labels(episodes)
         rows: list[Float32Array] = [np.empty((0, 0), np.float32)] * len(episodes)
-        for held_out in _parts(episodes, seed):
+        for held_out in _turns(episodes, seed):
             self._fit_members([e for e, out in zip(episodes, held_out, strict=True) if not out])
             for index in np.flatnonzero(held_out).tolist():
                 self.begin(episodes[index].info.start)
@@ -206,7 +207,7 @@ def _means(rows: npt.NDArray[np.floating]) -> Float32Array:
     return np.asarray(np.cumsum(rows, axis=0) / np.arange(1, len(rows) + 1)[:, None], np.float32)
 
 
-def _parts(episodes: Sequence[Episode], seed: int) -> list[npt.NDArray[np.bool_]]:
+def _turns(episodes: Sequence[Episode], seed: int) -> list[npt.NDArray[np.bool_]]:
     """Episodes (n,) to hold out in turn: tasks; seeds, where tasks are too few for that.
 
     Raises:
@@ -217,10 +218,10 @@ def _parts(episodes: Sequence[Episode], seed: int) -> list[npt.NDArray[np.bool_]
     for key in keys:
         groups = np.array([key(episode) for episode in episodes])
         names = np.random.default_rng(seed).permutation(np.unique(groups))
-        parts = [np.isin(groups, names[part::_PARTS]) for part in range(min(_PARTS, len(names)))]
+        turns = [np.isin(groups, names[turn::_TURNS]) for turn in range(min(_TURNS, len(names)))]
         # What is left to fit the members on must hold some of either kind.
-        if len(parts) > 1 and all(len(set(failed[~part])) == 2 for part in parts):
-            return parts
+        if len(turns) > 1 and all(len(set(failed[~out])) == 2 for out in turns):
+            return turns
     raise FailureDetectionError(
         f"{len(episodes)} episodes, {failed.sum()} of them failed, are too few to hold some out"
     )

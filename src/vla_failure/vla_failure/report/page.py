@@ -157,8 +157,8 @@ def _in_time(figures: Mapping[str, float], kind: str, when: str) -> str:
         return f"{kind.capitalize()} flagged in time: unknown; there were {count} {kind}."
     low, high = (figures[f"{name}_margin_over_random_{end}"] for end in ("low", "high"))
     return (
-        f"Of {count} {kind} flagged {when}: {figures[f'{name}_rate']:.3f}; a random alarm at the "
-        f"same rate of false alarms: {figures[f'{name}_rate_random']:.3f}; difference "
+        f"Of {count} {kind} flagged {when}: {_rate(figures, f'{name}_rate')}; a random alarm at "
+        f"the same rate of false alarms: {_rate(figures, f'{name}_rate_random')}; difference "
         f"{figures[f'{name}_margin_over_random']:+.3f} ({low:+.3f} to {high:+.3f})."
     )
 
@@ -301,9 +301,9 @@ def _rate(row: Mapping[str, Any], key: str) -> str:
 
 
 def _bound(key: str, end: str) -> str:
-    """The name of a bound; that of the fixed band stands last."""
-    rate, fixed, _ = key.partition("_fixed")
-    return f"{rate}_{end}{fixed}"
+    """The name of a rate's bound; what tells rates apart stands last."""
+    name, rate, which = key.partition("_rate")
+    return f"{name}{rate}_{end}{which}"
 
 
 def _interval(figures: Mapping[str, float], name: str) -> str:
