@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""recorder_node, its callbacks called one by one: a disk that fills up, ids that pass by, notes."""
+"""recorder_node, its callbacks called one by one: a full disk, ids that pass by, many talkers."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rclpy
+from geometry_msgs.msg import TransformStamped
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.serialization import serialize_message
+from tf2_msgs.msg import TFMessage
 
 from vla_data import EpisodeReader
 from vla_msgs.msg import ActionChunk, EpisodeEvent, FailureStatus
 from vla_nodes.commands.bench_record import domain
-from vla_nodes.node_tools import ERROR, WARN
+from vla_nodes.node_tools import ERROR, LATCHED, RELIABLE, WARN
 from vla_nodes.recorder_node import Input, RecorderNode
 
 ENOUGH, WARNED, FULL = 10_000, 500, 50  # bytes free
@@ -103,7 +106,7 @@ def test_what_passes_by_tells_the_ids_and_the_notes(make: Callable[..., Recorder
     start(node)
 
     def arrives(topic: str, message: Any, type_name: str) -> None:
-        one = Input(topic, f"vla_msgs/msg/{type_name}", type(message), None, False, False)
+        one = Input(topic, f"vla_msgs/msg/{type_name}", type(message), None, False)
         info = {"publication_sequence_number": 1, "received_timestamp": 0}
         node._on_message(one, serialize_message(message), info)
 
@@ -122,3 +125,45 @@ def test_what_passes_by_tells_the_ids_and_the_notes(make: Callable[..., Recorder
     assert info.calibrations.pop("scene.yaml").startswith("sha256:")
     assert info.calibrations == {"failure_detector": "fused:1", "failure_calibration": "c:2"}
     assert info.versions["vla_nodes"]
+
+
+def test_of_a_topic_with_several_publishers_all_is_kept_and_nothing_counted_as_lost(
+    make: Callable[..., RecorderNode],
+) -> None:
+    node = make(name_pattern="'{episode_id}'")
+    talkers = [rclpy.create_node(name) for name in ("camera", "robot")]
+    latched = [one.create_publisher(TFMessage, "/tf_static", LATCHED) for one in talkers]
+    moving = [one.create_publisher(TFMessage, "/tf", RELIABLE) for one in talkers]
+
+    def wait(reached: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20.0
+        while not reached() and time.monotonic() < end:
+            node._scan()
+            node._take()
+            time.sleep(0.01)
+        assert reached()
+
+    def taken(topic: str) -> list[int]:
+        return sorted(node._watch._last.get(topic, []))
+
+    for one, name in zip(latched, ("camera", "tool"), strict=True):
+        one.publish(TFMessage(transforms=[TransformStamped(child_frame_id=name)]))
+    wait(lambda: taken("/tf_static") == [1, 1])
+    wait(lambda: all(one.get_subscription_count() == 1 for one in moving))
+    for _ in range(50):
+        moving[0].publish(TFMessage())
+    wait(lambda: taken("/tf") == [50])
+    node._on_event(EpisodeEvent(event=EpisodeEvent.START, episode_id="one"))
+    for number in range(1, 4):
+        for one in moving:
+            one.publish(TFMessage())
+        wait(lambda number=number: taken("/tf") == [number, 50 + number])
+    node.close()
+    for one in talkers:
+        one.destroy_node()
+    with reader_of(node) as reader:
+        assert reader.drops is not None
+        assert not any(reader.drops.values())
+        messages = [one.message for one in reader.messages(["/tf_static"])]
+        assert {one.transforms[0].child_frame_id for one in messages} == {"camera", "tool"}
+        assert reader.topics["/tf"].count == 6

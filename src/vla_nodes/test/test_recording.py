@@ -58,7 +58,8 @@ def test_the_gate_opens_once_when_all_required_topics_have_been_seen(episodes: E
 
 
 def test_every_bag_holds_latched_messages_all_topics_and_the_losses(episodes: Episodes) -> None:
-    episodes.take("/latched", TYPE, DATA, 1, latched=True)
+    episodes.take("/latched", TYPE, b"out of date", 1, latched=frozenset())
+    episodes.take("/latched", TYPE, DATA, 1, latched=frozenset())
     for name in ("one", "two"):
         episodes.open(EpisodeInfo(name, seed=3), 10)
         episodes.take("/a", TYPE, DATA, 11, lost=2)
@@ -94,18 +95,26 @@ def test_names_of_episodes_cannot_leave_the_folder(episodes: Episodes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "lost"),
+    ("numbers", "publishers", "lost"),
     [
-        ([1, 2, 3], 0),
-        ([5, 6, 9], 2),
-        ([5, 6, 1, 2], 0),  # a new publisher
-        ([5, None, 7], 1),
-        ([4, 4], 0),
+        ([1, 2, 3], 1, 0),
+        ([5, 6, 9], 1, 2),
+        ([5, 6, 1, 2], 1, 0),  # a new publisher
+        ([5, None, 7], 1, 1),
+        ([4, 4], 1, 0),
+        ([1000, 1, 1001, 2, 3, 1002], 2, 0),
+        ([7, 8, 8, 9, 10, 9], 2, 0),  # one overtakes the other
+        ([1000, 1, 1001, 4, 1003, 5], 2, 3),
+        ([10, 12, 13, 14, 14], 2, 3),  # 11 to 13 of the first
+        ([1000, 500, 1, 2, 1001, 3, 1002], 2, 0),  # one has restarted beside the other
+        ([1000, 1, 1001], 0, 999),
     ],
 )
-def test_losses_are_gaps_in_a_publishers_numbers(numbers: list[int | None], lost: int) -> None:
+def test_losses_are_gaps_in_a_publishers_numbers(
+    numbers: list[int | None], publishers: int, lost: int
+) -> None:
     watch = SequenceWatch()
-    assert sum(watch.lost("/a", number) for number in numbers) == lost
+    assert sum(watch.lost("/a", number, lambda: publishers) for number in numbers) == lost
 
 
 def numbered(tmp_path: Path, **settings: object) -> Episodes:

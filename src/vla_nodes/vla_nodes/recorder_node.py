@@ -19,6 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
+from tf2_msgs.msg import TFMessage
 
 from vla_data.episode import EpisodeInfo, EpisodeOutcome
 from vla_data.qos import QosProfile
@@ -36,6 +37,7 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 BATCH = 500  # of a topic, at most, before the others have their turn
 TAKE_PERIOD = 0.01  # s
 DISK_PERIOD = 1.0  # s
+TF_TYPE = "tf2_msgs/msg/TFMessage"
 EVENTS_TYPE = "vla_msgs/msg/EpisodeEvent"
 GATE_PERIOD = 0.05  # s
 
@@ -56,6 +58,16 @@ def message_class(type_name: str) -> Any:
 def is_hidden(topic: str) -> bool:
     """Whether a token of the name begins with an underscore, as in an action's inner topics."""
     return any(token.startswith("_") for token in topic.split("/"))
+
+
+def subjects(type_name: str, data: bytes) -> frozenset[str]:
+    """What a latched message speaks of: the frames that it places, else nothing in particular.
+
+    Several nodes publish on ``/tf_static``, each its own frames.
+    """
+    if type_name != TF_TYPE:
+        return frozenset()
+    return frozenset(one.child_frame_id for one in deserialize_message(data, TFMessage).transforms)
 
 
 def file_ids(paths: tuple[str, ...]) -> dict[str, str]:
@@ -81,7 +93,7 @@ class Polled(CallbackGroup):
         return not isinstance(entity, Subscription)
 
     def beginning_execution(self, entity: object) -> bool:
-        """Permits all else, such as the report of a loss."""
+        """Permits all else."""
         return True
 
     def ending_execution(self, entity: object) -> None:
@@ -93,7 +105,6 @@ class Input:
     """A topic that is recorded.
 
     Attributes:
-        shared: Several nodes publish on it, so that the numbers of the publications interleave.
         latched: Its publishers keep the last message for those who come late.
     """
 
@@ -101,7 +112,6 @@ class Input:
     type_name: str
     kind: Any
     subscription: Subscription
-    shared: bool
     latched: bool
 
 
@@ -127,8 +137,6 @@ class RecorderNode(LifecycleNode):
         self._last_bag = ""
         self._drops = 0
         self._events_topic = self.resolve_topic_name("episode/events")
-        # Losses on these are counted by the middleware's own report.
-        self._shared = ("/rosout", "/parameter_events", "/diagnostics", self._events_topic)
         self._chunks_topic = self.resolve_topic_name("policy/action_chunk")
         self._failure_topic = self.resolve_topic_name("failure/status")
         self._diagnostics = Diagnostics(self, self.config.diagnostics_rate, self._health)
@@ -249,7 +257,6 @@ class RecorderNode(LifecycleNode):
             self._unreadable[topic] = str(error)
             self.get_logger().error(f"{topic} is not recorded: {error}")
             return
-        shared = topic in self._shared
         subscription = self.create_subscription(
             kind,
             topic,
@@ -257,12 +264,9 @@ class RecorderNode(LifecycleNode):
             qos,
             raw=True,
             callback_group=self._polled,
-            event_callbacks=SubscriptionEventCallbacks(
-                message_lost=partial(self._on_lost, topic) if shared else None,
-                use_default_callbacks=False,
-            ),
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )
-        self._inputs[topic] = Input(topic, type_name, kind, subscription, shared, latched)
+        self._inputs[topic] = Input(topic, type_name, kind, subscription, latched)
 
     def _take(self) -> None:
         """Takes what has arrived since the last time."""
@@ -282,14 +286,15 @@ class RecorderNode(LifecycleNode):
         self._messages.tick()
         topic, episodes = one.topic, self._episodes
         number = info["publication_sequence_number"]
-        lost = 0 if one.shared else self._watch.lost(topic, number)
+        lost = self._watch.lost(topic, number, partial(self.count_publishers, topic))
         if topic == self._events_topic:
             self._on_event(deserialize_message(data, EpisodeEvent))
         if episodes is None:
             return
         stamp = self._times.of(topic, info["received_timestamp"])
         self._drops += lost if episodes.writer is not None else 0
-        episodes.take(topic, one.type_name, data, stamp, latched=one.latched, lost=lost)
+        latched = subjects(one.type_name, data) if one.latched else None
+        episodes.take(topic, one.type_name, data, stamp, latched=latched, lost=lost)
         if topic == self._chunks_topic:
             episodes.identify(deserialize_message(data, ActionChunk).policy_id)
         elif topic == self._failure_topic:
@@ -299,11 +304,6 @@ class RecorderNode(LifecycleNode):
             )
         elif topic == self._events_topic:
             self._check_gate()
-
-    def _on_lost(self, topic: str, status: Any) -> None:
-        if self._episodes is not None and self._episodes.writer is not None:
-            self._drops += status.total_count_change
-            self._episodes.writer.count_drops(topic, status.total_count_change)
 
     # --- episodes ---------------------------------------------------------------------------------
 

@@ -25,40 +25,49 @@ from vla_data.qos import QosProfile
 
 
 class SequenceWatch:
-    """Counts messages lost between one publisher and this process.
+    """Counts messages lost between a topic's publishers and this process.
 
-    The middleware numbers a publisher's messages without gaps, so a gap is a loss. A number that
-    does not grow belongs to a new publisher.
+    The middleware numbers each publisher's messages without gaps, so a gap is a loss. It does not
+    say whose number it is: of several publishers, it is the one whose last number is the nearest
+    below. Where two are mistaken for each other, the sum of their losses is right all the same;
+    as long as a publisher has not been heard of, a gap may be taken for its first message.
     """
 
     def __init__(self) -> None:
         """Nothing has been seen."""
-        self._last: dict[str, int] = {}
+        self._last: dict[str, list[int]] = {}  # by publisher; the one heard of last is the last
 
-    def lost(self, topic: str, number: int | None) -> int:
+    def lost(self, topic: str, number: int | None, publishers: Callable[[], int]) -> int:
         """Messages lost just before this one.
 
         Args:
             topic: Absolute name.
             number: The publication's number; None when the middleware gives none.
+            publishers: Says how many the topic has; asked only where numbers do not follow.
         """
         if number is None:
             return 0
-        last = self._last.get(topic)
-        self._last[topic] = number
-        return number - last - 1 if last is not None and number > last else 0
-
-    def forget(self, topic: str) -> None:
-        """Starts anew, as when a topic has more than one publisher."""
-        self._last.pop(topic, None)
+        last = self._last.setdefault(topic, [])
+        lower = [one for one in last if one < number]
+        if number - 1 not in lower:
+            count = max(1, publishers())
+            if not lower or len(last) < count:  # the first of a publisher
+                last.append(number)
+                del last[: 1 - 2 * count]  # those of publishers that are gone, by and by
+                return 0
+        before = max(lower)
+        last.remove(before)
+        last.append(number)
+        return number - before - 1
 
 
 @dataclass
 class Latched:
-    """Last message of a topic whose publishers keep it for those who come late."""
+    """A message that its publisher keeps for those who come late, and what it speaks of."""
 
     type_name: str
     data: bytes
+    subjects: frozenset[str]
 
 
 class ReceptionTimes:
@@ -254,7 +263,7 @@ class Episodes:
         self._preroll = PreRoll(config.preroll, config.preroll_bytes)
         self._definitions = Definitions()
         self._topics: dict[str, tuple[str, tuple[QosProfile, ...]]] = {}
-        self._latched: dict[str, Latched] = {}
+        self._latched: dict[str, list[Latched]] = {}
         self._seen: set[str] = set()
         self._announced = False
         self._closers: list[threading.Thread] = []
@@ -329,9 +338,10 @@ class Episodes:
         before = self._preroll.take(now_ns)
         began_ns = before[0].log_ns if before else now_ns
         # Whoever plays the bag back has not been there when these were sent.
-        for topic, latched in self._latched.items():
-            if self._write(topic, latched.type_name, latched.data, began_ns):
-                self._seen.add(topic)
+        for topic, kept in self._latched.items():
+            for latched in kept:
+                if self._write(topic, latched.type_name, latched.data, began_ns):
+                    self._seen.add(topic)
         for topic, type_name, data, log_ns in before:
             self._write(topic, type_name, data, log_ns)
 
@@ -342,7 +352,7 @@ class Episodes:
         data: bytes,
         now_ns: int,
         *,
-        latched: bool = False,
+        latched: frozenset[str] | None = None,
         lost: int = 0,
     ) -> None:
         """Records one message.
@@ -352,11 +362,13 @@ class Episodes:
             type_name: ``<package>/msg/<Name>``.
             data: The message as it came over the wire.
             now_ns: ROS time of reception, ns.
-            latched: Its publisher keeps it for those who come late.
+            latched: If its publisher keeps it for those who come late: what it speaks of, such as
+                frames. Earlier ones of the topic that speak of nothing else are out of date.
             lost: Messages of the topic lost just before.
         """
-        if latched:
-            self._latched[topic] = Latched(type_name, data)
+        if latched is not None:
+            kept = [one for one in self._latched.get(topic, ()) if not one.subjects <= latched]
+            self._latched[topic] = [*kept, Latched(type_name, data, latched)]
         if self.writer is None:
             self._preroll.add(Kept(topic, type_name, data, now_ns))
             return
