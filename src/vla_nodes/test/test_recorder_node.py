@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.serialization import serialize_message
+from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
 from vla_data import EpisodeReader
+from vla_data.synchronisation import NS_PER_S
 from vla_msgs.msg import ActionChunk, EpisodeEvent, FailureStatus
 from vla_nodes.commands.bench_record import domain
 from vla_nodes.node_tools import ERROR, LATCHED, RELIABLE, WARN
@@ -68,6 +72,13 @@ def start(node: RecorderNode) -> None:
 def reader_of(node: RecorderNode) -> EpisodeReader:
     node._episodes.join(10.0)
     return EpisodeReader(Path(node.config.directory) / "one")
+
+
+def wait(node: RecorderNode, reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20.0
+    while not reached() and time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.02)
+    assert reached()
 
 
 def test_a_disk_that_fills_up_ends_the_bag_cleanly(
@@ -135,29 +146,21 @@ def test_of_a_topic_with_several_publishers_all_is_kept_and_nothing_counted_as_l
     latched = [one.create_publisher(TFMessage, "/tf_static", LATCHED) for one in talkers]
     moving = [one.create_publisher(TFMessage, "/tf", RELIABLE) for one in talkers]
 
-    def wait(reached: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20.0
-        while not reached() and time.monotonic() < end:
-            node._scan()
-            node._take()
-            time.sleep(0.01)
-        assert reached()
-
     def taken(topic: str) -> list[int]:
         return sorted(node._watch._last.get(topic, []))
 
     for one, name in zip(latched, ("camera", "tool"), strict=True):
         one.publish(TFMessage(transforms=[TransformStamped(child_frame_id=name)]))
-    wait(lambda: taken("/tf_static") == [1, 1])
-    wait(lambda: all(one.get_subscription_count() == 1 for one in moving))
+    wait(node, lambda: taken("/tf_static") == [1, 1])
+    wait(node, lambda: all(one.get_subscription_count() == 1 for one in moving))
     for _ in range(50):
         moving[0].publish(TFMessage())
-    wait(lambda: taken("/tf") == [50])
+    wait(node, lambda: taken("/tf") == [50])
     node._on_event(EpisodeEvent(event=EpisodeEvent.START, episode_id="one"))
     for number in range(1, 4):
         for one in moving:
             one.publish(TFMessage())
-        wait(lambda number=number: taken("/tf") == [number, 50 + number])
+        wait(node, lambda number=number: taken("/tf") == [number, 50 + number])
     node.close()
     for one in talkers:
         one.destroy_node()
@@ -167,3 +170,25 @@ def test_of_a_topic_with_several_publishers_all_is_kept_and_nothing_counted_as_l
         messages = [one.message for one in reader.messages(["/tf_static"])]
         assert {one.transforms[0].child_frame_id for one in messages} == {"camera", "tool"}
         assert reader.topics["/tf"].count == 6
+
+
+def test_what_arrives_before_simulated_time_has_begun_waits_for_it(
+    make: Callable[..., RecorderNode],
+) -> None:
+    node = make(name_pattern="'{episode_id}'", preroll=5.0, use_sim_time=True)
+    talker = rclpy.create_node("talker")
+    events = talker.create_publisher(EpisodeEvent, "/episode/events", LATCHED)
+    clock = talker.create_publisher(Clock, "/clock", LATCHED)
+    events.publish(EpisodeEvent(event=EpisodeEvent.START, episode_id="one"))
+    wait(node, lambda: events.get_subscription_count() > 0)
+    assert events.wait_for_all_acked(Duration(seconds=20))
+    node._take()
+    assert node._episodes.writer is None
+    assert node._health()[:2] == (WARN, "waits for /clock")
+    clock.publish(Clock(clock=Time(sec=100)))
+    wait(node, lambda: node._episodes.writer is not None)
+    node.close()
+    talker.destroy_node()
+    with reader_of(node) as reader:
+        assert reader.start_ns is not None
+        assert reader.start_ns > 50 * NS_PER_S

@@ -270,9 +270,10 @@ class RecorderNode(LifecycleNode):
 
     def _take(self) -> None:
         """Takes what has arrived since the last time."""
-        if not self._active:
+        now_ns = self._now_ns()
+        if not self._active or now_ns == 0:  # of simulated time: what has arrived waits for it
             return
-        self._times.begin(time.time_ns(), self._now_ns())
+        self._times.begin(time.time_ns(), now_ns)
         for one in list(self._inputs.values()):  # an event may add some
             handle = one.subscription.handle
             with handle:
@@ -392,6 +393,8 @@ class RecorderNode(LifecycleNode):
             values[f"not recorded: {topic}"] = why
         if episodes is None or not self._active:
             return OK, "not active", values
+        if self._now_ns() == 0:
+            return WARN, "waits for /clock", values
         values["bags"] = episodes.finished
         values["last bag"] = self._last_bag
         values["disk free (GB)"] = episodes.disk.free_bytes() / 1e9
