@@ -25,6 +25,7 @@ def test_figures_without_a_gpu() -> None:
           for part in PARTS for percentile in (50, 99)),
         *(f"{who}_transport_p{percentile}_ms" for who in ("nano", name) for percentile in (50, 99)),
         "nano_sampler_cost_ratio",
+        "nano_eager_over_traced_ratio",
         f"{name}_roofline_ms",
         f"{name}_over_roofline_ratio",
         f"{name}_eager_over_compiled_ratio",

@@ -68,6 +68,13 @@ class Policy(ABC):
     def reset(self, seed: int = 0) -> None:
         """Restarts the inference count; noise is a function of seed and count alone."""
 
+    def prepare(self, observation: ObservationLike) -> None:  # noqa: B027  most have nothing to do
+        """Gets ready to compute for one robot, where that helps; may take some seconds.
+
+        Args:
+            observation: Any that fits ``spec``.
+        """
+
     @abstractmethod
     def encode(self, observation: ObservationLike) -> Context:
         """Encodes images and instruction.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .actions.frame import ActionFrame
 from .continuation import Continuation
-from .heads import CompiledFlow, FlowHead, Head, flow_velocity
+from .heads import CompiledFlow, FlowHead, Head, TracedHead, flow_velocity
 from .interface import ActItem, BatchPolicy, Context
 from .nano_pi0 import NanoPi0, Prefix
 from .samplers import Guidance, Velocity, continue_chunks
@@ -97,6 +97,17 @@ class NetworkPolicy(BatchPolicy):
         if not isinstance(self._head, FlowHead):
             raise PolicyError("only a policy whose chunks come from the flow can be compiled")
         head = CompiledFlow(self.network, self._head.steps, backend)
+        self._head, self._encode = head, head.encode
+
+    def prepare(self, observation: ObservationLike) -> None:
+        """Computes single chunks from graphs from now on, with the same results.
+
+        On a GPU, where ``compile`` does that, and at a second time, it does nothing.
+        """
+        if self._device.type != "cpu" or isinstance(self._head, CompiledFlow | TracedHead):
+            return
+        with self._inference():
+            head = TracedHead(self.network, self._head, *self.read([observation]))
         self._head, self._encode = head, head.encode
 
     def reset(self, seed: int = 0) -> None:

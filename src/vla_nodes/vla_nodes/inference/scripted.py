@@ -66,6 +66,9 @@ class CirclePolicy:
         self._start: tuple[int, Any] | None = None
         self._inferences = 0
 
+    def prepare(self, observation: Any) -> None:
+        """See ``vla_policy.Policy``."""
+
     def reset(self, seed: int = 0) -> None:
         """Forgets the circle; it draws nothing, so that the seed does not matter."""
         del seed

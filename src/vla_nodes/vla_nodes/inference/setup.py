@@ -166,7 +166,7 @@ class LateKinematics:
 
 
 def warm_up(policy: Any, seed: int) -> None:
-    """Infers twice, because a process's first time is ten times slower, and ends its start."""
+    """Prepares a policy and infers twice: a process's first time is ten times slower."""
     spec = policy.spec
     size, joints = spec.image_size, len(spec.joint_names)
     picture = np.zeros((size, size, 3), dtype=np.uint8)
@@ -179,6 +179,7 @@ def warm_up(policy: Any, seed: int) -> None:
         instruction="warm up",
         pose_tool_in_base=np.eye(4),
     )
+    policy.prepare(observation)
     for _ in range(2):
         policy.act(policy.encode(observation), observation)
     policy.reset(seed)

@@ -56,11 +56,16 @@ class Setting:
 
 def run(setting: Setting, report: Report = lambda name: None) -> dict[str, float]:
     """Measures; see ``docs/benchmarks.md`` for the names of the figures."""
-    nano = load_flow_policy(default_checkpoint())
+    eager, nano = (load_flow_policy(default_checkpoint()) for _ in range(2))
     report("nano π0")
     observation = make_observation(nano.spec)
-    figures = _named("nano", measure_parts({"": nano}, observation, setting.rounds)[""])
-    figures["nano_sampler_cost_ratio"] = sampler_cost_ratio(nano, observation, setting.rounds)
+    nano.prepare(observation)
+    measured = measure_parts({"traced": nano, "eager": eager}, observation, setting.rounds)
+    figures = _named("nano", measured["traced"])
+    ratios = measured["eager"]["total"] / measured["traced"]["total"]
+    figures["nano_eager_over_traced_ratio"] = float(np.median(ratios))
+    # Guidance needs the gradient, which a traced flow does not have.
+    figures["nano_sampler_cost_ratio"] = sampler_cost_ratio(eager, observation, setting.rounds)
     p50, p99 = round_trips(observation, setting.rounds)
     figures.update({"nano_transport_p50_ms": p50, "nano_transport_p99_ms": p99})
     machine = measure_machine(setting.device)

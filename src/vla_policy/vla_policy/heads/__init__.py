@@ -5,5 +5,14 @@ from .compiled import CompiledFlow
 from .flow import FlowHead, flow_velocity
 from .protocol import Head
 from .regression import RegressionHead, read_out
+from .traced import TracedHead
 
-__all__ = ["CompiledFlow", "FlowHead", "Head", "RegressionHead", "flow_velocity", "read_out"]
+__all__ = [
+    "CompiledFlow",
+    "FlowHead",
+    "Head",
+    "RegressionHead",
+    "TracedHead",
+    "flow_velocity",
+    "read_out",
+]
