@@ -57,8 +57,9 @@ def loop(circle: Watcher) -> Iterator[Watcher]:
 @pytest.fixture
 def address(loop: Watcher, domain: int) -> Iterator[str]:
     """Of a console beside the system."""
+    command = [sys.executable, "-m", "vla_nodes.commands.cli", "console", "--port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "vla_nodes.commands.cli", "console", "--port", "0"],
+        [*command, "--recordings", str(loop.bags)],
         env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
         stdout=subprocess.PIPE,
         text=True,
@@ -118,6 +119,22 @@ def wait_until_given_back(loop: Watcher, page: Page) -> None:
         loop.wait("autonomous", lambda: loop.owner.state == ControlOwner.STATE_AUTONOMOUS)
 
 
+def watch_the_last_episode(page: Page) -> None:
+    """It is listed once the recorder has finished it; played, and moved in."""
+    last = page.locator("#episodes button").first
+    expect(last).to_contain_text("trace a circle")
+    expect(last).to_contain_text("success")
+    last.click()
+    scene = page.locator("#film figure").first
+    expect(scene).to_have_attribute("data-frame", re.compile("[1-9]"))  # it plays
+    assert scene.locator("img").evaluate("image => image.naturalWidth") == 96
+    page.locator("#scrub").fill("0")
+    expect(scene).to_have_attribute("data-frame", "0")
+    expect(page.locator("#play")).to_have_text("Play")
+    page.click("#shut")
+    expect(page.locator("#player")).to_be_hidden()
+
+
 def test_the_operator_takes_the_arm_moves_it_lets_go_and_judges(
     loop: Watcher, page: Page, tmp_path: Path
 ) -> None:
@@ -144,6 +161,7 @@ def test_the_operator_takes_the_arm_moves_it_lets_go_and_judges(
     page.click("[data-command=success]")
     loop.wait("an end", lambda: not loop.owner.episode_id)
     expect(page.locator("#events")).to_contain_text("success so says the operator")
+    watch_the_last_episode(page)
     assert_within_limits(loop.states)
 
 

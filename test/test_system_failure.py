@@ -7,7 +7,10 @@ they shall be like those of failures.
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,8 +23,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from closed_loop import SOON, Running, Watcher, assert_within_limits, position, seconds
+from closed_loop import (
+    SOON,
+    Running,
+    Watcher,
+    assert_within_limits,
+    position,
+    seconds,
+    speed,
+)
 from std_srvs.srv import Trigger
+from websockets.sync.client import ClientConnection, connect
 
 from vla_failure.binding import Binding
 from vla_failure.fitting import calibrate, fit
@@ -314,6 +326,78 @@ def test_the_operator_watches_and_answers_from_a_terminal(loop: Watched, domain:
     loop.source.running = binding("p")
     assert "the operator lets the policy go on" in vla(domain, "failure", "answer", "go-on")
     loop.wait_for_state(ControlOwner.STATE_AUTONOMOUS)
+
+
+@pytest.fixture
+def page(watched: Watched, domain: int) -> Iterator[tuple[ClientConnection, dict[str, str], str]]:
+    """An operator's page of a console beside the system, in the seat; its cookie; the address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vla_nodes.commands.cli", "console", "--port", "0"],
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://(\S+)/#(\S+)", process.stdout.readline())
+        assert found
+        host, origin = found[1], f"http://{found[1]}"
+        connection = http.client.HTTPConnection(host, timeout=SOON)
+        connection.request("POST", "/session", found[2], {"Origin": origin})
+        cookie = {"Cookie": connection.getresponse().headers["set-cookie"].split(";")[0]}
+        with connect(f"ws://{host}/ws", additional_headers=cookie, origin=origin) as page:  # type: ignore[arg-type]
+            page.send('{"kind": "sit"}')
+            yield page, cookie, host
+    finally:
+        process.terminate()
+        assert process.wait(SOON) == 0
+
+
+def hear(page: ClientConnection, what: Callable[[dict[str, Any]], Any]) -> Any:
+    """What is true of the robot as the page is told of it, once it is."""
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline:
+        told = page.recv(timeout=SOON)
+        if isinstance(told, str) and (found := what(json.loads(told).get("robot", {}))):
+            return found
+    raise AssertionError("the page is not told so")
+
+
+def test_the_page_shows_what_is_asked_and_its_answer_goes_on_or_changes_the_task(
+    loop: Watched, page: tuple[ClientConnection, dict[str, str], str]
+) -> None:
+    said, cookie, host = page
+    handle = start(loop)
+    loop.source.running = binding("q")
+    asked = hear(said, lambda robot: len(robot.get("help", {}).get("cameras", ())) == 2 and robot)
+    assert asked["owner"]["state"] == "ASKING"
+    assert "policy_id is q" in asked["help"]["reason"]
+    assert asked["help"]["instruction"] == "trace a circle"
+    for index in range(2):
+        connection = http.client.HTTPConnection(host, timeout=SOON)
+        connection.request("GET", f"/help/{index}", headers=cookie)
+        jpeg = np.frombuffer(connection.getresponse().read(), np.uint8)
+        assert cv2.imdecode(jpeg, cv2.IMREAD_COLOR).shape == (96, 96, 3)
+    # Nobody answers: it holds.
+    loop.wait_until_holding()
+    held = len(loop.states)
+    loop.wait("a while", lambda: len(loop.states) > held + 100)
+    assert loop.is_in(ControlOwner.STATE_ASKING)
+    assert max(speed(state) for state in loop.states[held:]) < 0.005
+    loop.source.running = binding("p")
+    said.send(json.dumps({"kind": "instead", "instruction": "trace another circle"}))
+    changed = hear(
+        said, lambda robot: robot.get("owner", {}).get("state") == "AUTONOMOUS" and robot
+    )
+    assert "help" not in changed
+    assert changed["owner"]["instruction"] == "trace another circle"
+    assert changed["owner"]["episode"] == asked["owner"]["episode"]
+    loop.wait_until_moving()
+    loop.source.running = binding("q")
+    hear(said, lambda robot: "help" in robot)
+    said.send('{"kind": "reset"}')  # gives up
+    assert loop.result(handle).outcome.outcome == Outcome.ABORTED
+    hear(said, lambda robot: robot.get("owner", {}).get("state") == "IDLE")
 
 
 def hot_swap(loop: Watched) -> None:

@@ -18,7 +18,14 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from websockets.sync.client import ClientConnection, connect
 
-from vla_msgs.msg import ControllerState, ControlOwner, EpisodeEvent, HelpRequest, TeleopCommand
+from vla_msgs.msg import (
+    ControllerState,
+    ControlOwner,
+    EpisodeEvent,
+    FailureStatus,
+    HelpRequest,
+    TeleopCommand,
+)
 from vla_nodes.console.link import ConsoleLink
 from vla_nodes.console.server import Address, ConsoleServer
 from vla_nodes.node_tools import LATCHED, RELIABLE
@@ -51,6 +58,7 @@ class Console:
             EpisodeEvent, "episode/events", lambda event: self.notes.append(event.text), RELIABLE
         )
         self.owners = self._robot.create_publisher(ControlOwner, "control_owner", RELIABLE)
+        self.failures = self._robot.create_publisher(FailureStatus, "failure/status", RELIABLE)
         self.helps = self._robot.create_publisher(HelpRequest, "failure/help", LATCHED)
         self._robot.create_timer(0.02, lambda: self._states.publish(ControllerState()))
         executor = SingleThreadedExecutor(context=context)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from rclpy.context import Context
 from sensor_msgs.msg import CompressedImage
 
 from vla_data import EpisodeInfo, EpisodeOutcome, EpisodeWriter, images
-from vla_msgs.msg import ControlOwner, HelpRequest
+from vla_msgs.msg import ControlOwner, FailureStatus, HelpRequest
 from vla_nodes import convert
 from vla_nodes.benches.load import wire
 from vla_nodes.console.episodes import EpisodeError, Shelf
@@ -242,6 +243,18 @@ def test_a_call_for_help_is_shown_with_its_pictures(console: Console) -> None:
         told_by(
             console, page, ControlOwner(state=ControlOwner.STATE_IDLE, boot_id=5, grant=7), None
         )
+
+
+def test_a_page_that_comes_late_sees_how_the_score_went(console: Console) -> None:
+    course = [(step, 0.1 * step, 1.0) for step in range(1, 6)]
+    said = [(9, 0.5, 1.0), *course, (5, 0.7, 1.0), (6, math.nan, 1.0)]
+    for step, score, threshold in said:
+        status = FailureStatus(step=step, score=score, threshold=threshold)
+        console.failures.publish(status)
+    wait("a course", lambda: len(console.link.course) == len(course))
+    with console.page() as page:
+        for told, known in zip(hear(page, "course"), course, strict=True):
+            assert told == pytest.approx(known)
 
 
 def told_by(console: Console, page: Any, owner: ControlOwner, shown: Any) -> None:

@@ -18,6 +18,7 @@ export class Connection {
   roundTrip = NaN; // ms
   ahead = NaN; // ms that the server's clock is ahead of this one
   onSnapshot: (said: Snapshot) => void = () => {};
+  onCourse: (said: number[][]) => void = () => {};
   onPicture: (said: Picture) => void = () => {};
   onEvent: (said: Happening) => void = () => {};
   onError: (text: string) => void = () => {};
@@ -60,8 +61,9 @@ export class Connection {
       this.onPicture(picture(data));
       return;
     }
-    const said = JSON.parse(data) as Partial<Snapshot> & { event?: Happening; pong?: number; clock?: number; error?: string; done?: string };
+    const said = JSON.parse(data) as Partial<Snapshot> & { course?: number[][]; event?: Happening; pong?: number; clock?: number; error?: string; done?: string };
     if (said.robot && said.seat) this.onSnapshot(said as Snapshot);
+    else if (said.course) this.onCourse(said.course);
     else if (said.event) this.onEvent(said.event);
     else if (said.pong !== undefined) this.measure(said.pong, said.clock ?? NaN);
     else if (said.error) this.onError(said.error);

@@ -19,6 +19,7 @@ interface Camera {
 class Screen {
   readonly figure = document.createElement("figure");
   private image = document.createElement("img");
+  private wanted = -1;
   private shown = -1;
   private loading = false;
 
@@ -42,10 +43,17 @@ class Screen {
       if (times[middle]! <= time) low = middle;
       else high = middle - 1;
     }
-    if (this.loading || low === this.shown || times.length === 0) return;
-    this.shown = low;
+    this.wanted = high < 0 ? -1 : low;
+    if (!this.loading) void this.follow();
+  }
+
+  private async follow(): Promise<void> {
     this.loading = true;
-    void this.load(low).finally(() => (this.loading = false));
+    while (this.shown !== this.wanted) {
+      this.shown = this.wanted;
+      await this.load(this.shown);
+    }
+    this.loading = false;
   }
 
   private async load(frame: number): Promise<void> {
@@ -92,7 +100,7 @@ export class Recorded {
   private row(episode: Episode): HTMLElement {
     const line = document.createElement("li");
     const button = document.createElement("button");
-    const ended = new Date(1000 * episode.ended).toLocaleTimeString([], { timeStyle: "short" });
+    const ended = new Date(1000 * episode.ended).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
     const texts = [ended, episode.instruction || episode.name, episode.outcome, `${episode.seconds.toFixed(1)} s`];
     for (const text of texts) {
       const part = document.createElement("span");

@@ -89,7 +89,9 @@ function tell(one: Happening): void {
   lastEvent = one.number;
   if (one.kind === "END") setTimeout(() => void recorded.refresh(), CLOSING);
   const line = document.createElement("li");
-  for (const text of [one.time.toFixed(1), one.kind, one.text]) {
+  const real = one.time > 1e9; // not of a simulated clock
+  const time = real ? new Date(1000 * one.time).toLocaleTimeString([], { hour12: false }) : one.time.toFixed(1);
+  for (const text of [time, one.kind, one.text]) {
     const part = document.createElement("span");
     part.textContent = text;
     line.append(part);
@@ -199,6 +201,7 @@ addEventListener("pagehide", lose);
 document.addEventListener("visibilitychange", () => document.hidden && lose());
 
 connection.onSnapshot = show;
+connection.onCourse = (course) => score.begin(course);
 connection.onPicture = look;
 connection.onEvent = tell;
 connection.onError = alertWith;

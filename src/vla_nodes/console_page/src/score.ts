@@ -16,6 +16,12 @@ export class Score {
 
   constructor(private canvas: HTMLCanvasElement) {}
 
+  /** Takes what was scored before this page was opened: step, score, threshold. */
+  begin(course: number[][]): void {
+    this.points = course.map(([step = 0, score = 0, threshold = 0]) => ({ step, score, threshold }));
+    this.draw();
+  }
+
   /** Takes a status. Returns whether it is of a new inference. */
   add(told: Failure): boolean {
     if (told.score === null || told.threshold === null) return false;

@@ -438,6 +438,14 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--folder", type=Path, metavar="DIR", help="on the disk to measure (default: temporary)"
     )
     record.add_argument("--json", action="store_true", help="print one JSON object")
+    page = bench_commands.add_parser("console", help="from a key to the arm, in a real browser")
+    page.set_defaults(module="vla_nodes.commands.bench_console")
+    page.add_argument("--presses", type=_count, default=100, help="keys (100)")
+    page.add_argument(
+        "--losses", type=_count, default=20, help="pages closed, killed and frozen, each (20)"
+    )
+    page.add_argument("--seconds", type=_positive, default=15.0, help="of pictures (15)")
+    page.add_argument("--json", action="store_true", help="print one JSON object")
     bag = commands.add_parser("bag", help="look at recorded episodes, check and repair them")
     bag_commands = bag.add_subparsers(metavar="COMMAND", required=True)
     for name, text in (

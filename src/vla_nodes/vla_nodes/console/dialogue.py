@@ -96,6 +96,7 @@ class Dialogue:
                 await self._socket.send_bytes(message)
 
     async def _tell(self) -> None:
+        await self._send(json.dumps({"course": list(self._link.course.copy())}))
         while True:
             access = self._access
             seat = "mine" if access.seated(self.number) else "taken" if access.taken else "free"

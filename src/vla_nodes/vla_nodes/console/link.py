@@ -52,6 +52,7 @@ LOOK_PERIOD = 1.0  # s between looks for cameras
 JPEG_QUALITY = 80
 SILENT = 2.0  # s (steady) without a word of the supervisor
 EVENTS = 50
+COURSE = 300  # inferences whose score is remembered
 IMAGE_TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 
 
@@ -86,6 +87,7 @@ class ConsoleLink:
         self._failure: FailureStatus | None = None
         self._help: HelpRequest | None = None
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)  # may be copied by any thread
+        self.course: deque[tuple[int, float, float]] = deque(maxlen=COURSE)  # the same
         self._event_count = 0
         self._problem = ""
         self._correction: tuple[Correction, float, FloatArray | None] | None = None
@@ -112,6 +114,11 @@ class ConsoleLink:
 
     def _on_failure(self, message: FailureStatus) -> None:
         self._failure = message
+        step, last = message.step, self.course[-1][0] if self.course else 0
+        if step < last:
+            self.course.clear()
+        if step != last and math.isfinite(message.score) and math.isfinite(message.threshold):
+            self.course.append((step, round(message.score, 6), round(message.threshold, 6)))
 
     def _on_help(self, message: HelpRequest) -> None:
         self._help = message
@@ -156,9 +163,19 @@ class ConsoleLink:
             )
 
     def _on_picture(self, topic: str, message: Image | CompressedImage) -> None:
-        age = self._node.get_clock().now().nanoseconds - convert.from_time(message.header.stamp)
-        self._raw[topic] = (time.time() - 1e-9 * age, message)
+        self._raw[topic] = (time.time() - self._age(message), message)
         self._fresh.set()
+
+    def _age(self, message: Image | CompressedImage) -> float:
+        """Of an image, s; 0 where nobody says what time it is.
+
+        The supervisor's heartbeat does, whether this node knows of a simulated clock or not.
+        """
+        owner, silence = self.driver.owner, time.monotonic() - self.driver.heard_at
+        if owner is None or silence > SILENT:
+            return 0.0
+        ago = convert.from_time(owner.header.stamp) - convert.from_time(message.header.stamp)
+        return 1e-9 * ago + silence
 
     def _encode(self) -> None:
         """Makes pictures of images, in a thread of its own: the newest of each camera."""
