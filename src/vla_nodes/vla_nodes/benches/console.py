@@ -48,6 +48,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = ("--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-port=0")
 SOON = 60.0  # s
 MOVES, STANDS = 0.003, 0.0005  # m/s of the reference
+STAYS = 0.5  # s without motion: it holds for good
 STATE_RATE = 200.0  # Hz of the controller's states: how finely its motion is timed
 WATCH = """() => {
   window.presses = []; window.ages = {};
@@ -119,6 +120,20 @@ class Arm(Node):
                         return at
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise ConsoleBenchError(f"{what}: not within {timeout:g} s")
+
+    def moves(self) -> bool:
+        """Whether the reference moves."""
+        with self._changed:
+            return bool(self.heard) and self.heard[-1][1] > 10.0 * MOVES
+
+    def held_since(self, began: float) -> float:
+        """From when on the controller holds, and goes on to, s since the epoch."""
+        while True:
+            since = self.first("a hold", began, held)
+            try:
+                began = self.first("", since, lambda speed, phase: not held(speed, phase), STAYS)
+            except ConsoleBenchError:
+                return since
 
     def forget(self) -> None:
         """Drops what was heard."""
@@ -295,10 +310,10 @@ def _losses(
             page.keyboard.down(("KeyR", "KeyF")[turn % 2])
             arm.first("the arm moves", 0.0, lambda speed, _: speed > 10.0 * MOVES)
             time.sleep(0.3 + 0.007 * (turn % 11))
-            arm.forget()
+            wait("the arm moves", arm.moves)
             began = time.time()
             lose(one)
-            times.append(1e3 * (arm.first("a hold", began, held) - began))
+            times.append(1e3 * (arm.held_since(began) - began))
         finally:
             one.end()
         arm.rest()
