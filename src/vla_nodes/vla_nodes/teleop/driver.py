@@ -22,6 +22,7 @@ from vla_nodes.teleop.clutch import Bounds, Clutch, Input, InputError
 
 PERIOD = 0.02  # s between two commands
 STEP_DT = 0.1  # s that one command lasts, should no other follow
+RECENTLY = 0.05  # s without a word after which no command is sent anew: the last one runs out
 BRIEFLY = 0.1  # s without a word after which a held device is silent
 UNLOCKED = 0.5  # s without a word after which one that could not be followed may be clutched anew
 
@@ -145,7 +146,7 @@ class TeleopDriver:
             elif said.twist is not None:
                 command.twist = convert.to_twist(said.twist)
         self._commands.publish(command)
-        if said is not None and self.owns and self._epoch != (0, 0):
+        if said is not None and silence < RECENTLY and self.owns and self._epoch != (0, 0):
             self._send(said, state)
 
     def _send(self, said: Input, state: ControllerState) -> None:
