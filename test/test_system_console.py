@@ -115,7 +115,7 @@ def wait_until_given_back(loop: Watcher, page: Page) -> None:
     back = (ControlOwner.STATE_AUTONOMOUS, ControlOwner.STATE_PAUSED)
     loop.wait("given back", lambda: loop.owner.state in back)
     if loop.owner.state == ControlOwner.STATE_PAUSED:
-        page.click("[data-command=resume]")
+        page.click("#task [data-command=resume]")
         loop.wait("autonomous", lambda: loop.owner.state == ControlOwner.STATE_AUTONOMOUS)
 
 
@@ -173,7 +173,7 @@ def test_a_page_that_is_left_or_closed_leaves_a_hold(loop: Watcher, page: Page) 
     loop.wait_until_holding()
     page.keyboard.up("KeyR")
     page.keyboard.up("Space")
-    page.click("[data-command=resume]")
+    page.click("#task [data-command=resume]")
     loop.wait_until_moving()
     page.keyboard.down("Space")
     loop.wait("taken over", lambda: loop.owner.state == ControlOwner.STATE_TELEOP)
@@ -198,5 +198,5 @@ def test_whoever_watches_may_stop(loop: Watcher, page: Page, browser: Browser) -
     loop.wait("a stop", lambda: loop.owner.state == ControlOwner.STATE_FAULT)
     assert loop.result(handle).outcome.outcome == Outcome.ABORTED
     watcher.close()
-    page.click("[data-command=reset]")
+    page.click("#task [data-command=reset]")
     loop.wait("idle", lambda: loop.owner.state == ControlOwner.STATE_IDLE)
