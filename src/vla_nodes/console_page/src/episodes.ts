@@ -78,6 +78,7 @@ export class Recorded {
   private length = 0; // s
   private drawn = 0; // ms
   private opened = 0; // number of the episode
+  private listed = "";
 
   constructor(private onError: (text: string) => void) {
     at("play").addEventListener("click", () => this.run(!this.playing));
@@ -91,8 +92,12 @@ export class Recorded {
 
   /** Lists what there is; nothing is shown where nothing is recorded. */
   async refresh(): Promise<void> {
-    const answer = await fetch("episodes");
-    const episodes = answer.ok ? ((await answer.json()) as Episode[]) : [];
+    const answer = await fetch("episodes").catch(() => null);
+    if (!answer) return; // the connection is lost; another will ask
+    const told = answer.ok ? await answer.text() : "[]";
+    if (told === this.listed) return; // what has the focus keeps it
+    this.listed = told;
+    const episodes = JSON.parse(told) as Episode[];
     at("recorded").hidden = episodes.length === 0;
     at("episodes").replaceChildren(...episodes.map((one) => this.row(one)));
   }

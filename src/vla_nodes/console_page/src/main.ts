@@ -8,7 +8,8 @@ import { Score } from "./score";
 
 const HOLD_PERIOD = 25; // ms between two words of a hand that holds
 const ALERT = 6000; // ms
-const CLOSING = 2500; // ms that a recorder takes to finish an episode, and some
+const CLOSING = 2500; // ms that a recorder mostly takes to finish an episode
+const REFRESH = 15000; // ms
 
 function at<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -215,6 +216,7 @@ connection.onChange = () => {
   }
 };
 setInterval(step, HOLD_PERIOD);
+setInterval(() => connection.open && !document.hidden && void recorded.refresh(), REFRESH);
 score.draw();
 addEventListener("resize", () => score.draw());
 
