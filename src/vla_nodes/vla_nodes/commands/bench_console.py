@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from vla_nodes.system.up import environment
 
 def main(options: argparse.Namespace) -> int:
     """Measures in a real browser and prints the figures."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its browsers end with it
     rounds = Rounds(options.presses, options.losses, options.seconds)
     try:
         with (
