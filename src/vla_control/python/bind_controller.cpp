@@ -218,6 +218,12 @@ void bind_state(nb::module_& m) {
 void bind_controller(nb::module_& m) {
   bind_robot(m);
   bind_state(m);
+  nb::enum_<Owner>(m, "Owner", nb::is_arithmetic(),
+                   "Who has the arm; numbers as OWNER_* of ControlOwner.")
+      .value("NONE", Owner::kNone)
+      .value("POLICY", Owner::kPolicy)
+      .value("RECOVERY", Owner::kRecovery)
+      .value("OPERATOR", Owner::kOperator);
   // The GIL makes every Python caller one thread at a time, as the hand-overs ask for.
   nb::class_<Controller>(
       m, "Controller",
@@ -241,7 +247,8 @@ void bind_controller(nb::module_& m) {
       .def("push_chunk", &Controller::push_chunk, nb::arg("chunk"),
            "RejectReason.NONE if accepted. The chunk is taken up by the next update.")
       .def("heartbeat", &Controller::heartbeat, nb::arg("boot_id"), nb::arg("grant"),
-           nb::arg("time_ns"))
+           nb::arg("time_ns"), nb::arg("owner") = Owner::kNone,
+           "To a policy or an operator what is under way is handed over gently.")
       .def("stop", &Controller::stop, "Brakes and goes to FAULT.")
       .def("reset", &Controller::reset, "Leaves FAULT to HOLDING, without a jump.")
       .def("revoke", &Controller::revoke, "Drops the chunk in force and brakes to a hold.")

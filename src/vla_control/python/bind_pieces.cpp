@@ -98,7 +98,7 @@ void bind_reference(nb::module_& m) {
       .def(
           "brake",
           [](PlannedReference& self, std::int64_t now_ns) {
-            self.brake(now_ns, self.settings.limits);
+            self.brake(now_ns, {braking_time(self.sample(now_ns), self.settings.limits)});
           },
           nb::arg("now_ns"))
       .def("sample", &PlannedReference::sample, nb::arg("now_ns"))

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "handover.hpp"
 #include "so3.hpp"
 #include "vla_control/chunk_blend.hpp"
 #include "vla_control/task_law.hpp"
@@ -58,6 +59,7 @@ void ChunkIntake::configure(const ControllerConfig& config, const RobotDescripti
   stiffness_accepted_ = config.chunk.accept_stiffness &&
                         config.task_law == TaskLawKind::kImpedance &&
                         config.output == OutputKind::kTorque;
+  supervised_ = config.heartbeat_timeout_s > 0.0;
   limits_ = motion_limits(config);
   workspace_min_ = Vector3::Map(config.workspace_min.data());
   workspace_max_ = Vector3::Map(config.workspace_max.data());
@@ -188,9 +190,33 @@ ChunkBlend::Settings ChunkIntake::blend_settings(const IntakeView& view,
   return settings;
 }
 
-double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view,
-                           const ChunkBlend::Settings& settings,
-                           ChunkBlend::Times& blend) const noexcept {
+template <typename Plan>
+bool ChunkIntake::plan_blend(const Chunk& chunk, const IntakeView& view,
+                             const ChunkBlend::Settings& settings,
+                             const Plan& plan) const noexcept {
+  // A new owner's chunk may come before the heartbeat that tells of it.
+  const bool takes_over = supervised_ && Epoch{chunk.boot_id, chunk.grant} > view.epoch &&
+                          (view.phase == Phase::kTracking || view.phase == Phase::kBraking);
+  const double left = takes_over ? handover::kLasts : view.gentle_for;
+  const handover::Into what = settings.held > 0.0    ? handover::Into::kVelocity
+                              : steps_of(chunk) == 1 ? handover::Into::kPose
+                                                     : handover::Into::kWay;
+  const double shortest = handover::shortest_blend(left, what);
+  if (shortest > 0.0) {
+    ChunkBlend::Settings gentle = settings;
+    gentle.shortest = std::max(shortest, settings.shortest);
+    gentle.longest = std::max(gentle.shortest, settings.longest);
+    gentle.limits = handover::limits(settings.limits);
+    if (plan(gentle)) return true;
+    gentle.limits = settings.limits;
+    if (plan(gentle)) return true;
+  }
+  return plan(settings);
+}
+
+double ChunkIntake::excess(const Chunk& chunk, const IntakeView& view,
+                           PreparedChunk& out) const noexcept {
+  const ChunkSpline& spline = out.spline;
   const MotionLimits& demand = spline.demand();
   const double factor = chunk_.max_slowdown > 1.0 ? 1.0 : chunk_.velocity_factor;
   const double acceleration = std::max(demand.linear_acceleration / limits_.linear_acceleration,
@@ -201,8 +227,11 @@ double ChunkIntake::excess(const ChunkSpline& spline, const IntakeView& view,
                                   std::sqrt(acceleration)});
   if (beyond > 1.0) return beyond;
   const std::int64_t begin = std::max(view.time_ns, spline.start_ns());
-  const bool within = ChunkBlend::plan(at_later(view.reference, seconds(view.time_ns, begin)),
-                                       spline, begin, settings, blend);
+  const ReferenceSample from = at_later(view.reference, seconds(view.time_ns, begin));
+  const bool within =
+      plan_blend(chunk, view, blend_settings(view, out), [&](const ChunkBlend::Settings& settings) {
+        return ChunkBlend::plan(from, spline, begin, settings, out.blend);
+      });
   return within ? 1.0 : kSlower;
 }
 
@@ -229,8 +258,7 @@ RejectReason ChunkIntake::fit(const Chunk& chunk, const IntakeView& view,
   }
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     set_times(chunk, out.spline.start_ns(), out.spline.end_ns(), out);
-    const double needed = std::max(excess(out.spline, view, blend_settings(view, out), out.blend),
-                                   joints / out.slowdown);
+    const double needed = std::max(excess(chunk, view, out), joints / out.slowdown);
     if (needed <= 1.0) return RejectReason::kNone;
     // A hair more, so that rounding does not ask for another round.
     out.slowdown *= 1.0 + 1e-9 + (needed - 1.0);
@@ -267,8 +295,10 @@ RejectReason ChunkIntake::fit_joints(const Chunk& chunk, const IntakeView& view,
     if (attempt == 0 && planner_->too_far(out.joints, origin)) return RejectReason::kTooFast;
     set_times(chunk, start_ns, of_joints ? out.joints.end_ns() : out.spline.end_ns(), out);
     double needed = planner_->excess(out.joints, origin.begin_ns);
-    if (needed <= 1.0 &&
-        !planner_->plan(out.joints, origin, blend_settings(view, out), out.joint_blend)) {
+    const auto plan = [&](const ChunkBlend::Settings& settings) {
+      return planner_->plan(out.joints, origin, settings, out.joint_blend);
+    };
+    if (needed <= 1.0 && !plan_blend(chunk, view, blend_settings(view, out), plan)) {
       needed = kSlower;
     }
     if (needed <= 1.0) return RejectReason::kNone;

@@ -34,6 +34,7 @@ struct IntakeView {
   Phase phase = Phase::kInactive;
   bool heartbeat_fresh = false;
   bool unmonitored = false;
+  double gentle_for = 0.0;  ///< s, left of a change of hands
   Epoch epoch;
   ReferenceSample reference;
   JointVector q;                ///< rad, measured
@@ -91,16 +92,20 @@ class ChunkIntake {
   [[nodiscard]] static std::int64_t start_of(const Chunk& chunk, const IntakeView& view,
                                              double slowdown) noexcept;
   /// How many times slower the curve must become for the reference's own limits; 1 = it is fine,
-  /// and `blend` tells how it is taken up.
-  [[nodiscard]] double excess(const ChunkSpline& spline, const IntakeView& view,
-                              const ChunkBlend::Settings& settings,
-                              ChunkBlend::Times& blend) const noexcept;
+  /// and `out.blend` tells how it is taken up.
+  [[nodiscard]] double excess(const Chunk& chunk, const IntakeView& view,
+                              PreparedChunk& out) const noexcept;
   /// Fills when what is commanded begins and ends, which is the curve's end unless it is a
   /// velocity.
   void set_times(const Chunk& chunk, std::int64_t start_ns, std::int64_t curve_end_ns,
                  PreparedChunk& out) const noexcept;
   [[nodiscard]] ChunkBlend::Settings blend_settings(const IntakeView& view,
                                                     const PreparedChunk& out) const noexcept;
+  /// Plans by `plan(settings)` how a chunk is taken up: gently after a change of hands, if it can.
+  template <typename Plan>
+  [[nodiscard]] bool plan_blend(const Chunk& chunk, const IntakeView& view,
+                                const ChunkBlend::Settings& settings,
+                                const Plan& plan) const noexcept;
   void schedule_force(const Chunk& chunk, PreparedChunk& out) const noexcept;
   void schedule_stiffness(const Chunk& chunk, PreparedChunk& out) const noexcept;
   void schedule_gripper(const Chunk& chunk, PreparedChunk& out) const noexcept;
@@ -110,6 +115,7 @@ class ChunkIntake {
   GripperConfig gripper_;
   ForceConfig force_;
   bool stiffness_accepted_ = false;
+  bool supervised_ = false;  // by a heartbeat
   MotionLimits limits_;
   Vector3 workspace_min_, workspace_max_;
   std::string base_frame_, tool_frame_;

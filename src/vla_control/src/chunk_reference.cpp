@@ -13,27 +13,28 @@ constexpr double kNanoseconds = 1e-9;
 
 }  // namespace
 
-void BrakeProfile::begin(std::int64_t time_ns, double duration) noexcept {
+void BrakeProfile::begin(std::int64_t time_ns, const Braking& braking) noexcept {
   start_ns_ = time_ns;
-  duration_ = std::max(duration, kShortest);
-  rest_ns_ = time_ns + std::llround(std::max(duration_, kFade) / kNanoseconds);
+  braking_ = {std::max(braking.duration, kShortest), braking.fade};
+  rest_ns_ = time_ns + std::llround(std::max(braking_.duration, braking_.fade) / kNanoseconds);
 }
 
 void BrakeProfile::rest(std::int64_t time_ns) noexcept {
-  begin(time_ns, kShortest);
+  begin(time_ns, {});
   rest_ns_ = time_ns;
 }
 
 BrakeProfile::Factors BrakeProfile::at(std::int64_t time_ns) const noexcept {
   const double t = std::max(0.0, static_cast<double>(time_ns - start_ns_) * kNanoseconds);
-  const double u = std::min(t / duration_, 1.0);
-  const double w = std::min(t / kFade, 1.0);
+  const auto [duration, fade] = braking_;
+  const double u = std::min(t / duration, 1.0);
+  const double w = std::min(t / fade, 1.0);
   Factors out;
-  out.f = duration_ * (u - u * u * u + 0.5 * u * u * u * u);
+  out.f = duration * (u - u * u * u + 0.5 * u * u * u * u);
   out.df = 1.0 - u * u * (3.0 - 2.0 * u);
-  out.ddf = -6.0 * u * (1.0 - u) / duration_;
-  out.g = kFade * kFade * w * w * (0.5 - w * (2.0 / 3.0 - 0.25 * w));
-  out.dg = kFade * w * (1.0 - w) * (1.0 - w);
+  out.ddf = -6.0 * u * (1.0 - u) / duration;
+  out.g = fade * fade * w * w * (0.5 - w * (2.0 / 3.0 - 0.25 * w));
+  out.dg = fade * w * (1.0 - w) * (1.0 - w);
   out.ddg = (1.0 - w) * (1.0 - 3.0 * w);
   return out;
 }
@@ -67,9 +68,9 @@ void MotionSegment::hold(const Pose& pose, std::int64_t time_ns) noexcept {
 }
 
 void MotionSegment::brake(const ReferenceSample& from, std::int64_t time_ns,
-                          const MotionLimits& limits) noexcept {
+                          const Braking& braking) noexcept {
   begin(from);
-  profile_.begin(time_ns, braking_time(from, limits));
+  profile_.begin(time_ns, braking);
 }
 
 ReferenceSample MotionSegment::sample(std::int64_t time_ns) const noexcept {

@@ -131,6 +131,8 @@ bool Controller::Impl::activate(const JointState& joints, std::int64_t time_ns) 
   phase = Phase::kHolding;
   fault = Fault::kNone;
   chunk_in_force = false;
+  awaiting_owner = false;
+  gentle_for = 0.0;
   resetting = false;
   hold_at_once = false;
   heartbeat_seen = false;
@@ -204,11 +206,12 @@ RejectReason Controller::push_chunk(const Chunk& chunk) noexcept {
   return reason;
 }
 
-void Controller::heartbeat(std::uint64_t boot_id, std::uint64_t grant,
-                           std::int64_t time_ns) noexcept {
+void Controller::heartbeat(std::uint64_t boot_id, std::uint64_t grant, std::int64_t time_ns,
+                           Owner owner) noexcept {
   Heartbeat& slot = impl_->heartbeats.writable();
   slot.epoch = Epoch{boot_id, grant};
   slot.time_ns = time_ns;
+  slot.owner = owner;
   impl_->heartbeats.publish();
 }
 

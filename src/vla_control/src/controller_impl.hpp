@@ -32,6 +32,7 @@ namespace vla_control {
 struct Heartbeat {
   Epoch epoch;
   std::int64_t time_ns = 0;
+  Owner owner = Owner::kNone;
 };
 
 /// What state() reads; counts instead of flags, so that the reader can tell what is new.
@@ -87,14 +88,19 @@ struct Controller::Impl {
   // The reference in force: of poses, or of joints under the joint-impedance law.
   void sample_reference(std::int64_t time_ns) noexcept;
   void brake_reference(std::int64_t time_ns) noexcept;
+  /// Brakes as handover.hpp says, or at once if that led out of the workspace.
+  void slow_reference(std::int64_t time_ns) noexcept;
+  [[nodiscard]] bool in_workspace(const Pose& pose) const noexcept;
   /// As brake_reference(), from the last sample; for jumps of the clock.
   void brake_reference_in_new_time(std::int64_t time_ns) noexcept;
   [[nodiscard]] bool at_rest(std::int64_t time_ns) const noexcept;
-  [[nodiscard]] double joint_braking_time(const JointReferenceSample& from) const noexcept;
+  [[nodiscard]] double joint_braking_time(const JointReferenceSample& from,
+                                          const MotionLimits& limits) const noexcept;
 
   // Transitions.
   void raise(Fault fault, std::int64_t time_ns) noexcept;
   void revoke_chunk(std::int64_t time_ns) noexcept;
+  void hand_over(std::int64_t time_ns) noexcept;
   void count_rejection(RejectReason reason) noexcept;
 
   void publish_sensing(ControllerState& state) const noexcept;
@@ -185,6 +191,8 @@ struct Controller::Impl {
   Phase phase = Phase::kInactive;
   Fault fault = Fault::kNone;
   bool chunk_in_force = false;   // taken up and not revoked since; it may have run out
+  bool awaiting_owner = false;   // handed over, and nothing has come yet
+  double gentle_for = 0.0;       // s, left of a hand-over
   bool resetting = false;        // the next good joint state leaves FAULT
   bool hold_at_once = false;     // FAULT does not wait for rest before it holds the joints
   bool heartbeat_seen = false;   // since activation

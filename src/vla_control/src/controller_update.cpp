@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "controller_impl.hpp"
+#include "handover.hpp"
 
 namespace vla_control {
 namespace {
@@ -15,6 +16,8 @@ constexpr double kBlindFade = 0.05;
 /// A period outside of this range cannot be one; the nominal one is used. s
 constexpr double kShortestPeriod = 1e-5;
 constexpr double kLongestPeriod = 0.1;
+/// When every brake is over. ns
+constexpr std::int64_t kLongAfter = 10'000'000'000;
 
 double seconds(std::int64_t ns) noexcept { return static_cast<double>(ns) * 1e-9; }
 
@@ -79,12 +82,14 @@ double Controller::Impl::begin_cycle(std::int64_t time_ns, double period) noexce
   ++cycles;
   watch_clock(time_ns);
   now_ns = time_ns;
+  const bool possible = period >= kShortestPeriod && period <= kLongestPeriod;
+  if (!possible) period = 1.0 / config.rate;
+  gentle_for = std::max(0.0, gentle_for - period);
   take_heartbeat(time_ns);
   take_requests(time_ns);
   take_distances(time_ns);
   take_chunk(time_ns);
-  const bool possible = period >= kShortestPeriod && period <= kLongestPeriod;
-  return possible ? period : 1.0 / config.rate;
+  return period;
 }
 
 void Controller::Impl::watch_clock(std::int64_t time_ns) noexcept {
@@ -123,10 +128,23 @@ void Controller::Impl::revoke_chunk(std::int64_t time_ns) noexcept {
   // Commands from before this moment must not come back; those of the last cycle are the newest
   // that could have been made in knowledge of nothing but the time before.
   not_before_ns = std::max(not_before_ns, last_time_ns);
-  if (!chunk_in_force) return;
+  if (!chunk_in_force && !awaiting_owner) return;
   chunk_in_force = false;
+  awaiting_owner = false;
+  gentle_for = 0.0;
   gripper.revoke();
   brake_reference(time_ns);
+  if (phase == Phase::kTracking) phase = Phase::kBraking;
+}
+
+void Controller::Impl::hand_over(std::int64_t time_ns) noexcept {
+  if (!chunk_in_force && !awaiting_owner) return;  // it rests, or brakes for a reason
+  gentle_for = handover::kLasts;
+  if (!chunk_in_force) return;  // it slows down already
+  chunk_in_force = false;
+  awaiting_owner = true;
+  gripper.revoke();
+  slow_reference(time_ns);
   if (phase == Phase::kTracking) phase = Phase::kBraking;
 }
 
@@ -144,10 +162,12 @@ void Controller::Impl::take_heartbeat(std::int64_t time_ns) noexcept {
   if (heartbeats.refresh()) {
     const Heartbeat& beat = heartbeats.value();
     if (beat.epoch > epoch) {
+      const bool followed = beat.epoch.boot_id == epoch.boot_id &&
+                            (beat.owner == Owner::kPolicy || beat.owner == Owner::kOperator);
       epoch = beat.epoch;
       // The epoch alone tells older chunks from newer ones: stamps from before the grant are fine.
       const std::int64_t before = not_before_ns;
-      revoke_chunk(time_ns);
+      followed ? hand_over(time_ns) : revoke_chunk(time_ns);
       not_before_ns = before;
     }
     if (beat.epoch == epoch) {
@@ -197,6 +217,9 @@ void Controller::Impl::take_chunk(std::int64_t time_ns) noexcept {
     count_rejection(reason);
     return;
   }
+  const bool takes_over = config.heartbeat_timeout_s > 0.0 && chunk.epoch > epoch;
+  if (takes_over && chunk_in_force) gentle_for = handover::kLasts;
+  awaiting_owner = false;
   epoch = chunk.epoch;
   chunk_sequence = chunk.sequence;
   chunk_stamp_ns = chunk.stamp_ns;
@@ -247,8 +270,8 @@ void Controller::Impl::sample_reference(std::int64_t time_ns) noexcept {
   sample = model.tool_motion(joint_sample);
 }
 
-double Controller::Impl::joint_braking_time(const JointReferenceSample& from) const noexcept {
-  const MotionLimits limits = motion_limits(config);
+double Controller::Impl::joint_braking_time(const JointReferenceSample& from,
+                                            const MotionLimits& limits) const noexcept {
   return std::max(
       braking_time(model.tool_motion(from), limits),
       BrakeProfile::duration(from.dq.cwiseAbs().maxCoeff(), from.ddq.cwiseAbs().maxCoeff(),
@@ -256,18 +279,42 @@ double Controller::Impl::joint_braking_time(const JointReferenceSample& from) co
 }
 
 void Controller::Impl::brake_reference(std::int64_t time_ns) noexcept {
+  const MotionLimits limits = motion_limits(config);
   if (in_joints) {
-    joint_reference.brake(time_ns, joint_braking_time(joint_reference.sample(time_ns)));
+    joint_reference.brake(time_ns, {joint_braking_time(joint_reference.sample(time_ns), limits)});
   } else {
-    reference.brake(time_ns, motion_limits(config));
+    reference.brake(time_ns, {braking_time(reference.sample(time_ns), limits)});
   }
 }
 
-void Controller::Impl::brake_reference_in_new_time(std::int64_t time_ns) noexcept {
+void Controller::Impl::slow_reference(std::int64_t time_ns) noexcept {
+  const MotionLimits limits = motion_limits(config);
+  const std::int64_t later_ns = time_ns + kLongAfter;
   if (in_joints) {
-    joint_reference.brake_from(joint_sample, time_ns, joint_braking_time(joint_sample));
+    const JointReferenceSample from = joint_reference.sample(time_ns);
+    const double quick = joint_braking_time(from, limits);
+    joint_reference.brake(time_ns, {std::max(quick, handover::kBrake), handover::kBrake});
+    const Pose rest = model.forward_kinematics(joint_reference.sample(later_ns).q);
+    if (!in_workspace(rest)) joint_reference.brake(time_ns, {quick});
   } else {
-    reference.brake_from(sample, time_ns, motion_limits(config));
+    const ReferenceSample from = reference.sample(time_ns);
+    const double quick = braking_time(from, limits);
+    reference.brake(time_ns, {std::max(quick, handover::kBrake), handover::kBrake});
+    if (!in_workspace(reference.sample(later_ns).pose)) reference.brake(time_ns, {quick});
+  }
+}
+
+bool Controller::Impl::in_workspace(const Pose& pose) const noexcept {
+  return (pose.position - Vector3::Map(config.workspace_min.data())).minCoeff() >= 0.0 &&
+         (Vector3::Map(config.workspace_max.data()) - pose.position).minCoeff() >= 0.0;
+}
+
+void Controller::Impl::brake_reference_in_new_time(std::int64_t time_ns) noexcept {
+  const MotionLimits limits = motion_limits(config);
+  if (in_joints) {
+    joint_reference.brake_from(joint_sample, time_ns, {joint_braking_time(joint_sample, limits)});
+  } else {
+    reference.brake_from(sample, time_ns, {braking_time(sample, limits)});
   }
 }
 
@@ -295,6 +342,7 @@ void Controller::Impl::publish(const JointState& joints, const JointVector& tau,
   view.phase = phase;
   view.heartbeat_fresh = heartbeat_fresh;
   // At activation the first distances are still to come; the loop decides then.
+  view.gentle_for = gentle_for;
   view.unmonitored = cycles > 0 && !distances_fresh;
   view.epoch = epoch;
   view.reference = sample;

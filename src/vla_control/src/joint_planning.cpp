@@ -205,6 +205,7 @@ bool JointPlanner::plan(const JointSpline& spline, const Origin& origin,
   const JointReferenceSample at = spline.sample(origin.begin_ns);
   const Demand before = demand_of(origin.from);
   const double longest = ChunkBlend::kCatchUp * settings.longest;
+  const double most = settings.limits.linear_acceleration / limits_.linear_acceleration;
   const double step = std::max(kCheckStep, longest / (kMostChecks - 1));
   std::array<Demand, kMostChecks> own;  // largest up to each point
   int known = 0;
@@ -224,7 +225,7 @@ bool JointPlanner::plan(const JointSpline& spline, const Origin& origin,
       for (std::size_t k = 0; k < 3; ++k) {
         if (blended.velocity[k] > allowed_peak(1.0, before.velocity[k], own[here].velocity[k]) ||
             blended.acceleration[k] >
-                allowed_peak(1.0, before.acceleration[k], own[here].acceleration[k])) {
+                allowed_peak(most, before.acceleration[k], own[here].acceleration[k])) {
           return false;
         }
       }

@@ -43,7 +43,8 @@ class JointPlanner {
   /// Whether the jump to the curve is too far for the longest blend.
   [[nodiscard]] bool too_far(const JointSpline& spline, const Origin& origin) noexcept;
   /// Finds the shortest blend within the bounds, as ChunkBlend::plan does; takes up to some
-  /// milliseconds. \return false if there is none
+  /// milliseconds. The settings' linear acceleration tells which share of all bounds of
+  /// acceleration it may use. \return false if there is none
   [[nodiscard]] bool plan(const JointSpline& spline, const Origin& origin,
                           const ChunkBlend::Settings& settings, JointBlend::Times& times) noexcept;
 

@@ -101,9 +101,9 @@ void JointSegment::hold(const JointVector& q, std::int64_t time_ns) noexcept {
 }
 
 void JointSegment::brake(const JointReferenceSample& from, std::int64_t time_ns,
-                         double duration) noexcept {
+                         const Braking& braking) noexcept {
   start_ = from;
-  profile_.begin(time_ns, duration);
+  profile_.begin(time_ns, braking);
 }
 
 JointReferenceSample JointSegment::sample(std::int64_t time_ns) const noexcept {

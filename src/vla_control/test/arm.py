@@ -137,6 +137,7 @@ class Plant:
         self.tau = np.zeros(len(self.q))
         self.sequence = 0
         self.beat: tuple[int, int] | None = None
+        self.owner = vc.Owner.NONE  # whom the heartbeat tells of
         self.controller.activate(self.q, self.dq, self.time_ns)
 
     def carry(self, load: tuple[float, tuple[float, float, float]] | None) -> None:
@@ -184,7 +185,7 @@ class Plant:
         period_ns = round(1e9 / self.rate)
         self.time_ns += period_ns if advance_ns is None else advance_ns
         if self.beat is not None:
-            self.controller.heartbeat(*self.beat, self.time_ns)
+            self.controller.heartbeat(*self.beat, self.time_ns, self.owner)
         self.tau = self.controller.update(
             self.q if q is None else q, self.dq if dq is None else dq, self.time_ns, 1 / self.rate
         )

@@ -318,8 +318,9 @@ class Fuzzer {
         const std::uint64_t boot = source_.chance(0.9) ? 1 : source_.below(5);
         const std::uint64_t grant = source_.chance(0.9) ? 1 : source_.below(5);
         const std::int64_t when = source_.chance(0.8) ? now_ : source_.time();
-        first_->heartbeat(boot, grant, when);
-        second_->heartbeat(boot, grant, when);
+        const auto owner = static_cast<Owner>(source_.below(5));  // 4 is none of them
+        first_->heartbeat(boot, grant, when, owner);
+        second_->heartbeat(boot, grant, when, owner);
         break;
       }
       case 3:

@@ -71,6 +71,9 @@ class Tour {
     twists_.mode = ChunkMode::kTwist;
     twists_.waypoints.clear();
     twists_.twists.assign(16, Vector6::Constant(0.01));
+    twist_ = twists_;
+    twist_.twists.resize(1);
+    twist_.step_dt = 0.1;
     fast_ = chunk_;
     for (std::size_t i = 0; i < 16; ++i) {
       fast_.waypoints[i].position.z() -= 0.012 * static_cast<double>(std::min(i, 15 - i));
@@ -92,6 +95,10 @@ class Tour {
     beat(300);
     push(twists_);
     beat(200);
+    ++grant_;  // handed over gently
+    beat(50);
+    push(twist_);
+    beat(150);  // and braked at its end
     push(fast_);
     beat(5);
     slowed_ = controller_->state().chunk_slowdown > 1.0;
@@ -182,14 +189,14 @@ class Tour {
   }
   void beat(int cycles) noexcept {
     for (int i = 0; i < cycles; ++i) {
-      controller_->heartbeat(3, 1, now_);
+      controller_->heartbeat(3, grant_, now_, Owner::kOperator);
       state_.dq.setConstant(i < cycles / 2 ? 0.05 : 0.0);
       cycle(state_, 1'000'000);
     }
   }
   void push(Chunk& chunk) noexcept {
     chunk.boot_id = 3;
-    chunk.grant = 1;
+    chunk.grant = grant_;
     chunk.stamp_ns = now_;
     chunk.sequence = ++sequence_;
     if (controller_->push_chunk(chunk) != RejectReason::kNone) return;
@@ -206,7 +213,8 @@ class Tour {
   Distances distances_;
   long cycles_ = 9;
   Pose start_;
-  Chunk chunk_, joints_, twists_, fast_;
+  Chunk chunk_, joints_, twists_, twist_, fast_;
+  std::uint64_t grant_ = 1;
   std::uint64_t sequence_ = 0;
   std::int64_t now_ = 1'000'000'000;
   int accepted_ = 0;

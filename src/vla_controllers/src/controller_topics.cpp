@@ -50,7 +50,9 @@ class ControllerTopics::Callbacks {
 
   void on_owner(const ControlOwner& message) {
     take_time();
-    core_->controller.heartbeat(message.boot_id, message.grant, core_->clocks.control_now());
+    // A number that is no owner's is nobody who follows.
+    core_->controller.heartbeat(message.boot_id, message.grant, core_->clocks.control_now(),
+                                static_cast<vla_control::Owner>(message.owner));
   }
 
   void on_stop(Trigger::Response& response) {

@@ -176,7 +176,7 @@ class SimNode(Node):
             self.get_logger().warning(f"chunk {message.sequence} rejected: {reason.name}")
 
     def _on_owner(self, message: ControlOwner) -> None:
-        self._sim.controller.heartbeat(message.boot_id, message.grant, self._sim.time_ns)
+        convert.pass_heartbeat(message, self._sim.controller, self._sim.time_ns)
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._sim.controller.stop()

@@ -133,7 +133,9 @@ void Audit::update(const JointState& state, std::int64_t time_ns, double period,
     (spoilt_index_ < n ? seen.q[spoilt_index_] : seen.dq[spoilt_index_ - n]) = spoilt_value_;
   }
   if (reactivate_ && plausible) (void)activate(state, time_ns);
-  if (beating_) controller_.heartbeat(boot_id_, grant_, time_ns);
+  // Every kind of owner in turn.
+  const auto owner = static_cast<vla_control::Owner>(grant_ % 4);
+  if (beating_) controller_.heartbeat(boot_id_, grant_, time_ns, owner);
   controller_.update(seen, time_ns, period, out);
   state_ = controller_.state();
 

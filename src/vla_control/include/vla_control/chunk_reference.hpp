@@ -15,9 +15,7 @@ class MotionSegment {
  public:
   /// Stands still at `pose`.
   void hold(const Pose& pose, std::int64_t time_ns) noexcept;
-  /// Brakes to rest within the acceleration limits.
-  void brake(const ReferenceSample& from, std::int64_t time_ns,
-             const MotionLimits& limits) noexcept;
+  void brake(const ReferenceSample& from, std::int64_t time_ns, const Braking& braking) noexcept;
 
   [[nodiscard]] ReferenceSample sample(std::int64_t time_ns) const noexcept;
   [[nodiscard]] std::int64_t rest_ns() const noexcept { return profile_.rest_ns(); }
@@ -42,7 +40,6 @@ struct ToolSpace {
   using Spline = ChunkSpline;
   using Blend = ChunkBlend;
   using Segment = MotionSegment;
-  using Limits = MotionLimits;
 };
 using ChunkReference = SeamlessReference<ToolSpace>;
 

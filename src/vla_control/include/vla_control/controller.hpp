@@ -11,6 +11,14 @@
 
 namespace vla_control {
 
+/// Who has the arm. Numbers as OWNER_* of vla_msgs/ControlOwner.
+enum class Owner : std::uint8_t {
+  kNone = 0,
+  kPolicy = 1,
+  kRecovery = 2,  ///< goes back from rest
+  kOperator = 3,
+};
+
 /// Follows chunks of tool poses with a compliant arm, and never moves without a fresh, owned
 /// command.
 ///
@@ -23,6 +31,10 @@ namespace vla_control {
 ///
 /// Ownership: (boot_id, grant) is compared lexicographically. A newer pair, by heartbeat or by an
 /// accepted chunk, comes into force and revokes chunks of an older one; older ones are OLD_GRANT.
+/// Where a heartbeat of the same boot says that a policy or an operator follows, the reference is
+/// handed over: it slows down gently until the new owner's first chunk, and for a while what comes
+/// is taken up gently, too. In every other case it brakes at once, also when what is handed over is
+/// lost: with the heartbeat, by a revocation, by a fault.
 ///
 /// Loss of the heartbeat (when watched): the chunk in force is revoked and the arm brakes to a
 /// hold; chunks are OLD_GRANT until a heartbeat arrives, then chunks observed since are followed
@@ -50,8 +62,10 @@ class Controller {
   /// Offers a chunk; it is taken up by the next update. Validates against the time of the last
   /// update. Wait-free, does not allocate.
   [[nodiscard]] RejectReason push_chunk(const Chunk& chunk) noexcept;
-  /// A sign of life of the supervisor, with what it has granted. `time_ns`: when it was received.
-  void heartbeat(std::uint64_t boot_id, std::uint64_t grant, std::int64_t time_ns) noexcept;
+  /// A sign of life of the supervisor, with what it has granted and to whom. `time_ns`: when it was
+  /// received.
+  void heartbeat(std::uint64_t boot_id, std::uint64_t grant, std::int64_t time_ns,
+                 Owner owner = Owner::kNone) noexcept;
   /// Brakes and goes to FAULT_STOP_REQUESTED.
   void stop() noexcept;
   /// Leaves FAULT to HOLDING without a jump of the torque. A stop() not yet taken up wins.

@@ -67,8 +67,8 @@ class JointBlend {
 class JointSegment {
  public:
   void hold(const JointVector& q, std::int64_t time_ns) noexcept;
-  /// \param duration s in which the velocity goes
-  void brake(const JointReferenceSample& from, std::int64_t time_ns, double duration) noexcept;
+  void brake(const JointReferenceSample& from, std::int64_t time_ns,
+             const Braking& braking) noexcept;
   [[nodiscard]] JointReferenceSample sample(std::int64_t time_ns) const noexcept;
   [[nodiscard]] std::int64_t rest_ns() const noexcept { return profile_.rest_ns(); }
 
@@ -83,7 +83,6 @@ struct JointSpace {
   using Spline = JointSpline;
   using Blend = JointBlend;
   using Segment = JointSegment;
-  using Limits = double;  // s, how long a brake takes
 };
 /// The reference of the joint-impedance law.
 using JointReference = SeamlessReference<JointSpace>;

@@ -8,6 +8,12 @@
 
 namespace vla_control {
 
+/// How a motion is braked, s: the time in which its velocity goes, and its acceleration.
+struct Braking {
+  double duration = 0.04;
+  double fade = 0.05;
+};
+
 /// Distance, velocity and acceleration of a smooth brake: multiples of the velocity (f) and of the
 /// acceleration (g) that the motion had at its beginning. RT-safe.
 class BrakeProfile {
@@ -17,11 +23,8 @@ class BrakeProfile {
   };
   /// Shortest brake. s
   static constexpr double kShortest = 0.04;
-  /// Time in which the acceleration of the state that is continued fades to zero. s
-  static constexpr double kFade = 0.05;
 
-  /// \param duration s in which the velocity goes
-  void begin(std::int64_t time_ns, double duration) noexcept;
+  void begin(std::int64_t time_ns, const Braking& braking) noexcept;
   /// Is over from the beginning.
   void rest(std::int64_t time_ns) noexcept;
   [[nodiscard]] Factors at(std::int64_t time_ns) const noexcept;
@@ -34,7 +37,7 @@ class BrakeProfile {
  private:
   std::int64_t start_ns_ = 0;
   std::int64_t rest_ns_ = 0;
-  double duration_ = 1.0;  // s
+  Braking braking_;
 };
 
 /// The reference in force: C2 in time within and across chunks, whenever and however often they
@@ -44,15 +47,14 @@ class BrakeProfile {
 /// to the reference that ran until then fades as the blend was planned: over the shortest blend
 /// time where chunks agree, longer as their disagreement needs. RT-safe.
 ///
-/// \tparam Space what it moves in: its Sample, Place (where it may rest), Spline, Blend, Segment
-/// (a brake) and Limits (what a brake needs to know).
+/// \tparam Space what it moves in: its Sample, Place (where it may rest), Spline, Blend and Segment
+/// (a brake).
 template <typename Space>
 class SeamlessReference {
  public:
   using Sample = typename Space::Sample;
   using Spline = typename Space::Spline;
   using Blend = typename Space::Blend;
-  using Limits = typename Space::Limits;
 
   /// Stands still. The one operation that is not continuous.
   void hold(const typename Space::Place& place, std::int64_t now_ns) noexcept {
@@ -79,13 +81,13 @@ class SeamlessReference {
   }
 
   /// Brakes to a hold at once.
-  void brake(std::int64_t now_ns, const Limits& limits) noexcept {
-    brake_from(sample(now_ns), now_ns, limits);
+  void brake(std::int64_t now_ns, const Braking& braking) noexcept {
+    brake_from(sample(now_ns), now_ns, braking);
   }
 
   /// As brake(), from a state of another time base; for jumps of the clock.
-  void brake_from(const Sample& from, std::int64_t now_ns, const Limits& limits) noexcept {
-    segment_.brake(from, now_ns, limits);
+  void brake_from(const Sample& from, std::int64_t now_ns, const Braking& braking) noexcept {
+    segment_.brake(from, now_ns, braking);
     following_ = false;
     before_is_course_ = false;
   }

@@ -50,6 +50,14 @@ class Phase(enum.IntEnum):
     BRAKING = 3
     FAULT = 4
 
+class Owner(enum.IntEnum):
+    """Who has the arm; numbers as OWNER_* of ControlOwner."""
+
+    NONE = 0
+    POLICY = 1
+    RECOVERY = 2
+    OPERATOR = 3
+
 class Fault(enum.IntEnum):
     """Why it is in FAULT; numbers as FAULT_* of ControllerState."""
 
@@ -618,7 +626,9 @@ class Controller:
     def push_chunk(self, chunk: Chunk) -> RejectReason:
         """RejectReason.NONE if accepted. The chunk is taken up by the next update."""
 
-    def heartbeat(self, boot_id: int, grant: int, time_ns: int) -> None: ...
+    def heartbeat(self, boot_id: int, grant: int, time_ns: int, owner: Owner = Owner.NONE) -> None:
+        """To a policy or an operator what is under way is handed over gently."""
+
     def stop(self) -> None:
         """Brakes and goes to FAULT."""
 

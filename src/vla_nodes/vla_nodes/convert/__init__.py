@@ -40,6 +40,7 @@ from vla_nodes.convert.sensors import (
 )
 from vla_nodes.convert.states import (
     known,
+    pass_heartbeat,
     to_control_owner,
     to_controller_state,
     to_episode_event,
@@ -61,6 +62,7 @@ __all__ = [
     "header",
     "known",
     "matrix_to_quat_xyzw",
+    "pass_heartbeat",
     "pinhole",
     "quat_xyzw_to_matrix",
     "to_action_chunk",

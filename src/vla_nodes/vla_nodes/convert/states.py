@@ -66,6 +66,14 @@ def known(kind: type[EnumT], number: int, otherwise: EnumT) -> EnumT:
         return otherwise
 
 
+def pass_heartbeat(message: ControlOwner, controller: Any, now_ns: int) -> None:
+    """Tells a ``vla_control.Controller`` who has the arm; a number that is no owner's is nobody."""
+    from vla_control import Owner  # here, so that conversions of other messages do without the core
+
+    owner = known(Owner, message.owner, Owner.NONE)
+    controller.heartbeat(message.boot_id, message.grant, now_ns, owner)
+
+
 def to_control_owner(core: supervision.Supervisor, stamp_ns: int) -> ControlOwner:
     """Who owns the arm, as a heartbeat."""
     return ControlOwner(

@@ -163,7 +163,7 @@ def _run(
         now_ns = stamp_ns if topic == CONTROLLER_TOPIC else each.log_ns - origin
         simulation.advance(max(0, now_ns - simulation.time_ns) / NS_PER_S)
         if topic == OWNER_TOPIC:
-            simulation.controller.heartbeat(message.boot_id, message.grant, simulation.time_ns)
+            convert.pass_heartbeat(message, simulation.controller, simulation.time_ns)
         elif topic == COMMAND_TOPIC:
             chunk = convert.from_action_chunk(message, **frames)
             chunk.stamp_ns = stamp_ns
