@@ -20,7 +20,9 @@ from vla_nodes import convert
 from vla_nodes.node_tools import NEWEST, OK, RELIABLE, STEADY, WARN
 from vla_nodes.teleop.clutch import Bounds, Clutch, Input, InputError
 
-PERIOD = 0.02  # s between two commands
+SOONEST = 0.015  # s between two commands, at least
+AGAIN = 0.03  # s after which a command is repeated where the device has said nothing new
+PERIOD = 0.02  # s between looks whether it has to be
 STEP_DT = 0.1  # s that one command lasts, should no other follow
 RECENTLY = 0.05  # s without a word after which no command is sent anew: the last one runs out
 BRIEFLY = 0.1  # s without a word after which a held device is silent
@@ -57,15 +59,16 @@ class TeleopDriver:
         self.state: ControllerState | None = None
         self._said: Input | None = None
         self._said_at = 0.0
+        self._sent_at = -math.inf  # s (steady), the last command
         self._lets_go = True  # said again and again: nobody has to have heard it the first time
         self._locked = False  # what could not be followed: let go first
         self._epoch = (0, 0)  # of the grant that the clutch is engaged under
-        self._sequence = 0
+        self.sequence = 0
         self._commands = node.create_publisher(TeleopCommand, "teleop/command", RELIABLE)
         self._chunks = node.create_publisher(ActionChunk, "teleop/action_chunk", RELIABLE)
         node.create_subscription(ControlOwner, "control_owner", self._on_owner, NEWEST)
         node.create_subscription(ControllerState, "controller/state", self._on_state, NEWEST)
-        node.create_timer(PERIOD, self._step, clock=STEADY)
+        node.create_timer(PERIOD, self._repeat, clock=STEADY)
 
     # --- what the device says ---------------------------------------------------------------------
 
@@ -73,7 +76,10 @@ class TeleopDriver:
         """Somebody holds the device enabled and asks for this."""
         self._said_at = time.monotonic()
         if not self._locked:
+            begins = self._said is None
             self._said, self._lets_go = said, False
+            if begins or self._said_at - self._sent_at >= SOONEST:
+                self._step()  # at once, rather than when the timer is due
 
     def let_go(self) -> None:
         """Nobody holds it any more."""
@@ -118,11 +124,16 @@ class TeleopDriver:
         except convert.ConversionError as error:
             self.reject(f"the controller's reference cannot be read: {error}")
             return
-        self._epoch, self._sequence = epoch, 0
+        self._epoch, self.sequence = epoch, 0
 
     # --- what is sent -----------------------------------------------------------------------------
 
+    def _repeat(self) -> None:
+        if time.monotonic() - self._sent_at >= AGAIN:
+            self._step()
+
     def _step(self) -> None:
+        self._sent_at = time.monotonic()
         state = self.state
         if state is None:
             return
@@ -165,8 +176,8 @@ class TeleopDriver:
             return
         if said.opening is not None:
             chunk.gripper_opening = [float(said.opening)]
-        self._sequence += 1
-        chunk.sequence = self._sequence
+        self.sequence += 1
+        chunk.sequence = self.sequence
         self._chunks.publish(chunk)
 
     def health(self) -> tuple[bytes, str, Mapping[str, Any]]:
