@@ -339,11 +339,11 @@ def page(watched: Watched, domain: int) -> Iterator[tuple[ClientConnection, dict
     )
     try:
         assert process.stdout is not None
-        found = re.search(r"http://(\S+)/#(\S+)", process.stdout.readline())
+        found = re.search(r"(http:)//(\S+)/#(\S+)", process.stdout.readline())
         assert found
-        host, origin = found[1], f"http://{found[1]}"
+        host, origin = found[2], f"{found[1]}//{found[2]}"
         connection = http.client.HTTPConnection(host, timeout=SOON)
-        connection.request("POST", "/session", found[2], {"Origin": origin})
+        connection.request("POST", "/session", found[3], {"Origin": origin})
         cookie = {"Cookie": connection.getresponse().headers["set-cookie"].split(";")[0]}
         with connect(f"ws://{host}/ws", additional_headers=cookie, origin=origin) as page:  # type: ignore[arg-type]
             page.send('{"kind": "sit"}')

@@ -27,6 +27,7 @@ image.data.frombytes(bytes(480 * 640 * 3))
 deadline = time.monotonic() + 20.0
 while publisher.get_subscription_count() == 0 and time.monotonic() < deadline:
     time.sleep(0.02)
+time.sleep(1.0)  # the other end may learn of it later
 for index in range({FRAMES}):
     image.header.stamp.sec = index
     publisher.publish(image)

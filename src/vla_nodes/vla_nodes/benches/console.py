@@ -348,8 +348,8 @@ def _running(
     try:
         wait("the arm", lambda: arm.state is not None and arm.owner is not None)
         text = folder / "processes.log"
-        wait("the console", lambda: re.search(r"http://\S+", text.read_text()))
-        found = re.search(r"(http://[^/]+)/#", text.read_text())
+        wait("the console", lambda: re.search(r"http\S+/#", text.read_text()))
+        found = re.search(r"(http\S+)/#", text.read_text())
         assert found is not None
         origin = found[1]
         yield arm, lambda: _invitation(origin, token, cookies)
