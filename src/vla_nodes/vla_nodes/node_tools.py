@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import rclpy
@@ -18,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
@@ -70,6 +71,21 @@ class EssentialThread(threading.Thread):
             traceback.print_exc()
             self.failed.set()
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def spin_aside(*nodes: Node) -> threading.Thread:
+    """Spins nodes of one context in a thread of its own, until the context is shut down."""
+    executor = SingleThreadedExecutor(context=nodes[0].context)
+    for node in nodes:
+        executor.add_node(node)
+
+    def spin() -> None:
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, name="spin", daemon=True)
+    thread.start()
+    return thread
 
 
 def in_executor(node: Node, call: Callable[[], Any], timeout: float = 10.0) -> Any:

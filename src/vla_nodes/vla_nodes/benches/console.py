@@ -27,12 +27,11 @@ import cv2
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from vla_msgs.msg import ControllerState, ControlOwner
 from vla_nodes.console.access import TOKEN, new_token
-from vla_nodes.node_tools import RELIABLE
+from vla_nodes.node_tools import RELIABLE, spin_aside
 from vla_nodes.system.description import (
     CONSOLE,
     MANAGER,
@@ -340,10 +339,7 @@ def _running(
     context = Context()
     rclpy.init(context=context, domain_id=domain)
     arm = Arm(context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(arm)
-    spinner = threading.Thread(target=_spin, args=(executor,), daemon=True)
-    spinner.start()
+    spinner = spin_aside(arm)
     cookies: list[str] = []
     try:
         wait("the arm", lambda: arm.state is not None and arm.owner is not None)
@@ -421,13 +417,6 @@ def _write_film(path: Path) -> None:
         cv2.circle(picture, centre, 60, (40, 200, 240), -1)
         writer.write(picture)
     writer.release()
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
 
 
 def settings(rounds: Rounds) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from typing import Any
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from vla_data import EpisodeReader
 from vla_data.image_compression import FORMATS
 from vla_msgs.msg import EpisodeEvent, Outcome
 from vla_nodes.benches.load import STATES_TOPIC, camera_topics
-from vla_nodes.node_tools import RELIABLE
+from vla_nodes.node_tools import RELIABLE, spin_aside
 from vla_nodes.system.description import yaml_value
 
 EPISODE = "bench"
@@ -70,15 +68,7 @@ class _Director(Node):
         self.answers: list[EpisodeEvent] = []
         self._events = self.create_publisher(EpisodeEvent, "episode/events", RELIABLE)
         self.create_subscription(EpisodeEvent, "episode/events", self.answers.append, RELIABLE)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self)
-        threading.Thread(target=self._spin, name="bench", daemon=True).start()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
+        spin_aside(self)
 
     def tell(self, event: int, outcome: int = Outcome.UNKNOWN) -> None:
         """Publishes an event of the episode."""

@@ -9,7 +9,6 @@ is told to stand.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
@@ -28,7 +26,7 @@ from vla_msgs.msg import ControllerState, ControlOwner
 from vla_msgs.srv import SetPaused
 from vla_nodes import convert
 from vla_nodes.benches.operator_page import Page, Relay, open_session
-from vla_nodes.node_tools import RELIABLE, STEADY
+from vla_nodes.node_tools import RELIABLE, STEADY, spin_aside
 from vla_nodes.system.description import NodeEntry
 from vla_nodes.system.processes import LogFile, ProcessGroup
 from vla_nodes.teleop.clutch import Bounds, Input
@@ -68,15 +66,7 @@ class _Bench(Node):
         self.create_subscription(ControllerState, "controller/state", self._on_state, RELIABLE)
         self.create_subscription(ControlOwner, "control_owner", self._on_owner, RELIABLE)
         self.create_timer(DEVICE_PERIOD, self._speak, clock=STEADY)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self)
-        threading.Thread(target=self._spin, name="bench", daemon=True).start()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
+        spin_aside(self)
 
     def _on_state(self, message: ControllerState) -> None:
         self.states.append((time.monotonic(), message))

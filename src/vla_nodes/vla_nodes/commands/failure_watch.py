@@ -7,14 +7,12 @@ import argparse
 import math
 import re
 import signal
-import threading
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console, Group, RenderableType
@@ -24,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vla_msgs.msg import ControlOwner, FailureStatus, HelpRequest
-from vla_nodes.node_tools import LATCHED, RELIABLE
+from vla_nodes.node_tools import LATCHED, RELIABLE, spin_aside
 from vla_nodes.system.view import describe_owner
 
 PERIOD = 0.1  # s
@@ -166,22 +164,12 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "-"
 
 
-def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
-
-
 def main(options: argparse.Namespace) -> int:
     """Shows the status until Ctrl-C, or for so long."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     watcher = FailureWatcher(options.pictures)
-    executor = SingleThreadedExecutor()
-    executor.add_node(watcher)
-    spinner = threading.Thread(target=_spin, args=(executor,), name="spin", daemon=True)
-    spinner.start()
+    spinner = spin_aside(watcher)
     console = Console(highlight=False)
     until = time.monotonic() + (options.seconds or math.inf)
     try:

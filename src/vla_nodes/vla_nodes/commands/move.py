@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from vla_nodes.commands import figures
+from vla_nodes.node_tools import spin_aside
 from vla_nodes.teleop.joint_mover import JointMover, MoveError
 
 
@@ -51,17 +50,7 @@ def main(options: argparse.Namespace) -> int:
         return 2
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     mover = JointMover()
-    executor = SingleThreadedExecutor()
-    executor.add_node(mover)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-
-    spinner = threading.Thread(target=spin, name="spin", daemon=True)
-    spinner.start()
+    spinner = spin_aside(mover)
     try:
         moved = mover.move(target, robot=options.robot, scaling=options.scaling, tell=tell)
     except MoveError as error:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from vla_nodes.commands import figures
 from vla_nodes.console.access import TOKEN, new_token
+from vla_nodes.node_tools import spin_aside
 from vla_nodes.supervision import exclusive
 from vla_nodes.supervision.exclusive import RIVAL, RivalError
 from vla_nodes.system import shared_memory
@@ -82,8 +82,7 @@ class Run:
         monitor = Monitor()
         mover = _make_mover() if self.options.home else None
         nodes_here = [monitor] if mover is None else [monitor, mover]
-        spinner = threading.Thread(target=_spin, args=nodes_here, name="spin", daemon=True)
-        spinner.start()
+        spinner = spin_aside(*nodes_here)
         manager = self.system.entry(MANAGER)
         demo = Demo(
             monitor,
@@ -322,16 +321,6 @@ def _make_mover() -> Any:
     from vla_nodes.teleop.joint_mover import JointMover
 
     return JointMover()
-
-
-def _spin(*nodes: Any) -> None:
-    executor = SingleThreadedExecutor()
-    for node in nodes:
-        executor.add_node(node)
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
 
 
 def _another_runs(monitor: Monitor) -> bool:
